@@ -1,0 +1,1 @@
+"""Breast density from mammograms: one backbone, one cut, four strategies."""

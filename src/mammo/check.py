@@ -1,0 +1,94 @@
+"""Check the whole of params.yaml before anything runs, each section by its own module's model."""
+
+from typing import Any
+
+from mammo.augment import AugmentParams
+from mammo.balancing import BalancingParams
+from mammo.collapse import CollapseParams
+from mammo.comparison import CompareParams
+from mammo.compute import ComputeParams
+from mammo.datasets import DatasetParams
+from mammo.dicom import Limits
+from mammo.embedding import EmbedParams
+from mammo.errors import UserError
+from mammo.evaluation import EvaluateParams
+from mammo.ingest import IngestParams
+from mammo.networks import strategy_cut
+from mammo.params import Params, parse_params
+from mammo.phantom import PhantomParams
+from mammo.preprocess import PreprocessParams
+from mammo.splits import SplitParams
+from mammo.strategies import StrategyParams
+from mammo.training import TrainParams
+from mammo.weights import BackboneParams
+
+SECTIONS: dict[str, type[Params]] = {
+    "dataset": DatasetParams,
+    "phantom": PhantomParams,
+    "ingest": IngestParams,
+    "dicom": Limits,
+    "preprocess": PreprocessParams,
+    "split": SplitParams,
+    "backbone": BackboneParams,
+    "augment": AugmentParams,
+    "embed": EmbedParams,
+    "train": TrainParams,
+    "balancing": BalancingParams,
+    "collapse": CollapseParams,
+    "evaluate": EvaluateParams,
+    "compare": CompareParams,
+    "compute": ComputeParams,
+}
+
+# metrics/S.json, plots/S and the stages' own names share folders with the strategies' names.
+RESERVED = (
+    "check", "phantom", "ingest", "preprocess", "split", "weights", "embed", "train", "evaluate",
+    "plot", "report", "compare", "comparison", "evidence", "majority_class", "intensity_histogram",
+)  # fmt: skip
+
+
+def check_params(values: dict[str, Any]) -> None:
+    """Refuse what is wrong anywhere in params.yaml.
+
+    Raises:
+        UserError: Lists every fault found, one a line.
+    """
+    faults: list[str] = []
+    sections = (*SECTIONS, "strategies", "strategy")
+    for key in values:
+        if key not in sections:
+            faults.append(f"params.yaml: {key}: unknown section; there are {', '.join(sections)}")
+    for key in sections:
+        if key not in values:
+            faults.append(f"params.yaml: {key}: missing")
+    for section, model in SECTIONS.items():
+        if section in values:
+            _collect(faults, section, values[section], model)
+    strategies = values.get("strategies")
+    if not isinstance(strategies, dict) or not strategies:
+        faults.append("params.yaml: strategies: must be a mapping with at least one strategy")
+        strategies = {}
+    for name, strategy in strategies.items():
+        if not str(name).isidentifier() or name in RESERVED:
+            faults.append(
+                f"params.yaml: strategies.{name}: must be a plain word (letters, digits, "
+                f"underscores) and none of {', '.join(RESERVED)}"
+            )
+        else:
+            _collect(faults, f"strategies.{name}", strategy, StrategyParams)
+    chosen = values.get("strategy")
+    if "strategy" in values and chosen not in strategies:
+        known = ", ".join(map(str, strategies))
+        faults.append(f"params.yaml: strategy: must be one of {known}, got {chosen!r}")
+    if faults:
+        raise UserError("\n".join(faults))
+    backbone = BackboneParams.model_validate(values["backbone"])
+    for name, strategy in strategies.items():
+        strategy_cut(backbone, StrategyParams.model_validate(strategy), name)
+
+
+def _collect(faults: list[str], section: str, values: Any, model: type[Params]) -> None:
+    try:
+        parse_params(section, values, model)
+    except UserError as error:
+        faults.append(str(error))

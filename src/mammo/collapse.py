@@ -1,0 +1,206 @@
+"""Model collapse: one answer for everybody while accuracy looks fine. Detect it; say what helps.
+
+Three questions are answered here: which configurations are known to collapse (`risks`), whether
+a set of predictions has collapsed (`assess`), and what to do when an alarm is raised (`Watch`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from mammo.balancing import BalancingParams
+from mammo.errors import UserError
+from mammo.metrics import Metrics
+from mammo.params import Params
+from mammo.strategies import StrategyParams
+
+Status = Literal["healthy", "warning", "collapsed"]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class CollapseParams(Params):
+    """Section `collapse`: thresholds on validation metrics, and what to do."""
+
+    action: Literal["warn", "stop", "fail"]
+    patience: Annotated[int, Field(ge=1)]
+    min_support: Annotated[int, Field(ge=1)]
+    collapsed_share: Fraction
+    collapsed_kappa: Fraction
+    warning_share: Fraction
+    warning_kappa: Fraction
+    warning_kappa_at_end: Fraction
+    warning_bal_acc_adj: Fraction
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """The status of one set of predictions, and the reasons for it in words."""
+
+    status: Status
+    reasons: list[str]
+
+
+def assess(
+    metrics: Metrics, classes: Sequence[str], params: CollapseParams, at_end: bool = False
+) -> Assessment:
+    """Judge metrics by the thresholds.
+
+    Collapsed: one class takes nearly all predictions, or kappa is low together with a class of
+    at least `min_support` images that is never recalled. Warning: any single bad sign.
+
+    Args:
+        metrics: As `classification_metrics` returns them.
+        classes: The class names.
+        params: The thresholds.
+        at_end: The training is over, so more kappa is expected.
+    """
+    share = float(metrics["max_predicted_share"] or 0)
+    kappa = float(metrics["kappa"] or 0)
+    bal_acc_adj = float(metrics["bal_acc_adj"] or 0)
+    missed = [c for c in classes if metrics[f"n_{c}"] and metrics[f"recall_{c}"] == 0]
+    supported = [c for c in missed if int(metrics[f"n_{c}"] or 0) >= params.min_support]
+    favourite = max(classes, key=lambda c: float(metrics[f"predicted_share_{c}"] or 0))
+
+    collapsed = []
+    if share >= params.collapsed_share:
+        collapsed.append(f"{share:.0%} of the predictions are {favourite}")
+    if kappa < params.collapsed_kappa and supported:
+        collapsed.append(f"kappa {kappa:.2f} and never a correct {' or '.join(supported)}")
+    if collapsed:
+        return Assessment("collapsed", collapsed)
+
+    least_kappa = params.warning_kappa_at_end if at_end else params.warning_kappa
+    warnings = []
+    if kappa < least_kappa:
+        warnings.append(f"kappa {kappa:.2f} is below {least_kappa:g}")
+    if bal_acc_adj < params.warning_bal_acc_adj:
+        warnings.append(f"bal_acc_adj {bal_acc_adj:.2f} is below {params.warning_bal_acc_adj:g}")
+    if missed:
+        warnings.append(f"never a correct {' or '.join(missed)}")
+    if share >= params.warning_share:
+        warnings.append(f"{share:.0%} of the predictions are {favourite}")
+    return Assessment("warning" if warnings else "healthy", warnings)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a training run is about to do, as far as it bears on collapse."""
+
+    name: str
+    strategy: StrategyParams
+    balancing: BalancingParams
+    blocks: int
+    images: int
+    imbalance: float
+
+
+def recommended_cut(images: int) -> str:
+    """Name the strategy for a number of training images: the less data, the more is frozen."""
+    for limit, name in ((500, "head_only"), (2_000, "last_block"), (10_000, "last_two_blocks")):
+        if images < limit:
+            return name
+    return "full"
+
+
+def risks(setting: Setting) -> list[str]:
+    """Name what is known to be risky in a configuration, before any time is spent on it."""
+    balancing, strategy = setting.balancing, setting.strategy
+    trained = setting.blocks if strategy.train_backbone else strategy.unfreeze_last_blocks
+    advised = recommended_cut(setting.images)
+    blocks = {"head_only": 0, "last_block": 1, "last_two_blocks": 2, "full": setting.blocks}
+    found = []
+    if balancing.weighted_sampler and balancing.class_weights:
+        found.append(
+            "balancing: sampler and class weights together count rare classes twice; "
+            "keep one (balancing.class_weights: false)"
+        )
+    elif not (balancing.weighted_sampler or balancing.class_weights) and setting.imbalance > 1.5:
+        found.append(
+            f"balancing: neither sampler nor class weights on an imbalanced set "
+            f"({setting.imbalance:.1f} to 1); set balancing.weighted_sampler: true"
+        )
+    if trained > blocks[advised]:
+        found.append(
+            f"strategies.{setting.name}: trains {trained} of {setting.blocks} blocks on "
+            f"{setting.images} images; {advised} is recommended for a set of this size"
+        )
+    if setting.imbalance > 10 and not balancing.weighted_sampler:
+        found.append(
+            f"balancing: an imbalance of {setting.imbalance:.1f} to 1 asks for the sampler "
+            "(balancing.weighted_sampler: true)"
+        )
+    if setting.imbalance > 10 and trained > 0 and strategy.warmup_epochs < 2:
+        found.append(
+            f"strategies.{setting.name}.warmup_epochs: an imbalance of {setting.imbalance:.1f} "
+            f"to 1 asks for a warm-up of at least 2 epochs, got {strategy.warmup_epochs}"
+        )
+    return found
+
+
+def defences(setting: Setting) -> list[str]:
+    """List the defences that this configuration lacks, the strongest first."""
+    strategy, balancing = setting.strategy, setting.balancing
+    trained = setting.blocks if strategy.train_backbone else strategy.unfreeze_last_blocks
+    lacking = []
+    if trained > 0:
+        fewer = "head_only" if trained == 1 else recommended_cut(min(setting.images, 1_999))
+        lacking.append(f"freeze more of the network (strategy {fewer})")
+    if balancing.weighted_sampler and balancing.class_weights:
+        lacking.append("switch one balancing off (balancing.class_weights: false)")
+    elif not balancing.weighted_sampler:
+        lacking.append(
+            "balance the sampling (balancing.weighted_sampler: true, class_weights: false)"
+        )
+    lacking.append(f"lower the learning rate (strategies.{setting.name}.lr, now {strategy.lr:g})")
+    if trained > 0:
+        lacking.append(
+            f"warm up longer (strategies.{setting.name}.warmup_epochs, "
+            f"now {strategy.warmup_epochs})"
+        )
+    return lacking
+
+
+class CollapseError(UserError):
+    """Training was ended by `collapse.action: fail`."""
+
+
+@dataclass
+class Watch:
+    """Follows the epochs of one run; its state is `streak`, so that a run can be resumed."""
+
+    setting: Setting
+    params: CollapseParams
+    streak: int = 0
+    alerts: list[str] = field(default_factory=list)
+
+    def follow(self, epoch: int, assessment: Assessment) -> bool:
+        """Take in one epoch; say whether the training should end now.
+
+        Epochs of the warm-up raise no alarm: the head has only begun to learn.
+
+        Raises:
+            CollapseError: The alarm is raised and the action is `fail`.
+        """
+        if epoch <= self.setting.strategy.warmup_epochs:
+            return False
+        self.streak = self.streak + 1 if assessment.status == "collapsed" else 0
+        if self.streak != self.params.patience:  # one alert for each streak
+            return False
+        alert = (
+            f"{self.setting.name}: collapsed at epoch {epoch} ({'; '.join(assessment.reasons)}), "
+            f"{self.streak} epochs in a row; what helps: {'; '.join(defences(self.setting))}"
+        )
+        if self.params.action == "fail":
+            raise CollapseError(alert)
+        self.alerts.append(alert)
+        return self.params.action == "stop"
+
+    def state(self) -> dict[str, Any]:
+        """Return what `restore` needs."""
+        return {"streak": self.streak, "alerts": list(self.alerts)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state."""
+        self.streak, self.alerts = state["streak"], list(state["alerts"])

@@ -1,0 +1,75 @@
+"""Where and how exactly the arithmetic runs: device, precision, threads, determinism."""
+
+import logging
+import os
+from typing import Annotated, Literal
+
+import torch
+from lightning_fabric import Fabric
+from pydantic import Field
+
+from mammo.params import Params
+
+logger = logging.getLogger(__name__)
+
+
+class ComputeParams(Params):
+    """Section `compute`: results depend on it, so it is never guessed from the machine."""
+
+    accelerator: Literal["auto", "cpu", "cuda", "mps"]
+    devices: Annotated[int, Field(ge=1)]
+    num_nodes: Annotated[int, Field(ge=1)]
+    threads: Annotated[int, Field(ge=1)]
+    precision: Literal["bfloat16", "float32"]
+    deterministic: bool
+
+
+def start(params: ComputeParams) -> Fabric:
+    """Set threads and determinism, and start the processes of a run (one, unless asked for more).
+
+    Under `torchrun` its process count is used in place of `devices`.
+    """
+    torch.set_num_threads(params.threads)
+    torch.use_deterministic_algorithms(params.deterministic)
+    if params.deterministic:
+        # cuBLAS is deterministic only with a fixed workspace, and reads this at its first call
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.backends.cudnn.benchmark = not params.deterministic
+    torch.set_float32_matmul_precision("high" if params.precision == "bfloat16" else "highest")
+    devices = int(os.environ.get("LOCAL_WORLD_SIZE", params.devices))
+    fabric = Fabric(
+        accelerator=params.accelerator,
+        devices=devices,
+        num_nodes=params.num_nodes,
+        strategy="ddp" if devices * params.num_nodes > 1 else "auto",
+        precision="bf16-mixed" if compute_dtype(params) == torch.bfloat16 else "32-true",
+    )
+    fabric.launch()
+    return fabric
+
+
+def compute_dtype(params: ComputeParams) -> torch.dtype:
+    """Choose the dtype of the arithmetic: float32 where the processor has no bfloat16."""
+    if params.precision == "float32":
+        return torch.float32
+    if not has_bfloat16(params.accelerator):
+        logger.warning("compute.precision: no bfloat16 on this processor; float32 is used")
+        return torch.float32
+    return torch.bfloat16
+
+
+def has_bfloat16(accelerator: str) -> bool:
+    """Say whether the device multiplies in bfloat16 in hardware, not by emulation."""
+    if accelerator in ("auto", "cuda") and torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if torch.backends.mkldnn.is_available() and os.uname().machine == "x86_64":
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def seed_everything(*seed: int) -> None:
+    """Seed torch's global generators from several numbers (a seed and an epoch, say)."""
+    mixed = 0
+    for number in seed:
+        mixed = (mixed * 1_000_003 + number) % 2**63
+    torch.manual_seed(mixed)

@@ -1,0 +1,73 @@
+"""`embed`: the Emory Breast Imaging Dataset, open data (Jeong et al., Radiol Artif Intell 2023).
+
+`root` is `images/`, holding `cohort_1/{empi_anon}/…/{uid}.dcm`; `table` is the folder `tables/`
+with `EMBED_OpenData_metadata.csv` (one row an image) and `EMBED_OpenData_clinical.csv` (one row a
+finding, density in `tissueden`), or the `_reduced` ones. An image takes the density of the findings
+of its accession and side; a finding whose side is B or blank holds for both sides.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+
+from mammo.datasets.folders import listing
+from mammo.datasets.label_tables import read_label_table
+from mammo.datasets.rows import BIRADS_NUMBERS, ImageRow, labelled, placed
+from mammo.errors import UserError
+
+CLINICAL = ("acc_anon", "side", "tissueden")
+METADATA = (
+    "empi_anon",
+    "acc_anon",
+    "anon_dicom_path",
+    "FinalImageType",
+    "ImageLateralityFinal",
+    "ViewPosition",
+    "spot_mag",
+)
+# The column was written from floats: blanks among the numbers turn 2 into 2.0.
+LABELS = BIRADS_NUMBERS | {f"{number}.0": label for number, label in BIRADS_NUMBERS.items()}
+MALE = ("5", "5.0")
+
+Densities = Mapping[tuple[str, str], set[str]]
+
+
+def read(root: Path, table: Path) -> list[ImageRow]:
+    """Read one row an image, or several where findings of one breast disagree."""
+    densities = defaultdict(set)
+    for cells in read_label_table(_table(table, "clinical"), CLINICAL):
+        for side in (cells["side"],) if cells["side"] in ("L", "R") else ("L", "R"):
+            densities[cells["acc_anon"], side].add(cells["tissueden"])
+    return [
+        row
+        for cells in read_label_table(_table(table, "metadata"), METADATA)
+        for row in _image(cells, densities)
+    ]
+
+
+def _table(folder: Path, name: str) -> Path:
+    paths = [folder / f"EMBED_OpenData_{name}{suffix}.csv" for suffix in ("", "_reduced")]
+    for path in paths:
+        if path.is_file():
+            return path
+    raise UserError(f"{folder}: must hold {paths[0].name} or {paths[1].name}; {listing(folder)}")
+
+
+def _image(cells: Mapping[str, str], densities: Densities) -> list[ImageRow]:
+    accession, side = cells["acc_anon"], cells["ImageLateralityFinal"]
+    # Published as /mnt/NAS2/mammo/anon_dicom/cohort_1/…; below images/ it begins with the cohort.
+    start = max(cells["anon_dicom_path"].find("cohort_"), 0)
+    path = cells["anon_dicom_path"][start:]
+    row = placed(ImageRow(path, cells["empi_anon"], accession), side, cells["ViewPosition"])
+    if cells["FinalImageType"] != "2D":
+        return [row.rejected("synthetic_2d", f"FinalImageType {cells['FinalImageType']!r}")]
+    if cells["spot_mag"] not in ("", "0", "0.0"):
+        return [row.rejected("spot_view", f"spot_mag {cells['spot_mag']!r}")]
+    tokens = sorted(densities.get((accession, side), {""}))
+    return [_labelled(row, token) for token in tokens]
+
+
+def _labelled(row: ImageRow, token: str) -> ImageRow:
+    if token in MALE:
+        return row.rejected("male", "tissueden 5 is a normal male breast")
+    return labelled(row, token, LABELS)

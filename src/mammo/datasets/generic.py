@@ -1,0 +1,61 @@
+"""`csv`: any folder of images with a table of one row an image, whose columns params.yaml names."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from mammo.datasets.label_tables import read_label_table
+from mammo.datasets.rows import ImageRow, labelled, normalised, placed, published
+from mammo.params import Params
+
+_PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
+
+
+class Columns(Params):
+    """The names of the columns of a `csv` table; null where the DICOM header tells instead.
+
+    Attributes:
+        image: A column of paths below the root, or a pattern over columns that makes the path,
+            such as `{patient_id}/{image_id}.dcm`.
+        patient_id: Groups the images of one person.
+        laterality: L or R.
+        view: CC or MLO.
+        label: The density.
+        split: The published split, if there is one.
+    """
+
+    image: str
+    patient_id: str | None
+    laterality: str | None
+    view: str | None
+    label: str
+    split: str | None
+
+
+def read(root: Path, table: Path, columns: Columns, labels: Mapping[str, str]) -> list[ImageRow]:
+    """Read the rows of a table; `labels` maps its tokens to A-D and nothing else is a label."""
+    pattern = columns.image if "{" in columns.image else f"{{{columns.image}}}"
+    named = [columns.patient_id, columns.laterality, columns.view, columns.label, columns.split]
+    needed = dict.fromkeys(_PLACEHOLDER.findall(pattern) + [name for name in named if name])
+    tokens = {normalised(token): label for token, label in labels.items()}
+    return [
+        _row(cells, pattern, columns, tokens) for cells in read_label_table(table, list(needed))
+    ]
+
+
+def _row(
+    cells: Mapping[str, str], pattern: str, columns: Columns, tokens: Mapping[str, str]
+) -> ImageRow:
+    def cell(column: str | None) -> str:
+        return cells[column] if column else ""
+
+    names = _PLACEHOLDER.findall(pattern)
+    path = _PLACEHOLDER.sub(lambda match: cells[match[1]], pattern)
+    row = ImageRow(path, patient_id=cell(columns.patient_id))
+    if not all(cells[name] for name in names):
+        row = row.rejected("path_missing", f"the row names no image: {columns.image} is blank")
+    elif columns.patient_id and not row.patient_id:
+        row = row.rejected("patient_missing", f"{columns.patient_id} is blank")
+    row = labelled(row, cells[columns.label], tokens)
+    row = placed(row, cell(columns.laterality), cell(columns.view))
+    return published(row, cell(columns.split))

@@ -1,0 +1,45 @@
+"""`mini_mias`: the mini-MIAS database of mammograms (Suckling et al., 1994).
+
+`root` holds `mdb001.pgm` to `mdb322.pgm`; `table` is `Info.txt`: explanations, then lines such as
+`mdb005 F CIRC B 477 133 30`, one a lesion, so a film may come twice. The tissue is fatty (F),
+fatty-glandular (G) or dense-glandular (D), which don't map to A-D. Films come in pairs, odd then
+even, of one person: odd numbers are right breasts, even numbers left ones (Info.txt, note 1). All
+are mediolateral oblique views.
+"""
+
+import re
+from pathlib import Path
+
+from mammo.datasets.label_tables import require_file
+from mammo.datasets.rows import ImageRow, labelled
+from mammo.errors import UserError
+
+LABELS = {"F": "F", "G": "G", "D": "D"}
+_FILM = re.compile(r"^(mdb(\d{3}))[ \t]+(\S+)", re.MULTILINE)
+
+
+def read(root: Path, table: Path) -> list[ImageRow]:
+    """Read one row a film.
+
+    Raises:
+        UserError: No line names a film.
+    """
+    require_file(table)
+    films = dict.fromkeys(
+        match.groups() for match in _FILM.finditer(table.read_text(encoding="latin-1"))
+    )
+    if not films:
+        raise UserError(f"{table}: must have lines such as 'mdb001 G CIRC B 535 425 197', got none")
+    return [_row(name, int(number), tissue) for name, number, tissue in films]
+
+
+def _row(name: str, number: int, tissue: str) -> ImageRow:
+    odd = number % 2 == 1
+    first = number if odd else number - 1
+    row = ImageRow(
+        f"{name}.pgm",
+        patient_id=f"mdb{first:03d}-mdb{first + 1:03d}",
+        laterality="R" if odd else "L",
+        view="MLO",
+    )
+    return labelled(row, tissue, LABELS)

@@ -1,0 +1,44 @@
+"""The record of a training: a CSV that grows while it runs, and a summary of its best epoch."""
+
+import csv
+from pathlib import Path
+from typing import Any, Self, TextIO
+
+Row = dict[str, Any]
+
+
+class HistoryWriter:
+    """Writes one row at a time and flushes it, so that the file can be watched as it grows."""
+
+    def __init__(self, path: Path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file: TextIO = path.open("w", encoding="utf-8", newline="")
+        self._writer: Any = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.close()
+
+    def write(self, row: Row) -> None:
+        """Append a row; the first one sets the columns. Floats get 9 significant digits."""
+        if self._writer is None:
+            self._writer = csv.DictWriter(self._file, list(row), lineterminator="\n")
+            self._writer.writeheader()
+        self._writer.writerow({key: _text(value) for key, value in row.items()})
+        self._file.flush()
+
+
+def _text(value: Any) -> Any:
+    return f"{value:.9g}" if isinstance(value, float) else value
+
+
+def best_rows(rows: list[Row], epoch: int) -> dict[str, Row]:
+    """Pick the rows of one epoch by split: {"train": …, "val": …}, without the leading facts."""
+    facts = ("strategy", "epoch", "split", "lr")
+    return {
+        row["split"]: {key: value for key, value in row.items() if key not in facts}
+        for row in rows
+        if row["epoch"] == epoch
+    }

@@ -1,0 +1,46 @@
+"""From stored images to what a network takes: scaling, channels, and reading ahead."""
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# Mean and standard deviation of ImageNet's RGB channels, as torchvision's weights expect them.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+T = TypeVar("T")
+
+
+def unit_range(images: np.ndarray) -> np.ndarray:
+    """Scale uint8 or uint16 grey levels to float32 in [0, 1], any shape."""
+    return images.astype(np.float32) / np.float32(np.iinfo(images.dtype).max)
+
+
+def network_input(images: np.ndarray, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Normalise grey images in [0, 1] and repeat them to RGB: (B, H, W) -> (B, 3, H, W).
+
+    The result is channels-last.
+    """
+    grey = torch.from_numpy(images).to(device, non_blocking=True)[:, None]  # (B, 1, H, W)
+    mean = torch.tensor(IMAGENET_MEAN, device=device).view(1, 3, 1, 1)
+    std = torch.tensor(IMAGENET_STD, device=device).view(1, 3, 1, 1)
+    rgb = (grey - mean) / std  # (B, 1, H, W) -> (B, 3, H, W)
+    return rgb.to(dtype=dtype, memory_format=torch.channels_last)
+
+
+def read_ahead(items: Iterable[T], depth: int = 2) -> Iterator[T]:
+    """Compute the next items of a generator in a thread while the current one is used."""
+    iterator = iter(items)
+    missing = object()
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        pending = [pool.submit(next, iterator, missing) for _ in range(depth)]
+        while True:
+            item = pending.pop(0).result()
+            if item is missing:
+                return
+            pending.append(pool.submit(next, iterator, missing))
+            yield item  # type: ignore[misc]

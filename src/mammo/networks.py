@@ -1,0 +1,81 @@
+"""Put a network together: stored backbone parameters, cut by a strategy, with a fresh head."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mammo.backbones import count_parameters, make_head
+from mammo.compute import seed_everything
+from mammo.files import file_sha256
+from mammo.strategies import CutParams, Prefix, Suffix, cut, cut_position
+from mammo.weights import BackboneParams, load_backbone
+
+
+@dataclass(frozen=True)
+class Network:
+    """A cut backbone.
+
+    Attributes:
+        prefix: The frozen blocks.
+        suffix: The blocks that train, and the head.
+        cut: The number of blocks before the cut.
+        blocks: The number of all blocks.
+        backbone_sha256: Of the file that the backbone's parameters came from.
+    """
+
+    prefix: Prefix
+    suffix: Suffix
+    cut: int
+    blocks: int
+    backbone_sha256: str
+
+    def trainable_by_block(self) -> dict[str, int]:
+        """Count the trainable parameters by block, the head last."""
+        counts = {name: count_parameters(b) for name, b in self.suffix.blocks.items()}
+        return {**counts, "head": count_parameters(self.suffix.head)}
+
+    def trainable(self) -> dict[str, float | int]:
+        """Count the trainable parameters and their share of all."""
+        trainable = count_parameters(self.suffix)
+        total = trainable + count_parameters(self.prefix)
+        percent = round(100 * trainable / total, 4)
+        return {"trainable_parameters": trainable, "trainable_percent": percent}
+
+
+def build_network(
+    weights: Path,
+    backbone: BackboneParams,
+    at: int,
+    classes: Sequence[str],
+    dropout: float,
+    seed: int,
+) -> Network:
+    """Load the backbone, cut it before block number `at`, and put a head on it.
+
+    Args:
+        weights: The file that stage `weights` wrote.
+        backbone: The architecture.
+        at: As `cut_position` counts it.
+        classes: The class names.
+        dropout: Before the head's linear layer.
+        seed: Of the head's initial parameters.
+
+    Raises:
+        UserError: The file doesn't fit the architecture.
+    """
+    architecture = backbone.architecture
+    blocks = architecture.blocks(load_backbone(weights, architecture))
+    seed_everything(seed)
+    head = make_head(architecture.features, len(classes), dropout)
+    prefix, suffix = cut(blocks, head, at)
+    return Network(prefix, suffix, at, len(blocks), file_sha256(weights))
+
+
+def strategy_cut(backbone: BackboneParams, strategy: CutParams, name: str) -> int:
+    """Count the blocks before a strategy's cut in this architecture.
+
+    Raises:
+        UserError: The strategy unfreezes more blocks than there are.
+    """
+    architecture = backbone.architecture
+    return cut_position(strategy, len(architecture.blocks(architecture.build())), name)

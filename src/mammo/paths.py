@@ -1,0 +1,42 @@
+"""Every path of the pipeline, once; relative to the repository's root."""
+
+import os
+from pathlib import Path
+
+PARAMS = Path("params.yaml")
+
+DATA = Path("data")
+CHECK = DATA / "check.txt"
+PHANTOM = DATA / "phantom"
+FILES = DATA / "files.csv"
+IMAGES = DATA / "images.csv"
+LABELS = DATA / "labels.csv"
+QUARANTINE = DATA / "quarantine.csv"
+QUARANTINE_PIXELS = DATA / "quarantine_pixels.csv"
+TENSORS = DATA / "tensors"
+TENSOR_INDEX = TENSORS / "index.csv"
+SPLITS = DATA / "splits.csv"
+WEIGHTS = DATA / "weights"
+BACKBONE = WEIGHTS / "backbone.safetensors"
+PROVENANCE = WEIGHTS / "provenance.json"
+EMBEDDINGS = DATA / "embeddings"
+
+MODELS = Path("models")
+METRICS = Path("metrics")
+INGEST_METRICS = METRICS / "ingest.json"
+PREPROCESS_METRICS = METRICS / "preprocess.json"
+SPLIT_METRICS = METRICS / "split.json"
+TRAIN_METRICS = METRICS / "train"
+REPORT_METRICS = METRICS / "report.json"
+PLOTS = Path("plots")
+TRAINING_PLOTS = PLOTS / "training"
+EVALUATION_PLOTS = PLOTS / "evaluation"
+COMPARISON_PLOTS = PLOTS / "comparison"
+REPORT_PLOTS = PLOTS / "report"
+EVIDENCE_METRICS = METRICS / "comparison.json"
+EVIDENCE_TABLE = PLOTS / "comparison.csv"
+EVIDENCE_PLOTS = PLOTS / "evidence"
+EVIDENCE_REPORT = Path("report.md")
+
+# DVC names the main checkout in DVC_ROOT, also for runs in a temporary copy: one scratch for all.
+SCRATCH = Path(os.environ.get("DVC_ROOT", ".")) / ".cache"

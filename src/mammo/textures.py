@@ -1,0 +1,90 @@
+"""Supervised pretraining on procedural textures: a source of transfer without any download.
+
+A texture is power-law noise with a brighter, smoothly bounded part, as tissue is on a
+mammogram; its class is its spectral exponent (4 levels) times the bright part's share (4).
+
+Source: Baradad 2021, arXiv:2106.05963 (networks learn useful features from noise processes);
+Burgess 1999, doi:10.1117/12.349648 (mammographic texture follows a power law of exponent 3).
+"""
+
+import logging
+import math
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from tqdm import trange
+
+from mammo.backbones import GlobalPool, make_head
+from mammo.compute import seed_everything
+from mammo.inputs import IMAGENET_MEAN, IMAGENET_STD
+from mammo.weights import BackboneParams, State, body, random_network
+
+logger = logging.getLogger(__name__)
+
+EXPONENTS = (1.5, 2.25, 3.0, 3.75)
+SHARES = (0.125, 0.375, 0.625, 0.875)  # the middles of the four quarters
+CLASSES = len(EXPONENTS) * len(SHARES)
+
+
+def power_law_noise(exponents: Tensor, size: int, generator: torch.Generator) -> Tensor:
+    """Draw noise whose power falls as 1 / f^exponent: (B,) -> (B, size, size), mean 0, std 1."""
+    white = torch.randn(len(exponents), size, size, generator=generator)
+    fy = torch.fft.fftfreq(size)[:, None]
+    fx = torch.fft.rfftfreq(size)[None, :]
+    frequency = torch.sqrt(fy**2 + fx**2)
+    frequency[0, 0] = math.inf  # no mean
+    amplitude = frequency[None] ** (-exponents[:, None, None] / 2)
+    noise = torch.fft.irfft2(torch.fft.rfft2(white) * amplitude, s=(size, size))
+    return noise / noise.std(dim=(1, 2), keepdim=True)
+
+
+def draw_textures(count: int, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw textures of random classes: (count, size, size) in [0, 1], (count,) int64."""
+    labels = torch.randint(CLASSES, (count,), generator=generator)
+    exponents = torch.tensor(EXPONENTS)[labels // len(SHARES)]
+    shares = torch.tensor(SHARES)[labels % len(SHARES)]
+    shares = shares + (torch.rand(count, generator=generator) - 0.5) * 0.2
+    field = power_law_noise(torch.full((count,), 3.5), size, generator).flatten(1)
+    bound = torch.stack([f.quantile(1 - s) for f, s in zip(field, shares, strict=True)])
+    dense = torch.sigmoid((field - bound[:, None]) * 6).view(count, size, size)
+    fine = power_law_noise(exponents, size, generator)
+    gain = 0.05 + 0.1 * torch.rand(count, 1, 1, generator=generator)
+    lift = 0.15 + 0.3 * torch.rand(count, 1, 1, generator=generator)
+    level = 0.15 + 0.3 * torch.rand(count, 1, 1, generator=generator)
+    return (level + lift * dense + gain * fine).clamp(0, 1), labels
+
+
+def pretrain(params: BackboneParams, fabric: Fabric) -> State:
+    """Train the whole backbone to tell textures apart; return its parameters (no classifier)."""
+    budget, architecture = params.procedural, params.architecture
+    seed_everything(params.seed)
+    torchvision_network = random_network(params)
+    blocks = architecture.blocks(torchvision_network)  # the same modules, as an ordered list
+    head = make_head(architecture.features, CLASSES, dropout=0.0)
+    network = nn.Sequential(*blocks.values(), GlobalPool(), head)
+    network.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=budget.lr, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, budget.lr, total_steps=budget.steps)
+    model, optimizer = fabric.setup(network, optimizer)
+    mean, std = sum(IMAGENET_MEAN) / 3, sum(IMAGENET_STD) / 3
+    generator = torch.Generator().manual_seed(params.seed)
+    model.train()
+    correct = 0
+    bar = trange(budget.steps, desc=f"pretrain {params.arch}", unit="step", mininterval=1)
+    for step in bar:
+        images, labels = draw_textures(budget.batch_size, budget.size_px, generator)
+        x = ((images - mean) / std)[:, None].expand(-1, 3, -1, -1)  # (B, H, W) -> (B, 3, H, W)
+        x = x.contiguous(memory_format=torch.channels_last).to(fabric.device)
+        logits = model(x)
+        loss = cross_entropy(logits, labels.to(fabric.device))
+        optimizer.zero_grad(set_to_none=True)
+        fabric.backward(loss)
+        optimizer.step()
+        schedule.step()
+        if step >= budget.steps - 20:
+            correct += int((logits.argmax(1).cpu() == labels).sum())
+    seen = min(20, budget.steps) * budget.batch_size
+    logger.info("textures told apart in the last steps: %.0f %% of %d", 100 * correct / seen, seen)
+    return body(torchvision_network.state_dict(), architecture)

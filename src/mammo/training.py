@@ -1,0 +1,328 @@
+"""Train a suffix: warm up the head, release the blocks, keep the best epoch, watch for collapse."""
+
+import logging
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from tqdm import trange
+
+from mammo.balancing import draw_epoch, inverse_frequency
+from mammo.checkpoint import Progress, State
+from mammo.collapse import CollapseParams, Setting, Watch, assess
+from mammo.compute import seed_everything
+from mammo.history import Row
+from mammo.inputs import read_ahead
+from mammo.metrics import classification_metrics
+from mammo.params import Params
+from mammo.sources import CleanSource, Source
+from mammo.splits import Fold
+from mammo.strategies import Suffix
+
+logger = logging.getLogger(__name__)
+
+
+class TrainParams(Params):
+    """Section `train`: what all strategies share."""
+
+    seed: Annotated[int, Field(ge=0)]
+    batch_size: Annotated[int, Field(ge=2)]
+    weight_decay: Annotated[float, Field(ge=0)]
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    schedule: Literal["cosine", "constant"]
+    early_stopping_epochs: Annotated[int, Field(ge=0)]
+    checkpoint_every_s: Annotated[float, Field(ge=0)]
+
+
+@dataclass
+class Best:
+    """The best epoch so far: by bal_acc_adj, then kappa, then AUC."""
+
+    rank: tuple[float, ...] = ()
+    epoch: int = 0
+    state: State = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training leaves behind: its history, the best and the last state, the alerts."""
+
+    rows: list[Row]
+    best: Best
+    last: State
+    alerts: list[str]
+
+
+@dataclass
+class Run:
+    """One training run: what determines it, and its state.
+
+    Attributes:
+        setting: The strategy, the balancing and the size of the set.
+        params: What all strategies share.
+        collapse: Thresholds and action.
+        fold: The labels.
+        source: Where batches come from.
+        suffix: The part that trains.
+        fabric: Device, precision and processes.
+        record: Called with each finished row of the history.
+        progress: Where an interrupted run finds its state; None to keep none.
+    """
+
+    setting: Setting
+    params: TrainParams
+    collapse: CollapseParams
+    fold: Fold
+    source: Source
+    suffix: Suffix
+    fabric: Fabric
+    record: Callable[[Row], None]
+    progress: Progress | None = None
+
+    rows: list[Row] = field(default_factory=list, init=False)
+    best: Best = field(default_factory=Best, init=False)
+    waited: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self.watch = Watch(self.setting, self.collapse)
+        # Without blocks after the cut there is nothing to hold back.
+        self.warmup = self.setting.strategy.warmup_epochs if len(self.suffix.blocks) else 0
+        self.suffix.to(self.fabric.device).to(memory_format=torch.channels_last)
+        # All parameters from the start: an optimizer made while the blocks are held would
+        # never train them after their release.
+        optimizer = torch.optim.AdamW(
+            self.suffix.parameters(), lr=self.lr, weight_decay=self.params.weight_decay
+        )
+        self.optimizer: Any = self.fabric.setup_optimizers(optimizer)
+        self.class_weights = self._class_weights()
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the strategy."""
+        return self.setting.strategy.lr
+
+    @property
+    def epochs(self) -> int:
+        """The epochs of the strategy, warm-up included."""
+        return self.setting.strategy.epochs
+
+    def _class_weights(self) -> Tensor:
+        """Weights of the loss: (K,), all 1 unless `balancing.class_weights` is on."""
+        weights = np.ones(len(self.fold.classes))
+        if self.setting.balancing.class_weights:
+            labels = self.fold.labels[self.fold.train]
+            weights = inverse_frequency(np.bincount(labels, minlength=len(weights)))
+        return torch.tensor(weights, dtype=torch.float32, device=self.fabric.device)
+
+
+def train(run: Run) -> Outcome:
+    """Train from the start, or from where an interrupted run of the same key stopped.
+
+    Raises:
+        CollapseError: The model has collapsed and `collapse.action` is `fail`.
+    """
+    start = _resume(run)
+    model: Any = None
+    with trange(
+        start, run.epochs, initial=start, total=run.epochs, unit="epoch", mininterval=1,
+        desc=f"train {run.setting.name}", disable=not run.fabric.is_global_zero,
+    ) as bar:  # fmt: skip
+        for epoch in range(start + 1, run.epochs + 1):
+            if model is None or epoch == run.warmup + 1:
+                model = _enter_phase(run, epoch)
+            rows = [_train_epoch(run, model, epoch), _validate(run, epoch)]
+            for row in rows:
+                run.rows.append(row)
+                run.record(row)
+            done = _judge(run, epoch, rows[-1]) or epoch == run.epochs
+            bar.set_postfix({key: f"{rows[-1][key]:.3f}" for key in ("kappa", "bal_acc_adj")})
+            bar.update()
+            _keep(run, epoch, done)
+            if done:
+                break
+    return Outcome(run.rows, run.best, _copy(run.suffix), run.watch.alerts)
+
+
+def learning_rate(run: Run, epochs_done: float) -> float:
+    """Compute the rate: constant in the warm-up, then constant or a half cosine to 0.
+
+    Source: Loshchilov & Hutter 2017, arXiv:1608.03983 (cosine annealing, without restarts).
+    """
+    if run.params.schedule == "constant" or epochs_done <= run.warmup:
+        return run.lr
+    share = (epochs_done - run.warmup) / max(1, run.epochs - run.warmup)
+    return run.lr * (1 + math.cos(math.pi * min(1.0, share))) / 2
+
+
+def predict(
+    suffix: nn.Module, source: CleanSource, positions: np.ndarray, fabric: Fabric, batch_size: int
+) -> Tensor:
+    """Compute the logits of clean images, in the order of `positions`: (n, K) float32."""
+    suffix.eval()
+    batches = split_evenly(positions, batch_size)
+    parts = []
+    with torch.inference_mode(), fabric.autocast():
+        for batch, read in _reads(batches, fabric, source.clean_batch):
+            logits = suffix(source.to_cut(read, fabric.device))
+            parts.append(_gather(fabric, logits, len(batch)).cpu())
+    return torch.cat(parts)
+
+
+def split_evenly(positions: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    """Split into batches of at most `batch_size` that differ by one image at most.
+
+    So no image is dropped, and no tiny last batch upsets BatchNorm.
+    """
+    return np.array_split(positions, math.ceil(len(positions) / batch_size))
+
+
+def _enter_phase(run: Run, epoch: int) -> Any:
+    """Hold or release the blocks, and wrap the module anew: DDP fixes what trains at set-up."""
+    if epoch <= run.warmup:
+        run.suffix.warm_up()
+    else:
+        run.suffix.release()
+    return run.fabric.setup_module(run.suffix)
+
+
+def _train_epoch(run: Run, model: Any, epoch: int) -> Row:
+    """Train one epoch; its metrics are those of the batches as they were drawn and seen."""
+    seed_everything(run.params.seed, epoch, run.fabric.global_rank)
+    model.train()
+    labels, train = run.fold.labels, run.fold.train
+    order = train[draw_epoch(labels[train], run.setting.balancing, run.params.seed, epoch)]
+    batches = split_evenly(order, run.params.batch_size)
+    seen: list[Tensor] = []
+    losses: list[Any] = []
+    reads = _reads(batches, run.fabric, lambda mine: run.source.train_batch(mine, epoch))
+    for step, (batch, read) in enumerate(reads):
+        for group in run.optimizer.param_groups:
+            group["lr"] = learning_rate(run, epoch - 1 + step / len(batches))
+        logits = model(run.source.to_cut(read, run.fabric.device))
+        loss = _loss(run, logits, labels[batch])
+        run.optimizer.zero_grad(set_to_none=True)
+        run.fabric.backward(loss)
+        run.optimizer.step()
+        seen.append(_gather(run.fabric, logits.detach(), len(batch)))
+        mean: Any = run.fabric.all_reduce(loss.detach())
+        losses.append(mean * len(batch))
+    mean_loss = float(torch.stack(losses).sum()) / len(order)
+    return _row(run, epoch, "train", torch.cat(seen).cpu(), labels[order], mean_loss)
+
+
+def _validate(run: Run, epoch: int) -> Row:
+    """Measure the clean validation images; the loss is the plain cross-entropy."""
+    logits = predict(run.suffix, run.source, run.fold.val, run.fabric, run.params.batch_size)
+    truth = run.fold.labels[run.fold.val]
+    loss = cross_entropy(logits, torch.from_numpy(truth)).item()
+    row = _row(run, epoch, "val", logits, truth, loss)
+    at_end = epoch == run.epochs
+    row["status"] = assess(row, run.fold.classes, run.collapse, at_end).status
+    return row
+
+
+def _loss(run: Run, logits: Tensor, labels: np.ndarray) -> Tensor:
+    """Compute this rank's share of the batch's weighted mean cross-entropy.
+
+    The mean over the ranks, which DDP takes of the gradients, is the loss of the whole batch.
+
+    Args:
+        run: The run.
+        logits: (b, K) of this rank's images.
+        labels: (B,) of the whole batch.
+    """
+    truth = torch.from_numpy(labels).to(logits.device)
+    mine = truth[run.fabric.global_rank :: run.fabric.world_size]
+    each = cross_entropy(logits, mine, weight=run.class_weights, reduction="sum")
+    return each * run.fabric.world_size / run.class_weights[truth].sum()
+
+
+def _row(run: Run, epoch: int, split: str, logits: Tensor, labels: np.ndarray, loss: float) -> Row:
+    """Assemble one row of the history."""
+    probabilities = logits.float().softmax(dim=1).numpy()
+    head = {"strategy": run.setting.name, "epoch": epoch, "split": split, "loss": loss}
+    metrics = classification_metrics(labels, probabilities, run.fold.classes)
+    return {**head, "lr": learning_rate(run, epoch - 1), **metrics, "status": ""}
+
+
+def _judge(run: Run, epoch: int, row: Row) -> bool:
+    """Update the best epoch, the watch and the waiting; say whether to stop early."""
+    released = epoch > run.warmup
+    rank = best_order(row)
+    if released and rank > run.best.rank:
+        run.best = Best(rank, epoch, _copy(run.suffix))
+        run.waited = 0
+    elif released:
+        run.waited += 1
+    patience = run.params.early_stopping_epochs
+    stop = run.watch.follow(epoch, assess(row, run.fold.classes, run.collapse))
+    return stop or (0 < patience <= run.waited)
+
+
+def best_order(row: Row) -> tuple[float, ...]:
+    """Order epochs: first bal_acc_adj, then kappa, then AUC (an undefined one comes last)."""
+    auc = row["auc_macro"]
+    return (row["bal_acc_adj"], row["kappa"], -1.0 if auc is None else auc)
+
+
+def _reads(
+    batches: Sequence[np.ndarray], fabric: Fabric, read: Callable[[np.ndarray], np.ndarray]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield each whole batch with what this rank reads of it, reading ahead in a thread."""
+    rank, ranks = fabric.global_rank, fabric.world_size
+    return read_ahead((batch, read(batch[rank::ranks])) for batch in batches)
+
+
+def _gather(fabric: Fabric, logits: Tensor, total: int) -> Tensor:
+    """Put the ranks' logits together in the order of the batch: (b, K) -> (total, K)."""
+    if fabric.world_size == 1:
+        return logits
+    rows = math.ceil(total / fabric.world_size)
+    padded = nn.functional.pad(logits, (0, 0, 0, rows - len(logits)))
+    gathered: Any = fabric.all_gather(padded)  # (ranks, rows, K); rank r has images r, r + ranks…
+    return gathered.transpose(0, 1).reshape(-1, logits.shape[1])[:total]
+
+
+def _copy(suffix: Suffix) -> State:
+    return {key: value.detach().cpu().clone() for key, value in suffix.state_dict().items()}
+
+
+def _keep(run: Run, epoch: int, done: bool) -> None:
+    """Save the run's state, if that is due, so that it can go on from this epoch."""
+    if run.progress is None or not (done or run.progress.due()):
+        return
+    state = {
+        "epoch": epoch,
+        "done": done,
+        "suffix": _copy(run.suffix),
+        "optimizer": run.optimizer.state_dict(),
+        "rows": run.rows,
+        "best": vars(run.best),
+        "waited": run.waited,
+        "watch": run.watch.state(),
+    }
+    if run.fabric.is_global_zero:
+        run.progress.save(state)
+
+
+def _resume(run: Run) -> int:
+    """Restore an interrupted run; return the number of epochs that are done."""
+    state = run.progress.load() if run.progress else None
+    if state is None:
+        return 0
+    run.suffix.load_state_dict(state["suffix"])
+    run.optimizer.load_state_dict(state["optimizer"])
+    run.rows, run.waited = list(state["rows"]), state["waited"]
+    run.best = Best(**state["best"])
+    run.watch.restore(state["watch"])
+    for row in run.rows:
+        run.record(row)
+    logger.info("%s: goes on after epoch %d", run.setting.name, state["epoch"])
+    return run.epochs if state["done"] else state["epoch"]

@@ -1,0 +1,56 @@
+"""Evaluate a strategy as it would be deployed: data/tensors -> metrics/S.json, plots/evaluation/S/.
+
+Whole network from pixels, never the stored activations; the best epoch's suffix from models/S/.
+"""
+
+import sys
+
+from mammo import paths
+from mammo.checkpoint import check_backbone, load_suffix
+from mammo.collapse import CollapseParams
+from mammo.compute import ComputeParams, compute_dtype, start
+from mammo.errors import run_stage
+from mammo.evaluation import EvaluateParams, prediction_table, test_metrics
+from mammo.files import read_table, whole_folder, write_json, write_table
+from mammo.networks import build_network
+from mammo.params import load_params
+from mammo.sources import Pixels
+from mammo.strategies import fold_batchnorm
+from mammo.tensors import Tensors
+from mammo.training import predict
+from mammo.weights import BackboneParams
+
+
+def main() -> None:
+    """Run the stage for the strategy named on the command line."""
+    name = sys.argv[1]
+    compute = load_params("compute", ComputeParams)
+    params = load_params("evaluate", EvaluateParams)
+    path = paths.MODELS / name / "best_model.safetensors"
+    state, facts = load_suffix(path)
+    backbone = load_params("backbone", BackboneParams)
+    classes: list[str] = facts["classes"]
+    network = build_network(paths.BACKBONE, backbone, facts["cut"], classes, dropout=0, seed=0)
+    check_backbone(facts, network.backbone_sha256, path)
+    network.suffix.load_state_dict(state)
+
+    fabric, dtype, tensors = start(compute), compute_dtype(compute), Tensors(paths.TENSORS)
+    prefix = fold_batchnorm(network.prefix, dtype).to(fabric.device)
+    images = read_table(paths.IMAGES).merge(read_table(paths.LABELS), on="key")
+    images = images.merge(read_table(paths.SPLITS), on="key")
+    images = images[images["split"].isin(["val", "test"])].sort_values(["split", "key"])
+    logits = predict(
+        network.suffix.to(fabric.device), Pixels(tensors, prefix, dtype),
+        tensors.positions(images["key"]), fabric, params.batch_size,
+    )  # fmt: skip
+    predictions = prediction_table(name, images, logits.softmax(dim=1).numpy(), classes)
+    facts = {"best_epoch": facts["epoch"], **network.trainable()}
+    metrics = test_metrics(predictions, classes, load_params("collapse", CollapseParams), facts)
+    with whole_folder(paths.EVALUATION_PLOTS / name) as folder:
+        write_table(predictions, folder / "predictions.csv")
+        write_json(metrics, folder / "metrics.json")  # beside them, for stage plot
+    write_json(metrics, paths.METRICS / f"{name}.json")
+
+
+if __name__ == "__main__":
+    run_stage(main)

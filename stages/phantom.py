@@ -1,0 +1,18 @@
+"""Draw the embedded default dataset: params.yaml (phantom) -> data/phantom/."""
+
+import joblib
+
+from mammo import paths
+from mammo.errors import run_stage
+from mammo.params import load_params
+from mammo.phantom import PhantomParams, write_phantom
+
+
+def main() -> None:
+    """Run the stage."""
+    workers = min(joblib.cpu_count(), 8)  # more take longer to start than they save
+    write_phantom(paths.PHANTOM, load_params("phantom", PhantomParams), workers)
+
+
+if __name__ == "__main__":
+    run_stage(main)

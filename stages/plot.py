@@ -1,0 +1,58 @@
+"""Set the strategies side by side, in tables and pictures.
+
+Reads plots/{training,evaluation}; writes plots/comparison.
+"""
+
+import logging
+
+from mammo import paths
+from mammo.curves import Result, comparison_tables
+from mammo.errors import run_stage
+from mammo.figures import draw_comparison, write_png
+from mammo.files import read_json, read_table, whole_folder, write_table
+from mammo.params import Params, parse_params, read_params
+
+logger = logging.getLogger("mammo.plot")
+
+
+class DrawnStrategy(Params, extra="ignore"):
+    """What the figures show of one entry of `strategies`; the stage check judges the rest."""
+
+    warmup_epochs: int
+
+
+def main() -> None:
+    """Run the stage."""
+    strategies = {
+        name: parse_params(f"strategies.{name}", values, DrawnStrategy)
+        for name, values in read_params()["strategies"].items()
+    }
+    warn_of_removed(set(strategies))
+    tables = comparison_tables({name: read_result(name) for name in strategies})
+    warmup_epochs = {name: strategy.warmup_epochs for name, strategy in strategies.items()}
+    with whole_folder(paths.COMPARISON_PLOTS) as folder:
+        for name, table in tables.items():
+            write_table(table, folder / name)
+        for name, figure in draw_comparison(tables, warmup_epochs).items():
+            write_png(figure, folder / name)
+
+
+def read_result(strategy: str) -> Result:
+    """Read what training and evaluation wrote for one strategy."""
+    return Result(
+        history=read_table(paths.TRAINING_PLOTS / strategy / "history.csv"),
+        predictions=read_table(paths.EVALUATION_PLOTS / strategy / "predictions.csv"),
+        metrics=read_json(paths.EVALUATION_PLOTS / strategy / "metrics.json"),
+    )
+
+
+def warn_of_removed(strategies: set[str]) -> None:
+    """Name the folders of strategies that params.yaml no longer has; they are not drawn."""
+    for parent in (paths.TRAINING_PLOTS, paths.EVALUATION_PLOTS):
+        for folder in sorted(parent.glob("*/")):
+            if folder.name not in strategies:
+                logger.warning("%s: not among strategies, not drawn; remove the folder", folder)
+
+
+if __name__ == "__main__":
+    run_stage(main)

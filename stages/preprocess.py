@@ -1,0 +1,32 @@
+"""Decode every accepted file into a tensor.
+
+Reads data/files.csv and the images under dataset.root; writes data/tensors/,
+data/quarantine_pixels.csv and metrics/preprocess.json.
+"""
+
+from pathlib import Path
+
+from mammo import paths
+from mammo.decoding import decode_files
+from mammo.dicom import Limits
+from mammo.errors import run_stage
+from mammo.files import read_table, whole_folder, write_json, write_table
+from mammo.params import load_params, read_params
+from mammo.preprocess import PreprocessParams
+from mammo.store import Store
+
+
+def main() -> None:
+    """Run the stage."""
+    params = load_params("preprocess", PreprocessParams)
+    limits = load_params("dicom", Limits)
+    root = Path(read_params()["dataset"]["root"])
+    store = Store(paths.SCRATCH / "images")
+    with whole_folder(paths.TENSORS) as folder:
+        result = decode_files(read_table(paths.FILES), root, params, limits, store, folder)
+    write_table(result.quarantine, paths.QUARANTINE_PIXELS)
+    write_json(result.metrics, paths.PREPROCESS_METRICS)
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,28 @@
+"""Assign each patient to one split: data/{images,labels}.csv -> data/splits.csv.
+
+Only images that stage preprocess accepted (data/tensors/index.csv) take part.
+"""
+
+from mammo import paths
+from mammo.classes import CLASSES, ClassSet
+from mammo.errors import run_stage
+from mammo.files import read_table, write_json, write_table
+from mammo.params import load_leaf, load_params
+from mammo.splits import SplitParams, assign_patients, describe_splits
+
+
+def main() -> None:
+    """Run the stage."""
+    params = load_params("split", SplitParams)
+    classes = list(CLASSES[load_leaf("dataset.classes", ClassSet)])
+    accepted = read_table(paths.TENSOR_INDEX)["key"]
+    images = read_table(paths.IMAGES).merge(read_table(paths.LABELS), on="key")
+    images = images[images["key"].isin(accepted)]
+    splits = assign_patients(images, params)
+    description = describe_splits(images, splits, classes, params)
+    write_table(splits, paths.SPLITS)
+    write_json(description, paths.SPLIT_METRICS)
+
+
+if __name__ == "__main__":
+    run_stage(main)

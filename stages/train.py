@@ -1,0 +1,78 @@
+"""Train a strategy: data/{embeddings/S,tensors,weights,labels,splits} -> models/S/.
+
+Writes metrics/train/S.json and plots/training/S/ too. Starts from stored activations where there
+are any; an interrupted run goes on from its last saved epoch.
+"""
+
+import logging
+import sys
+
+from mammo import paths
+from mammo.checkpoint import Progress, run_key, save_suffix
+from mammo.collapse import risks
+from mammo.compute import start
+from mammo.errors import run_stage
+from mammo.experiment import load_settings
+from mammo.files import read_table, whole_folder, write_json
+from mammo.history import HistoryWriter, best_rows
+from mammo.networks import build_network
+from mammo.sources import open_source
+from mammo.splits import make_fold
+from mammo.training import Run, train
+
+logger = logging.getLogger("train")
+
+
+def main() -> None:
+    """Run the stage for the strategy named on the command line."""
+    name = sys.argv[1]
+    settings = load_settings(name)
+    fabric = start(settings.compute)
+    network = build_network(
+        paths.BACKBONE, settings.backbone, settings.cut, settings.classes,
+        settings.train.dropout, settings.train.seed,
+    )  # fmt: skip
+    embeddings = paths.EMBEDDINGS / name
+    keys, source = open_source(
+        embeddings, paths.TENSORS, network.prefix, settings.augment, settings.compute, fabric.device
+    )
+    table = read_table(paths.LABELS).merge(read_table(paths.SPLITS), on="key")
+    fold = make_fold(keys, table, settings.classes)
+    setting = settings.describe(fold, network.blocks)
+    for risk in risks(setting):
+        logger.warning("risk: %s", risk)
+
+    inputs = [embeddings, paths.TENSORS, paths.BACKBONE, paths.LABELS, paths.SPLITS]
+    key = run_key(settings.as_values(), inputs)
+    progress = Progress(
+        paths.SCRATCH / "train" / f"{name}-{key}", settings.train.checkpoint_every_s
+    )
+    with HistoryWriter(paths.TRAINING_PLOTS / name / "history.csv") as history:
+        run = Run(
+            setting, settings.train, settings.collapse, fold, source, network.suffix, fabric,
+            history.write, progress,
+        )  # fmt: skip
+        outcome = train(run)
+    for alert in outcome.alerts:
+        logger.warning("COLLAPSE: %s", alert)
+    facts = {**settings.facts(), "backbone_sha256": network.backbone_sha256}
+    with whole_folder(paths.MODELS / name) as folder:
+        best = {**facts, "epoch": outcome.best.epoch}
+        save_suffix(outcome.best.state, best, folder / "best_model.safetensors")
+        last = {**facts, "epoch": outcome.rows[-1]["epoch"]}
+        save_suffix(outcome.last, last, folder / "last_model.safetensors")
+    summary = {
+        "best_epoch": outcome.best.epoch,
+        "epochs": outcome.rows[-1]["epoch"],
+        **network.trainable(),
+        "trainable_by_block": network.trainable_by_block(),
+        **best_rows(outcome.rows, outcome.best.epoch),
+        "risks": risks(setting),
+        "alerts": outcome.alerts,
+    }
+    write_json(summary, paths.TRAIN_METRICS / f"{name}.json")
+    progress.clear()
+
+
+if __name__ == "__main__":
+    run_stage(main)
