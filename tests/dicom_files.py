@@ -70,15 +70,26 @@ def codestream(pixels: np.ndarray, syntax: str, bits: int = 12, **options: Any) 
     if syntax in (JPEG_BASELINE, JPEG_EXTENDED):
         return imagecodecs.jpeg8_encode(pixels, level=95, bitspersample=bits, **options)
     if syntax == JPEG_LOSSLESS:
-        return imagecodecs.ljpeg_encode(pixels, bitspersample=bits, **options)
+        options = {"predictor": 1, **options}
+        return imagecodecs.jpeg8_encode(pixels, lossless=True, bitspersample=bits, **options)
     if syntax == JPEG_LS:
         return imagecodecs.jpegls_encode(pixels, **options)
     if syntax == JPEG_2000:
         options = {"reversible": True, "codecformat": "j2k", "bitspersample": bits, **options}
         return imagecodecs.jpeg2k_encode(pixels, level=0, **options)
     if syntax == HTJ2K:
-        return imagecodecs.htj2k_encode(pixels, reversible=True, **options)
+        return _htj2k(pixels, bits, **options)
     raise ValueError(f"{syntax} is not encapsulated here")
+
+
+def _htj2k(pixels: np.ndarray, bits: int, **options: Any) -> bytes:
+    """The encoder codes all bits of the type: move the level shift (T.800 G.1), then the depth."""
+    full = 8 * pixels.dtype.itemsize
+    shifted = pixels + pixels.dtype.type(2 ** (full - 1) - 2 ** (bits - 1))
+    stream = bytearray(imagecodecs.htj2k_encode(shifted, reversible=True, **options))
+    depth_at = stream.index(b"\xff\x51") + 40  # Ssiz of the one component
+    stream[depth_at] = bits - 1
+    return bytes(stream)
 
 
 def _rle(pixels: np.ndarray) -> bytes:

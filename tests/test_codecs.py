@@ -83,6 +83,18 @@ def test_rows_and_columns_of_the_right_product_but_wrong_shape_raise(syntax, row
     assert reason_of(content) == "rows_columns_suspect"
 
 
+def test_bytes_of_16_bit_samples_read_as_8_bit_ones_raise():
+    layout = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7, "Columns": 320}
+    assert reason_of(dicom_bytes(PIXELS, EXPLICIT, **layout)) == "bits_contradictory"
+
+
+def test_a_stream_deeper_than_bits_stored_is_decoded_in_full_and_held_to_it():
+    stream = codestream(PIXELS, JPEG_2000, bits=16)
+    content = dicom_bytes(PIXELS, JPEG_2000, stream=stream, BitsStored=11, HighBit=10)
+    with pytest.raises(DicomError, match="values_exceed_bits_stored"):
+        decode(content, 40)
+
+
 JPEGS = [JPEG_BASELINE, JPEG_EXTENDED, JPEG_LOSSLESS, JPEG_LS]
 
 

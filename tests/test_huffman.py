@@ -28,6 +28,25 @@ def test_the_bits_of_every_predictor_are_counted_exactly(predictor, bits):
         check_lossless(frame, stream, changed)
 
 
+def test_another_predictor_than_the_syntax_fixes_raises():
+    frame = lossless(PIXELS, 12, 4)
+    with pytest.raises(DicomError, match="predictor 4"):
+        check_lossless(frame, codestream.check(frame, LOSSLESS), PIXELS, first_order=True)
+
+
+def test_padding_that_is_not_ones_raises():
+    # A lost code of a few bits would hide in it.
+    for rows in range(100, 108):
+        frame = bytearray(lossless(PIXELS[:rows], 12, 1))
+        if frame[-3] & 1 and frame[-4] != 0xFF:
+            frame[-3] &= 0xFE
+            changed = bytes(frame)
+            with pytest.raises(DicomError, match="scan_length"):
+                check_lossless(changed, codestream.check(changed, LOSSLESS), PIXELS[:rows])
+            return
+    raise AssertionError("no stream ends in padding")
+
+
 def test_extreme_differences_are_counted():
     pixels = np.array([[0, 65535, 0, 32768], [65535, 32767, 0, 1], [5, 5, 5, 5]] * 8, np.uint16)
     frame = lossless(pixels, 16, 1)

@@ -44,7 +44,7 @@ def find_breast(pixels: np.ndarray, table: np.ndarray, lowest: int) -> Breast:
     Raises:
         DicomError: The image is flat, or its largest region is too small for a breast.
     """
-    step = max(1, max(pixels.shape) // _SAMPLE_PX)
+    step = -(-max(pixels.shape) // _SAMPLE_PX)
     # Strided, not averaged: padding next to skin would average to tissue.
     sample = table[pixels[::step, ::step].astype(np.int64) - lowest]
     mask = _largest_region(_bright(sample))
@@ -92,7 +92,10 @@ def _largest_region(mask: np.ndarray) -> np.ndarray:
 
 def _chest_wall(mask: np.ndarray) -> str:
     """The breast is tall at the chest wall and thin at the nipple."""
-    points = np.argwhere(mask)[:, ::-1].astype(np.int32)  # (n, 2), x before y
+    rows = np.flatnonzero(mask.any(axis=1))
+    first, last = mask[rows].argmax(axis=1), mask.shape[1] - 1 - mask[rows, ::-1].argmax(axis=1)
+    ends = [np.stack([columns, rows], axis=1) for columns in (first, last)]
+    points = np.concatenate(ends).astype(np.int32)  # (n, 2), x before y
     # Fat as dark as background leaves gaps; the hull doesn't have them.
     hull = cv2.fillConvexPoly(np.zeros(mask.shape, np.uint8), cv2.convexHull(points), 1)
     strip = max(1, round(mask.shape[1] * _EDGE_SHARE))

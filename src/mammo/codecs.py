@@ -81,8 +81,9 @@ def _reduction(source: Source, target_px: int | None) -> int:
     if target_px is None or stream is None or stream.levels == 0:
         return 0
     # Signed samples: no reduced decoder is known to keep them. Unbounded streams: only a full
-    # decode sees that packets are missing.
-    if stream.signed or not stream.bounded:
+    # decode sees that packets are missing. Another precision than BitsStored: only full samples
+    # can be held to it.
+    if stream.signed or not stream.bounded or stream.precision != layout.bits_stored:
         return 0
     short, reduction = min(layout.rows, layout.columns), 0
     while reduction < stream.levels and -(-short // 2 ** (reduction + 1)) >= target_px:
@@ -91,9 +92,10 @@ def _reduction(source: Source, target_px: int | None) -> int:
 
 
 def _decode(source: Source, syntax: str, reduction: int) -> np.ndarray:
-    frame, layout, stream = source.frame, source.layout, source.stream
+    layout, stream = source.layout, source.stream
     if stream is None:
-        return _native(frame, layout, big=syntax == BIG_ENDIAN)
+        return _native(source.frame, layout, big=syntax == BIG_ENDIAN)
+    frame = bytes(source.frame)
     if syntax == codestream.RLE:
         return _rle(frame, layout)
     if reduction:  # HTJ2K too: OpenJPH lets overshoot wrap around where OpenJPEG clamps it
@@ -106,13 +108,14 @@ def _decode(source: Source, syntax: str, reduction: int) -> np.ndarray:
         return _as_signed(imagecodecs.jpegls_decode(frame), layout)
     pixels = imagecodecs.jpeg8_decode(frame)
     if syntax in codestream.JPEG_LOSSLESS:
-        huffman.check_lossless(frame, stream, pixels)
+        first_order = syntax == codestream.JPEG_LOSSLESS_SV1
+        huffman.check_lossless(frame, stream, pixels, first_order)
     else:
         huffman.check_sequential(frame, stream)
     return _as_signed(pixels, layout)
 
 
-def _native(frame: bytes, layout: Layout, big: bool) -> np.ndarray:
+def _native(frame: bytes | memoryview, layout: Layout, big: bool) -> np.ndarray:
     kind = "i" if layout.signed else "u"
     dtype = np.dtype(f"{'>' if big else '<'}{kind}{layout.bits_allocated // 8}")
     pixels = np.frombuffer(frame, dtype).reshape(layout.rows, layout.columns)
@@ -218,6 +221,8 @@ def _check_stride(pixels: np.ndarray) -> None:
         return float(np.abs(flat[start + distance] - here).mean())
 
     across, down = roughness(1), roughness(columns)
+    if roughness(2) < 0.5 * across:  # bytes of 16-bit samples, read as 8-bit ones
+        raise DicomError("bits_contradictory", "every other pixel is of another kind")
     part = min(roughness(columns // 2), roughness(columns // 3))
     far = roughness(columns // 2 + columns // 7)
     if down > _MAX_STRIDE_RATIO * across + 1 or (part < 1.3 * down and part < 0.5 * far):

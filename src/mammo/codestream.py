@@ -21,7 +21,8 @@ NATIVE = {
 RLE = "1.2.840.10008.1.2.5"
 JPEG_BASELINE = "1.2.840.10008.1.2.4.50"
 JPEG_EXTENDED = "1.2.840.10008.1.2.4.51"
-JPEG_LOSSLESS = ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
+JPEG_LOSSLESS_SV1 = "1.2.840.10008.1.2.4.70"
+JPEG_LOSSLESS = ("1.2.840.10008.1.2.4.57", JPEG_LOSSLESS_SV1)
 JPEG_LS = ("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81")
 JPEG_2000 = ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91")
 HTJ2K = ("1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.202", "1.2.840.10008.1.2.4.203")
@@ -145,18 +146,30 @@ def _jpeg(frame: bytes, frames: tuple[int, ...], marker: re.Pattern[bytes]) -> S
         precision, rows, columns, components = struct.unpack_from(">BHHB", frame, segment.start)
         _expect(components == 1, "not_monochrome", f"codestream of {components} components")
         found = (rows, columns, precision)
-    match = marker.search(frame, position)
     if found is None:
         raise DicomError("codestream_header", "a scan without a frame header")
+    end, after = _scan_end(frame, position, marker)
+    rows, columns, precision = found
+    return Stream(rows, columns, precision, None, after, scan=(position, end), bounded=False)
+
+
+def _scan_end(frame: bytes, start: int, marker: re.Pattern[bytes]) -> tuple[int, int]:
+    """Find where the one scan's data end, and where its end-of-image marker does."""
+    end = len(frame.rstrip(b"\0")) - 2
+    # The usual case, ten times as fast as searching: every 0xFF before the end is a stuffed one.
+    if (
+        marker is _JPEG_MARKER
+        and frame[end : end + 2] == b"\xff\xd9"
+        and frame.count(b"\xff", start, end) == frame.count(b"\xff\0", start, end)
+    ):
+        return end, end + 2
+    match = marker.search(frame, start)
     if match is None:
         raise DicomError("truncated_codestream", "no end-of-image marker")
     last = frame[match.end() - 1]
     _expect(last == _EOI, "codestream_header", f"marker FF{last:02X} inside or after the one scan")
     _only_padding(frame, match.end())
-    rows, columns, precision = found
-    return Stream(
-        rows, columns, precision, None, match.end(), scan=(position, match.start()), bounded=False
-    )
+    return match.start(), match.end()
 
 
 _FRAME_MARKERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}

@@ -124,14 +124,14 @@ class Source:
     """One checked image, ready to decode.
 
     Attributes:
-        frame: The native pixels without padding, or the one frame's codestream.
+        frame: A view of the native pixels without padding, or the one frame's codestream.
         stream: What the codestream says about itself; None for native pixels.
     """
 
     header: Header
     layout: Layout
     grey: GreyScale
-    frame: bytes
+    frame: bytes | memoryview
     stream: codestream.Stream | None
 
 
@@ -177,8 +177,7 @@ def read_source(content: bytes | Path, limits: Limits) -> Source:
     little = header.transfer_syntax_uid != BIG_ENDIAN
     grey = _convert(lambda: _grey_scale(parsed.dataset, layout, little))
     if codestream.is_native(header.transfer_syntax_uid):
-        frame = _native_frame(parsed.pixels, layout)
-        return Source(header, layout, grey, frame, None)
+        return Source(header, layout, grey, _native_frame(parsed.pixels, layout), None)
     frame = _encapsulated_frame(parsed.pixels)
     stream = codestream.check(frame, header.transfer_syntax_uid)
     _check_agreement(stream, layout)
@@ -264,9 +263,7 @@ def _parse(content: bytes, limits: Limits) -> _Parsed:
     implicit, little = syntax == IMPLICIT, syntax != BIG_ENDIAN
     dataset = _convert(lambda: read_dataset(file, implicit, little, stop_when=_is_pixels))
     _check_signedness(dataset)
-    with file.getbuffer() as buffer:
-        start, size = file.tell(), len(buffer)
-    pixels = _convert(lambda: _locate_pixels(file.getvalue(), start, size, dataset, little))
+    pixels = _convert(lambda: _locate_pixels(file.getvalue(), file.tell(), little))
     header = _convert(lambda: _header(dataset, syntax, pixels is not None))
     return _Parsed(dataset, header, pixels)
 
@@ -316,10 +313,9 @@ def _is_pixels(tag: Any, vr: str | None, length: int) -> bool:
     return tag == _PIXEL_DATA or tag in _FLOAT_PIXELS
 
 
-def _locate_pixels(
-    content: bytes, start: int, size: int, dataset: Dataset, little: bool
-) -> _Pixels | None:
+def _locate_pixels(content: bytes, start: int, little: bool) -> _Pixels | None:
     """Find the pixel data element that parsing stopped at."""
+    size = len(content)
     if start >= size:
         return None
     view, order = memoryview(content), "<" if little else ">"
@@ -537,7 +533,7 @@ def _padding(dataset: Dataset) -> tuple[int, int] | None:
 # ---- pixel data
 
 
-def _native_frame(pixels: _Pixels, layout: Layout) -> bytes:
+def _native_frame(pixels: _Pixels, layout: Layout) -> memoryview:
     """Take the native pixels, exact to the byte but for one of padding (PS3.5 8.1.1, 8.2)."""
     expected = layout.rows * layout.columns * layout.bits_allocated // 8
     if pixels.undefined_length:
@@ -548,7 +544,7 @@ def _native_frame(pixels: _Pixels, layout: Layout) -> bytes:
             f"(7FE0,0010) holds {len(pixels.value)} bytes, {layout.rows} x {layout.columns} "
             f"pixels of {layout.bits_allocated} bits need {expected}",
         )
-    return bytes(pixels.value[:expected])
+    return pixels.value[:expected]
 
 
 def _encapsulated_frame(pixels: _Pixels) -> bytes:

@@ -5,6 +5,7 @@ survives counting: the coded bits must be those of the image, up to the padding 
 (ITU-T T.81 F.1.2.3).
 """
 
+import re
 import struct
 from dataclasses import dataclass
 
@@ -15,7 +16,8 @@ from mammo.codestream import Segment, Stream, jpeg_segments
 from mammo.faults import DicomError
 
 _DHT, _DRI, _SOS = 0xC4, 0xDD, 0xDA
-_STRIP_ROWS = 64  # keeps the differences of a strip inside the processor's cache
+_RESTART = re.compile(rb"\xff[\xd0-\xd7]")
+_STRIP_PIXELS = 2**20  # bounds the memory for differences, and counts that a float32 must hold
 
 
 @dataclass(frozen=True)
@@ -49,20 +51,24 @@ class Table:
     symbols: np.ndarray
 
 
-def check_lossless(frame: bytes, stream: Stream, pixels: np.ndarray) -> None:
+def check_lossless(
+    frame: bytes, stream: Stream, pixels: np.ndarray, first_order: bool = False
+) -> None:
     """Compare a JPEG Lossless scan's length with what its decoded pixels cost to code.
 
     Args:
         frame: The codestream.
         stream: Its checked facts.
         pixels: (rows, columns) uint8 or uint16 as decoded.
+        first_order: Whether the transfer syntax fixes predictor 1 (PS3.5 A.4.1: SV1). Another
+            predictor codes other pixels in as many bits.
 
     Raises:
         DicomError: The scan is shorter or longer than the pixels need.
     """
     scan = read_scan(frame)
     restart_rows, rest = divmod(scan.restart, pixels.shape[1])
-    if rest or not 1 <= scan.predictor <= 7:
+    if rest or not 1 <= scan.predictor <= (1 if first_order else 7):
         raise DicomError(
             "codestream_header",
             f"lossless JPEG of predictor {scan.predictor}, restart interval {scan.restart}",
@@ -74,8 +80,7 @@ def check_lossless(frame: bytes, stream: Stream, pixels: np.ndarray) -> None:
         _cost(pixels[top : top + rows], scan.predictor, first, cost)
         for top in range(0, len(pixels), rows)
     ]
-    lengths = [8 * len(part) for part in _parts(frame, stream)]
-    _compare(parts, lengths)
+    _compare(parts, _parts(frame, stream, scan.restart > 0))
 
 
 def check_sequential(frame: bytes, stream: Stream) -> None:
@@ -91,11 +96,12 @@ def check_sequential(frame: bytes, stream: Stream) -> None:
     blocks = -(-(stream.rows or 0) // 8) * -(-(stream.columns or 0) // 8)
     interval = scan.restart or blocks
     counts = [min(interval, blocks - start) for start in range(0, blocks, interval)]
-    data = _parts(frame, stream)
+    data = _parts(frame, stream, scan.restart > 0)
     if len(data) != len(counts):
         raise DicomError("scan_length", f"{len(data)} restart intervals, must be {len(counts)}")
-    bits = [_follow(part, count, dc, ac) for part, count in zip(data, counts, strict=True)]
-    _compare(bits, [8 * len(part) for part in data])
+    plain = [part.replace(b"\xff\0", b"\xff") for part in data]
+    bits = [_follow(part, count, dc, ac) for part, count in zip(plain, counts, strict=True)]
+    _compare(bits, data)
 
 
 def read_scan(frame: bytes) -> Scan:
@@ -148,54 +154,54 @@ def _table(scan: Scan, kind: int, number: int) -> Table:
         raise DicomError("codestream_header", "the scan's Huffman table is absent") from None
 
 
-def _parts(frame: bytes, stream: Stream) -> list[bytes]:
-    """Cut the scan at its restart markers and take out the stuffed zeros (F.1.2.3)."""
-    start, end = stream.scan
-    data = frame[start:end]
-    parts, begin = [], 0
-    while True:
-        found = min(
-            (at for code in range(0xD0, 0xD8) if (at := data.find(bytes((255, code)), begin)) >= 0),
-            default=len(data),
-        )
-        parts.append(data[begin:found].replace(b"\xff\x00", b"\xff"))
-        if found == len(data):
-            return parts
-        begin = found + 2
+def _parts(frame: bytes, stream: Stream, restarts: bool) -> list[bytes]:
+    """Cut the scan at its restart markers."""
+    data = frame[slice(*stream.scan)]
+    return _RESTART.split(data) if restarts else [data]
 
 
-def _compare(needed: list[int], held: list[int]) -> None:
-    """Each part holds its bits and less than a byte of padding."""
+def _compare(needed: list[int], parts: list[bytes]) -> None:
+    """Each part holds its bits and, up to the byte's end, padding of ones (F.1.2.3)."""
+    # A zero is stuffed after every 0xFF.
+    held = [8 * (len(part) - part.count(b"\xff\0")) for part in parts]
     fits = len(needed) == len(held) and all(
-        0 <= there - bits < 8 for bits, there in zip(needed, held, strict=True)
+        0 <= there - bits < 8 and _ends_in_ones(part, there - bits)
+        for bits, there, part in zip(needed, held, parts, strict=True)
     )
     if not fits:
         raise DicomError(
-            "scan_length", f"the scan holds {sum(held)} bits, its image needs {sum(needed)}"
+            "scan_length",
+            f"the scan holds {sum(held)} bits with padding, its image needs {sum(needed)}",
         )
+
+
+def _ends_in_ones(part: bytes, count: int) -> bool:
+    ones = (1 << count) - 1
+    return count == 0 or part.endswith(b"\xff\0") or part[-1] & ones == ones
 
 
 # ---- lossless (T.81 Annex H)
 
 
 def _cost_by_difference(lengths: np.ndarray) -> np.ndarray:
-    """List the bits of each difference modulo 2^16: (65536,) uint8 (H.1.2.2, Table H.2)."""
+    """List the bits of each difference modulo 2^16: (65536,) int64 (H.1.2.2, Table H.2)."""
     difference = np.arange(2**16)
     size = np.minimum(difference, 2**16 - difference)
     category = np.zeros(2**16, np.int64)
     for bit in range(16):
         category[size >= 1 << bit] = bit + 1
     extra = np.where(category == 16, 0, category)  # 32768 needs no further bits
-    return (lengths[category] + extra).astype(np.uint8)
+    return lengths[category] + extra
 
 
 def _cost(pixels: np.ndarray, predictor: int, first: int, cost: np.ndarray) -> int:
     """Add up the bits of one restart interval of whole rows."""
-    total = 0
-    for top in range(0, len(pixels), _STRIP_ROWS):
-        strip = pixels[max(top - 1, 0) : top + _STRIP_ROWS].astype(np.uint16, copy=False)
+    total, rows = 0, max(1, _STRIP_PIXELS // pixels.shape[1])
+    for top in range(0, len(pixels), rows):
+        strip = pixels[max(top - 1, 0) : top + rows].astype(np.uint16, copy=False)
         differences = _differences(strip, predictor, first, starts=top == 0)
-        total += int(cv2.sumElems(cost.take(differences))[0])
+        counts = cv2.calcHist([differences], [0], None, [2**16], [0, 2**16])
+        total += int(counts.ravel().astype(np.int64) @ cost)
     return total
 
 

@@ -1,0 +1,101 @@
+"""The whole of params.yaml is judged before anything runs."""
+
+import copy
+
+import pytest
+
+from mammo.check import check_params
+from mammo.errors import UserError
+from mammo.params import load_leaf, load_params, read_params
+from mammo.training import TrainParams
+
+
+@pytest.fixture
+def values():
+    return copy.deepcopy(read_params())
+
+
+def change(values, key, value):
+    *parents, last = key.split(".")
+    for parent in parents:
+        values = values[parent]
+    values[last] = value
+
+
+def test_the_committed_params_are_sound(values):
+    check_params(values)
+
+
+def test_every_shipped_strategy_is_sound_also_the_one_switched_off(values):
+    entry = dict(train_backbone=False, unfreeze_last_blocks=2, lr=1e-4, epochs=10, warmup_epochs=2)
+    change(values, "strategies.last_two_blocks", entry)
+    check_params(values)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "complaint"),
+    [
+        ("trian", {}, r"params\.yaml: trian: unknown section"),
+        ("train.lr", 1, r"params\.yaml: train\.lr: unknown key"),
+        ("train.batch_size", 0, r"params\.yaml: train\.batch_size: .*greater than.*got 0"),
+        ("train.batch_size", "many", r"train\.batch_size: .*valid integer.*got 'many'"),
+        ("strategy", "half", r"strategy: must be one of head_only, last_block, full, got 'half'"),
+        ("strategies", {}, "strategies: must be a mapping with at least one"),
+        ("strategies.report", {}, r"strategies\.report: must be a plain word"),
+        ("strategies.a-b", {}, r"strategies\.a-b: must be a plain word"),
+        ("strategies.full.lr", -1, r"strategies\.full\.lr: .*greater than 0.*got -1"),
+        ("strategies.full.momentum", 1, r"strategies\.full\.momentum: unknown key"),
+        ("strategies.last_block.unfreeze_last_blocks", 9, "at most 5"),
+        ("balancing.class_weights", True, "double balancing"),
+        ("split.val_fold", 0, "val_fold and test_fold must differ"),
+        ("backbone.arch", "resnet18", r"backbone\.arch: .*'resnet50'"),
+        ("backbone.weights", "file", "file must name a weights file"),
+        ("collapse.action", "ignore", r"collapse\.action"),
+    ],
+)
+def test_a_fault_anywhere_is_refused_and_named(values, key, value, complaint):
+    change(values, key, value)
+    with pytest.raises(UserError, match=complaint):
+        check_params(values)
+
+
+def test_a_missing_key_or_section_is_named(values):
+    del values["train"]["seed"]
+    del values["embed"]
+    with pytest.raises(UserError) as raised:
+        check_params(values)
+    assert "params.yaml: train.seed: missing" in str(raised.value)
+    assert "params.yaml: embed: missing" in str(raised.value)
+
+
+def test_all_faults_are_listed_at_once(values):
+    change(values, "train.batch_size", 0)
+    change(values, "embed.views", -1)
+    change(values, "strategies.full.epochs", 0)
+    with pytest.raises(UserError) as raised:
+        check_params(values)
+    assert len(str(raised.value).splitlines()) == 3
+
+
+def test_a_broken_file_is_named(tmp_path):
+    path = tmp_path / "params.yaml"
+    with pytest.raises(UserError, match="not found"):
+        read_params(path)
+    path.write_text("a: [1")
+    with pytest.raises(UserError, match="not valid YAML"):
+        read_params(path)
+    path.write_text("- 1")
+    with pytest.raises(UserError, match="must be a mapping"):
+        read_params(path)
+
+
+def test_a_section_or_leaf_that_is_not_there_is_named(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text("strategy: a\ntrain: {seed: x}")
+    with pytest.raises(UserError, match=r"train\.batch_size: missing"):
+        load_params("train", TrainParams, path)
+    with pytest.raises(UserError, match=r"strategies\.a: missing; there are strategy, train"):
+        load_params("strategies.a", TrainParams, path)
+    assert load_leaf("strategy", str, path) == "a"
+    with pytest.raises(UserError, match=r"train\.seed: .*valid integer.*got 'x'"):
+        load_leaf("train.seed", int, path)

@@ -1,0 +1,115 @@
+"""dvc.yaml and dvc.lock against the code: what a stage imports, reads as params, and locked."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from imports import imported, reachable
+from mammo.check import RESERVED
+from mammo.params import read_params
+
+ROOT = Path(__file__).resolve().parent.parent
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+PIPELINES = ["dvc.yaml"]
+
+
+def script_of(stage):
+    return re.search(r"stages/\w+\.py", body_of(stage)["cmd"]).group()
+
+
+def body_of(stage):
+    return STAGES[stage].get("do", STAGES[stage])
+
+
+def code_deps(stage):
+    return [d for d in body_of(stage)["deps"] if d.startswith(("src/", "stages/"))]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_depends_on_exactly_the_modules_that_it_imports(stage):
+    reached = reachable(script_of(stage), ROOT)
+    folders = [d for d in code_deps(stage) if (ROOT / d).is_dir()]
+    inside = {m for m in reached if any(m.startswith(f"{folder}/") for folder in folders)}
+    expected = sorted((reached - inside) | {f for f in folders if any(f in m for m in inside)})
+    listed = "\n".join(f"      - {path}" for path in expected)
+    assert sorted(code_deps(stage)) == expected, f"deps of {stage} in dvc.yaml must be:\n{listed}"
+
+
+def test_imports_are_followed_through_packages_and_functions(tmp_path):
+    (tmp_path / "src/mammo/inner").mkdir(parents=True)
+    (tmp_path / "src/mammo/__init__.py").write_text("")
+    (tmp_path / "src/mammo/inner/__init__.py").write_text("import mammo.deep")
+    (tmp_path / "src/mammo/inner/leaf.py").write_text("def f():\n    from mammo import late\n")
+    (tmp_path / "src/mammo/deep.py").write_text("import os, numpy")
+    (tmp_path / "src/mammo/late.py").write_text("from mammo import params")
+    (tmp_path / "src/mammo/params.py").write_text("")
+    (tmp_path / "stage.py").write_text("from mammo.inner.leaf import f")
+    expected = {"stage.py", *(f"src/mammo/{m}.py" for m in ("deep", "late"))}
+    expected |= {f"src/mammo/inner/{m}.py" for m in ("__init__", "leaf")}
+    assert reachable("stage.py", tmp_path) == expected
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_declares_the_params_that_its_script_loads(stage):
+    """Sections that a script names as text are declared, and no declared one is unused."""
+    declared = {str(p).split(".")[0] for p in body_of(stage).get("params", []) if str(p)}
+    if stage == "check":
+        assert body_of(stage)["params"] == [{"params.yaml": None}]
+        return
+    sources = [script_of(stage)]
+    if "src/mammo/experiment.py" in code_deps(stage):
+        sources.append("src/mammo/experiment.py")
+    text = "".join((ROOT / s).read_text() for s in sources)
+    loaded = set(re.findall(r'load_(?:params|leaf)\(\s*f?"(\w+)', text))
+    loaded |= set(re.findall(r'(?:read_params\(\)|settings|values)\["(\w+)"\]', text))
+    assert declared == loaded
+
+
+def test_every_cmd_runs_the_code_of_its_own_copy():
+    for stage in STAGES:
+        assert re.fullmatch(
+            r"PYTHONPATH=src python stages/\w+\.py( \$\{key\})?", body_of(stage)["cmd"]
+        )
+
+
+def test_every_stage_with_bytes_that_depend_on_libraries_says_so():
+    free = {"check", "report"}
+    for stage in set(STAGES) - free:
+        assert "requirements.txt" in body_of(stage)["deps"], stage
+
+
+def test_identifying_tables_are_never_pushed():
+    outs = {
+        k: v
+        for s in STAGES
+        for o in body_of(s)["outs"]
+        if isinstance(o, dict)
+        for k, v in o.items()
+    }
+    for path in ("data/files.csv", "data/quarantine.csv", "data/quarantine_pixels.csv"):
+        assert outs[path] == {"push": False}
+
+
+def test_strategy_names_can_not_meet_the_names_of_stages():
+    assert set(STAGES) <= set(RESERVED)
+
+
+def test_no_default_of_a_parameter_hides_in_python():
+    for path in sorted((ROOT / "src/mammo").rglob("*.py")):
+        text = path.read_text()
+        for model in re.finditer(r"^class \w+Params\(.*?\):\n(.*?)(?=^\S|\Z)", text, re.M | re.S):
+            fields = re.findall(
+                r"^    \w+: [^\n]*? = (?!Field\((?:ge|gt|le|lt|min|max))[^\n]+", model[1], re.M
+            )
+            assert not fields, f"{path.name}: {fields}"
+
+
+def test_every_strategy_carries_the_same_keys():
+    keys = [sorted(entry) for entry in read_params()["strategies"].values()]
+    assert all(k == keys[0] for k in keys)
+
+
+def test_only_params_and_paths_are_exempt_and_import_nothing_of_their_own_kind():
+    assert imported(ROOT / "src/mammo/paths.py") == set()

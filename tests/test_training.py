@@ -1,0 +1,308 @@
+"""Training: warm-up and release, resuming, collapse, and one answer on every path."""
+
+import numpy as np
+import pytest
+import torch
+
+from mammo.augment import Augmentation, AugmentParams
+from mammo.balancing import BalancingParams
+from mammo.checkpoint import Progress, check_backbone, load_suffix, save_suffix
+from mammo.collapse import CollapseError, CollapseParams, Setting
+from mammo.compute import ComputeParams, start
+from mammo.embedding import EmbedParams, embed, plan
+from mammo.errors import UserError
+from mammo.networks import build_network
+from mammo.sources import FreshViews, Pixels, StoredViews
+from mammo.splits import Fold
+from mammo.strategies import StrategyParams, fold_batchnorm
+from mammo.tensors import Tensors, write_shards
+from mammo.training import Run, TrainParams, best_order, learning_rate, predict, split_evenly, train
+from mammo.weights import BackboneParams, body, random_network, save_backbone
+
+CLASSES = ["A", "B", "C", "D"]
+BLOCKS = 19  # of MobileNetV2
+SIZE = 32
+AUGMENT = AugmentParams(
+    seed=0, vertical_flip=0.5, rotate_deg=10, scale=0.1, translate=0.05, brightness=0.1,
+    contrast=0.1, gamma=0.1,
+)  # fmt: skip
+EMBED = EmbedParams(
+    views=2, store="always", budget_gb=1, min_gain=1.5, batch_size=12, shard_mb=1
+)  # fmt: skip
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def fabric():
+    compute = ComputeParams(
+        accelerator="cpu", devices=1, num_nodes=1, threads=2, precision="float32",
+        deterministic=True,
+    )  # fmt: skip
+    return start(compute)
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    values = dict(steps=1, batch_size=2, size_px=32, lr=1e-3)
+    return BackboneParams(
+        arch="mobilenet_v2", weights="random", file=None, seed=0, procedural=values
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, backbone):
+    """Weights, and 48 images whose class is how much of them is bright."""
+    folder = tmp_path_factory.mktemp("data")
+    state = body(random_network(backbone).state_dict(), backbone.architecture)
+    save_backbone(state, folder / "backbone.safetensors")
+    random = np.random.default_rng(0)
+    images = random.integers(0, 60, (48, SIZE, SIZE)).astype(np.uint8)
+    for i, image in enumerate(images):
+        image[: 4 + 7 * (i % 4)] += 120
+    (folder / "tensors").mkdir()
+    write_shards(iter(images), [f"k{i:02d}" for i in range(48)], folder / "tensors", 2**14)
+    return folder
+
+
+def make_fold():
+    return Fold(np.arange(48) % 4, np.arange(32), np.arange(32, 48), CLASSES)
+
+
+def network_of(folder, backbone, trained, dropout=0.2):
+    at = BLOCKS - trained
+    return build_network(folder / "backbone.safetensors", backbone, at, CLASSES, dropout, seed=1)
+
+
+def stored_views(folder, network):
+    target = folder / f"embeddings-{network.cut}"
+    if not target.exists():
+        target.mkdir()
+        tensors = Tensors(folder / "tensors")
+        prefix = fold_batchnorm(network.prefix, torch.float32)
+        items = embed(tensors, prefix, Augmentation(AUGMENT), EMBED, CPU, torch.float32)
+        write_shards(items, tensors.keys, target, 2**16)
+    return StoredViews(Tensors(target), seed=0)
+
+
+def make_run(
+    folder, backbone, fabric, trained=2, epochs=4, warmup=1, record=lambda row: None,
+    source=None, progress=None, action="warn", stopping=0, lr=1e-2, weights=False, patience=1,
+):  # fmt: skip
+    network = network_of(folder, backbone, trained)
+    strategy = StrategyParams(
+        train_backbone=False, unfreeze_last_blocks=trained, lr=lr, epochs=epochs,
+        warmup_epochs=warmup,
+    )  # fmt: skip
+    balancing = BalancingParams(
+        weighted_sampler=not weights, class_weights=weights, allow_double=False
+    )
+    params = TrainParams(
+        seed=3, batch_size=8, weight_decay=0.01, dropout=0.2, schedule="cosine",
+        early_stopping_epochs=stopping, checkpoint_every_s=0,
+    )  # fmt: skip
+    collapse = CollapseParams(
+        action=action, patience=patience, min_support=3, collapsed_share=0.99,
+        collapsed_kappa=0.2, warning_share=0.75, warning_kappa=0.2, warning_kappa_at_end=0.3,
+        warning_bal_acc_adj=0.3,
+    )  # fmt: skip
+    setting = Setting("mine", strategy, balancing, BLOCKS, 32, 1.0)
+    source = source or stored_views(folder, network)
+    return Run(
+        setting, params, collapse, make_fold(), source, network.suffix, fabric, record, progress
+    )
+
+
+def changed(before, after):
+    return {key for key in before if not torch.equal(before[key], after[key])}
+
+
+def test_only_the_head_trains_in_the_warmup_and_everything_after_it(folder, backbone, fabric):
+    states = [
+        {k: v.clone() for k, v in network_of(folder, backbone, 2).suffix.state_dict().items()}
+    ]
+    run = make_run(folder, backbone, fabric, epochs=3, warmup=2)
+
+    def remember(row):
+        if row["split"] == "val":
+            states.append({k: v.clone() for k, v in run.suffix.state_dict().items()})
+
+    run.record = remember
+    train(run)
+    head = {"head.linear.weight", "head.linear.bias"}
+    assert changed(states[0], states[1]) == head
+    assert changed(states[1], states[2]) == head
+    assert changed(states[2], states[3]) == set(states[0])  # BatchNorm's statistics included
+
+
+def test_training_learns_what_can_be_learnt(folder, backbone, fabric):
+    tensors, whole = Tensors(folder / "tensors"), network_of(folder, backbone, BLOCKS)
+    source = FreshViews(tensors, whole.prefix, torch.float32, Augmentation(AUGMENT))
+    run = make_run(folder, backbone, fabric, trained=BLOCKS, epochs=25, source=source, lr=3e-3)
+    outcome = train(run)
+    assert max(row["kappa"] for row in outcome.rows if row["split"] == "val") > 0.5
+
+
+def test_two_runs_are_bit_identical(folder, backbone, fabric):
+    first, second = (train(make_run(folder, backbone, fabric)) for _ in range(2))
+    assert first.rows == second.rows
+    assert not changed(first.last, second.last)
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 3])
+def test_an_interrupted_run_ends_as_if_it_had_not_been(
+    folder, backbone, fabric, tmp_path, stop_after
+):
+    whole = train(make_run(folder, backbone, fabric))
+
+    def interrupt(row):
+        if row["split"] == "val" and row["epoch"] == stop_after + 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        progress = Progress(tmp_path, 0)
+        train(make_run(folder, backbone, fabric, record=interrupt, progress=progress))
+    rows = []
+    resumed = make_run(folder, backbone, fabric, record=rows.append, progress=Progress(tmp_path, 0))
+    outcome = train(resumed)
+    assert rows == outcome.rows == whole.rows
+    assert not changed(outcome.last, whole.last)
+    assert not changed(outcome.best.state, whole.best.state)
+
+
+def test_a_run_interrupted_with_all_epochs_done_trains_no_more(folder, backbone, fabric, tmp_path):
+    whole = train(make_run(folder, backbone, fabric, progress=Progress(tmp_path, 0)))
+    again = make_run(folder, backbone, fabric, progress=Progress(tmp_path, 0))
+    again.source = None  # any batch would fail
+    outcome = train(again)
+    assert outcome.rows == whole.rows
+    assert not changed(outcome.last, whole.last)
+
+
+def test_no_part_of_the_warmup_is_the_best_epoch(folder, backbone, fabric):
+    outcome = train(make_run(folder, backbone, fabric, epochs=3, warmup=2))
+    assert outcome.best.epoch == 3
+
+
+def test_the_best_epoch_is_first_by_bal_acc_adj_then_kappa_then_auc():
+    def row(bal_acc_adj, kappa, auc):
+        return {"bal_acc_adj": bal_acc_adj, "kappa": kappa, "auc_macro": auc}
+
+    rows = [row(0.5, 0.1, 0.9), row(0.4, 0.9, 0.9), row(0.5, 0.2, 0.1), row(0.5, 0.2, None)]
+    assert max(rows, key=best_order) is rows[2]
+
+
+class Blank:
+    """A source without information: every image is the same at the cut."""
+
+    def train_batch(self, positions, epoch):
+        return np.zeros((len(positions), 1280), np.float16)
+
+    def clean_batch(self, positions):
+        return self.train_batch(positions, 0)
+
+    def to_cut(self, batch, device):
+        return torch.from_numpy(batch).float()
+
+
+def test_collapse_stops_or_fails_a_run_or_only_warns(folder, backbone, fabric):
+    options = dict(trained=0, warmup=0, source=Blank(), epochs=6, patience=2)
+    warned = train(make_run(folder, backbone, fabric, action="warn", **options))
+    assert len(warned.rows) == 12 and len(warned.alerts) == 1
+    stopped = train(make_run(folder, backbone, fabric, action="stop", **options))
+    assert len(stopped.rows) == 4
+    with pytest.raises(CollapseError, match="mine: collapsed at epoch 2"):
+        train(make_run(folder, backbone, fabric, action="fail", **options))
+
+
+def test_early_stopping_waits_for_a_better_epoch(folder, backbone, fabric):
+    run = make_run(
+        folder, backbone, fabric, trained=0, warmup=0, epochs=9, source=Blank(), stopping=2
+    )
+    assert train(run).rows[-1]["epoch"] == 3
+
+
+def test_class_weights_enter_the_loss(folder, backbone, fabric):
+    run = make_run(folder, backbone, fabric, weights=True)
+    labels = run.fold.labels[run.fold.train]
+    assert run.class_weights.tolist() == [1.0] * 4
+    run.fold.labels[run.fold.train[labels == 0][:6]] = 1  # now 2, 14, 8, 8
+    assert run._class_weights().tolist() == pytest.approx([7, 1, 14 / 8, 14 / 8])
+
+
+def test_the_rate_is_constant_in_the_warmup_then_a_half_cosine(folder, backbone, fabric):
+    run = make_run(folder, backbone, fabric, epochs=6, warmup=2, lr=0.1)
+    rates = [learning_rate(run, done) for done in (0, 2, 4, 6)]
+    assert rates == pytest.approx([0.1, 0.1, 0.05, 0])
+
+
+def test_batches_differ_by_one_image_at_most():
+    batches = split_evenly(np.arange(33), 8)
+    assert sorted(len(b) for b in batches) == [6, 6, 7, 7, 7]
+    assert list(np.concatenate(batches)) == list(range(33))
+
+
+@pytest.mark.parametrize("trained", [0, 1, 3, BLOCKS])
+def test_the_deployed_path_equals_the_embedded_path(folder, backbone, fabric, trained):
+    """Tensors through the whole network give what stored half-precision activations give."""
+    network = network_of(folder, backbone, trained)
+    positions = np.arange(48)
+    tensors = Tensors(folder / "tensors")
+    prefix = fold_batchnorm(network.prefix, torch.float32)
+    deployed = predict(
+        network.suffix, Pixels(tensors, prefix, torch.float32), positions, fabric, 16
+    )
+    if trained == BLOCKS:
+        source = FreshViews(tensors, prefix, torch.float32, Augmentation(AUGMENT))
+        stored = predict(network.suffix, source, positions, fabric, 7)
+    else:
+        stored = predict(network.suffix, stored_views(folder, network), positions, fabric, 7)
+    # half precision keeps 11 bits: 2^-11 of a value, a few layers of it in a logit
+    assert torch.allclose(stored, deployed, rtol=2e-3, atol=2e-3)
+    assert (stored.argmax(1) == deployed.argmax(1)).all()
+
+
+def test_views_depend_on_seed_key_and_number_alone(folder):
+    augmentation = Augmentation(AUGMENT)
+    image = np.random.default_rng(0).random((SIZE, SIZE), dtype=np.float32)
+    first = augmentation.view(image, "a", 1)
+    assert not np.array_equal(first, augmentation.view(image, "a", 2))
+    assert not np.array_equal(first, augmentation.view(image, "b", 1))
+    assert np.array_equal(first, Augmentation(AUGMENT).view(image, "a", 1))
+    assert np.array_equal(image, augmentation.view(image, "a", 0))
+    other = Augmentation(AUGMENT.model_copy(update={"seed": 1}))
+    assert not np.array_equal(first, other.view(image, "a", 1))
+
+
+@pytest.mark.parametrize(
+    ("trained", "changes", "stored", "reason"),
+    [
+        (0, {}, True, "views of every image"),
+        (BLOCKS, {}, False, "nothing is frozen"),
+        (0, {"views": 0}, False, "embed.views is 0"),
+        (0, {"budget_gb": 1e-6}, False, "exceed embed.budget_gb"),
+        (17, {}, False, "would gain only"),
+        (17, {"store": "always"}, True, "embed.store is always"),
+        (0, {"store": "never"}, False, "embed.store is never"),
+    ],
+)
+def test_storing_is_decided_by_arithmetic(folder, backbone, trained, changes, stored, reason):
+    params = EMBED.model_copy(update={"store": "auto", **changes})
+    network = network_of(folder, backbone, trained)
+    decision = plan(network.prefix, network.suffix, 64, 400, params)
+    assert decision.stored is stored
+    assert reason in decision.reason
+    if trained == 0 and "views" not in changes:
+        assert decision.total_bytes == 400 * 3 * 1280 * 2
+
+
+def test_a_suffix_is_read_back_with_its_facts_and_refused_for_other_weights(tmp_path):
+    state = {"head.linear.weight": torch.randn(4, 8), "a": torch.zeros(1)}
+    for name in ("one", "two"):
+        facts = {"backbone_sha256": "f" * 64, "epoch": 3, "classes": CLASSES}
+        save_suffix(state, facts, tmp_path / name)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    read, facts = load_suffix(tmp_path / "one")
+    assert not changed(state, read)
+    check_backbone(facts, "f" * 64, tmp_path / "one")
+    with pytest.raises(UserError, match="belongs to the backbone weights ffff"):
+        check_backbone(facts, "0" * 64, tmp_path / "one")
