@@ -14,10 +14,10 @@ from mammo.comparison_inputs import (
     read_training,
 )
 from mammo.comparison_report import Evidence, report
-from mammo.errors import run_stage
 from mammo.evidence_figures import forest_plot, reliability_diagram, write_figure
 from mammo.files import whole_folder, write_json, write_table, write_text
 from mammo.params import load_params, read_params
+from mammo.stage import run_stage
 from mammo.tensors import Tensors
 
 

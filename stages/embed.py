@@ -12,11 +12,11 @@ from mammo import paths
 from mammo.augment import Augmentation, AugmentParams
 from mammo.compute import ComputeParams, compute_dtype, start
 from mammo.embedding import EmbedParams, embed, plan
-from mammo.errors import run_stage
 from mammo.files import whole_folder, write_json
 from mammo.networks import build_network, strategy_cut
 from mammo.params import load_params
 from mammo.sources import PLAN
+from mammo.stage import run_stage
 from mammo.strategies import CutParams, fold_batchnorm
 from mammo.tensors import Tensors, write_shards
 from mammo.weights import BackboneParams

@@ -9,12 +9,12 @@ from mammo import paths
 from mammo.checkpoint import check_backbone, load_suffix
 from mammo.collapse import CollapseParams
 from mammo.compute import ComputeParams, compute_dtype, start
-from mammo.errors import run_stage
 from mammo.evaluation import EvaluateParams, prediction_table, test_metrics
 from mammo.files import read_table, whole_folder, write_json, write_table
 from mammo.networks import build_network
 from mammo.params import load_params
 from mammo.sources import Pixels
+from mammo.stage import run_stage
 from mammo.strategies import fold_batchnorm
 from mammo.tensors import Tensors
 from mammo.training import predict

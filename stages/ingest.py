@@ -9,11 +9,11 @@ import logging
 from mammo import paths
 from mammo.datasets import DatasetParams
 from mammo.dicom import Limits
-from mammo.errors import run_stage
 from mammo.files import write_json, write_table
 from mammo.ingest import IngestParams, ingest
 from mammo.ingest_summary import format_summary
 from mammo.params import load_params
+from mammo.stage import run_stage
 
 logger = logging.getLogger("ingest")
 

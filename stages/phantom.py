@@ -3,9 +3,9 @@
 import joblib
 
 from mammo import paths
-from mammo.errors import run_stage
 from mammo.params import load_params
 from mammo.phantom import PhantomParams, write_phantom
+from mammo.stage import run_stage
 
 
 def main() -> None:

@@ -7,10 +7,10 @@ import logging
 
 from mammo import paths
 from mammo.curves import Result, comparison_tables
-from mammo.errors import run_stage
 from mammo.figures import draw_comparison, write_png
 from mammo.files import read_json, read_table, whole_folder, write_table
 from mammo.params import Params, parse_params, read_params
+from mammo.stage import run_stage
 
 logger = logging.getLogger("mammo.plot")
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from mammo import paths
 from mammo.decoding import decode_files
 from mammo.dicom import Limits
-from mammo.errors import run_stage
 from mammo.files import read_table, whole_folder, write_json, write_table
 from mammo.params import load_params, read_params
 from mammo.preprocess import PreprocessParams
+from mammo.stage import run_stage
 from mammo.store import Store
 
 

@@ -5,10 +5,10 @@ Only images that stage preprocess accepted (data/tensors/index.csv) take part.
 
 from mammo import paths
 from mammo.classes import CLASSES, ClassSet
-from mammo.errors import run_stage
 from mammo.files import read_table, write_json, write_table
 from mammo.params import load_leaf, load_params
 from mammo.splits import SplitParams, assign_patients, describe_splits
+from mammo.stage import run_stage
 
 
 def main() -> None:

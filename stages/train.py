@@ -11,13 +11,13 @@ from mammo import paths
 from mammo.checkpoint import Progress, run_key, save_suffix
 from mammo.collapse import risks
 from mammo.compute import start
-from mammo.errors import run_stage
 from mammo.experiment import load_settings
 from mammo.files import read_table, whole_folder, write_json
 from mammo.history import HistoryWriter, best_rows
 from mammo.networks import build_network
 from mammo.sources import open_source
 from mammo.splits import make_fold
+from mammo.stage import run_stage
 from mammo.training import Run, train
 
 logger = logging.getLogger("train")

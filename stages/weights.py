@@ -2,9 +2,9 @@
 
 from mammo import paths
 from mammo.compute import ComputeParams, start
-from mammo.errors import run_stage
 from mammo.files import whole_folder, write_json
 from mammo.params import load_params
+from mammo.stage import run_stage
 from mammo.textures import pretrain
 from mammo.weights import (
     BackboneParams,

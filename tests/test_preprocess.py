@@ -83,9 +83,9 @@ def test_the_tensor_does_not_depend_on_the_encoding(tmp_path, syntax):
 
 
 def test_reduced_decoding_gives_nearly_the_same_tensor(tmp_path):
-    content = dicom_bytes(PIXELS, JPEG_2000, **WINDOW)
-    _, full = prepared(tmp_path, content, reduced_decode=False, size_px=32)
-    _, reduced = prepared(tmp_path, content, reduced_decode=True, size_px=32)
+    content = dicom_bytes(breast_pixels(rows=1024, columns=640), JPEG_2000, **WINDOW)
+    _, full = prepared(tmp_path, content, reduced_decode=False)
+    _, reduced = prepared(tmp_path, content, reduced_decode=True)
     assert not np.array_equal(full, reduced)
     assert np.corrcoef(full.ravel(), reduced.ravel())[0, 1] > 0.98
     assert abs(full.mean() - reduced.mean()) < 2
@@ -136,6 +136,13 @@ def test_a_file_changed_since_ingest_is_refused(tmp_path):
         prepare_file(task)
     with pytest.raises(DicomError, match="unreadable_file"):
         prepare_file(task | {"path": str(tmp_path / "gone")})
+
+
+def test_halving_first_gives_the_area_average():
+    image = np.random.default_rng(0).random((1024, 640)).astype(np.float32)
+    square = fit(image, 64)
+    averages = image.reshape(64, 16, 40, 16).mean(axis=(1, 3))
+    np.testing.assert_allclose(square[:, :40], averages, atol=1e-5)
 
 
 @settings(max_examples=60, deadline=None)

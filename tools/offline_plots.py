@@ -11,8 +11,9 @@ from pathlib import Path
 
 import vl_convert
 
-from mammo.errors import UserError, run_stage
+from mammo.errors import UserError
 from mammo.files import write_text
+from mammo.stage import run_stage
 
 NAME = "plots_offline.html"
 # The templates' schema is Vega-Lite 5; this is the newest 5 that vl-convert-python bundles.

@@ -9,6 +9,8 @@ import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from mammo.faults import DicomError
 
 # PS3.5 Annex A; UIDs below 1.2.840.10008.1.2.4 are shortened in `_CHECKS` only.
@@ -160,7 +162,7 @@ def _scan_end(frame: bytes, start: int, marker: re.Pattern[bytes]) -> tuple[int,
     if (
         marker is _JPEG_MARKER
         and frame[end : end + 2] == b"\xff\xd9"
-        and frame.count(b"\xff", start, end) == frame.count(b"\xff\0", start, end)
+        and frame.count(b"\xff", start, end) == count_stuffed(frame[start:end])
     ):
         return end, end + 2
     match = marker.search(frame, start)
@@ -170,6 +172,12 @@ def _scan_end(frame: bytes, start: int, marker: re.Pattern[bytes]) -> tuple[int,
     _expect(last == _EOI, "codestream_header", f"marker FF{last:02X} inside or after the one scan")
     _only_padding(frame, match.end())
     return match.start(), match.end()
+
+
+def count_stuffed(data: bytes) -> int:
+    """Count the zeros stuffed after 0xFF in entropy-coded data (F.1.2.3)."""
+    values = np.frombuffer(data, np.uint8)
+    return int(np.count_nonzero((values[:-1] == 0xFF) & (values[1:] == 0)))
 
 
 _FRAME_MARKERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}

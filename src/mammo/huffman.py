@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from mammo.codestream import Segment, Stream, jpeg_segments
+from mammo.codestream import Segment, Stream, count_stuffed, jpeg_segments
 from mammo.faults import DicomError
 
 _DHT, _DRI, _SOS = 0xC4, 0xDD, 0xDA
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
-_STRIP_PIXELS = 2**20  # bounds the memory for differences, and counts that a float32 must hold
+_STRIP_PIXELS = 2**18  # keeps the differences of a strip inside the processor's cache
 
 
 @dataclass(frozen=True)
@@ -162,8 +162,7 @@ def _parts(frame: bytes, stream: Stream, restarts: bool) -> list[bytes]:
 
 def _compare(needed: list[int], parts: list[bytes]) -> None:
     """Each part holds its bits and, up to the byte's end, padding of ones (F.1.2.3)."""
-    # A zero is stuffed after every 0xFF.
-    held = [8 * (len(part) - part.count(b"\xff\0")) for part in parts]
+    held = [8 * (len(part) - count_stuffed(part)) for part in parts]
     fits = len(needed) == len(held) and all(
         0 <= there - bits < 8 and _ends_in_ones(part, there - bits)
         for bits, there, part in zip(needed, held, parts, strict=True)
@@ -184,14 +183,14 @@ def _ends_in_ones(part: bytes, count: int) -> bool:
 
 
 def _cost_by_difference(lengths: np.ndarray) -> np.ndarray:
-    """List the bits of each difference modulo 2^16: (65536,) int64 (H.1.2.2, Table H.2)."""
+    """List the bits of each difference modulo 2^16: (65536,) uint8 (H.1.2.2, Table H.2)."""
     difference = np.arange(2**16)
     size = np.minimum(difference, 2**16 - difference)
     category = np.zeros(2**16, np.int64)
     for bit in range(16):
         category[size >= 1 << bit] = bit + 1
     extra = np.where(category == 16, 0, category)  # 32768 needs no further bits
-    return lengths[category] + extra
+    return (lengths[category] + extra).astype(np.uint8)
 
 
 def _cost(pixels: np.ndarray, predictor: int, first: int, cost: np.ndarray) -> int:
@@ -200,8 +199,7 @@ def _cost(pixels: np.ndarray, predictor: int, first: int, cost: np.ndarray) -> i
     for top in range(0, len(pixels), rows):
         strip = pixels[max(top - 1, 0) : top + rows].astype(np.uint16, copy=False)
         differences = _differences(strip, predictor, first, starts=top == 0)
-        counts = cv2.calcHist([differences], [0], None, [2**16], [0, 2**16])
-        total += int(counts.ravel().astype(np.int64) @ cost)
+        total += int(cv2.sumElems(cv2.LUT(differences, cost))[0])
     return total
 
 

@@ -89,4 +89,6 @@ def _rule(fault: Any) -> str:
         return "unknown key; check its spelling or remove it"
     if fault["type"] == "missing":
         return "missing; every key of params.yaml must be there"
-    return f"{fault['msg'].removeprefix('Value error, ')}, got {fault['input']!r}"
+    rule = fault["msg"].removeprefix("Value error, ")
+    # A rule about a whole section says itself which values break it.
+    return rule if isinstance(fault["input"], dict) else f"{rule}, got {fault['input']!r}"

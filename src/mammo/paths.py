@@ -39,4 +39,6 @@ EVIDENCE_PLOTS = PLOTS / "evidence"
 EVIDENCE_REPORT = Path("report.md")
 
 # DVC names the main checkout in DVC_ROOT, also for runs in a temporary copy: one scratch for all.
-SCRATCH = Path(os.environ.get("DVC_ROOT", ".")) / ".cache"
+MAIN_CHECKOUT = Path(os.environ.get("DVC_ROOT", "."))
+SCRATCH = MAIN_CHECKOUT / ".cache"
+LOGS = MAIN_CHECKOUT / "logs"

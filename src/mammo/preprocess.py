@@ -89,6 +89,7 @@ def fit(image: np.ndarray, size_px: int) -> np.ndarray:
         image: (rows, columns) float32.
         size_px: Side of the square.
     """
+    image = _halved(image, size_px)
     scale = size_px / max(image.shape)
     rows, columns = (max(1, min(size_px, round(side * scale))) for side in image.shape)
     # Averaging by area has no meaning where pixels are added.
@@ -98,6 +99,19 @@ def fit(image: np.ndarray, size_px: int) -> np.ndarray:
     top = (size_px - rows) // 2
     square[top : top + rows, :columns] = resized
     return square
+
+
+def _halved(image: np.ndarray, size_px: int) -> np.ndarray:
+    """Average 2 x 2 pixels as long as twice the size is left over.
+
+    Averages of averages are averages, in a fifth of the time; an odd last row or column, less
+    than a pixel of the tensor, goes.
+    """
+    while max(image.shape) >= 4 * size_px and min(image.shape) >= 2:
+        rows, columns = (side // 2 for side in image.shape)
+        even = image[: 2 * rows, : 2 * columns]
+        image = cv2.resize(even, (columns, rows), interpolation=cv2.INTER_AREA)
+    return image
 
 
 def _look_up(table: np.ndarray, pixels: np.ndarray, lowest: int) -> np.ndarray:

@@ -41,7 +41,7 @@ def write_shards(
             number += 1
             count = min(per_shard, len(keys) - len(rows))
             path = folder / f"shard-{number:05d}.npy"
-            shard = np.lib.format.open_memmap(path, "w+", item.dtype, (count, *item.shape))  # type: ignore[assignment]
+            shard = np.lib.format.open_memmap(path, "w+", item.dtype, (count, *item.shape))
         if shard is not None:
             shard[row] = item
         rows.append((key, number, row))

@@ -14,6 +14,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torchvision.models.resnet import Bottleneck
 from tqdm import trange
 
 from mammo.backbones import GlobalPool, make_head
@@ -56,11 +57,22 @@ def draw_textures(count: int, size: int, generator: torch.Generator) -> tuple[Te
     return (level + lift * dense + gain * fine).clamp(0, 1), labels
 
 
+def zero_init_residual(network: nn.Module) -> None:
+    """Let every residual branch of a ResNet begin as nothing: it then learns much faster.
+
+    Source: Goyal 2017, arXiv:1706.02677, section 5.1.
+    """
+    for module in network.modules():
+        if isinstance(module, Bottleneck):
+            nn.init.zeros_(module.bn3.weight)
+
+
 def pretrain(params: BackboneParams, fabric: Fabric) -> State:
     """Train the whole backbone to tell textures apart; return its parameters (no classifier)."""
     budget, architecture = params.procedural, params.architecture
     seed_everything(params.seed)
     torchvision_network = random_network(params)
+    zero_init_residual(torchvision_network)
     blocks = architecture.blocks(torchvision_network)  # the same modules, as an ordered list
     head = make_head(architecture.features, CLASSES, dropout=0.0)
     network = nn.Sequential(*blocks.values(), GlobalPool(), head)
