@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pydicom
 import pytest
 from pydicom.uid import CTImageStorage
 
@@ -469,6 +470,17 @@ def test_rsna_headers_without_modality_go_through(tmp_path):
 
 
 # ---- the whole stage
+
+
+def test_the_file_meta_information_tells_what_the_data_set_leaves_out(folder):
+    path = folder.add("P1/1.dcm")
+    image = pydicom.dcmread(path)
+    uid = image.SOPInstanceUID
+    del image.SOPClassUID, image.SOPInstanceUID, image.Modality
+    image.save_as(path)
+    ingested = folder.ingest()
+    assert "P1/1.dcm" in accepted(ingested)
+    assert uid in set(ingested.files["sop_instance_uid"])
 
 
 def test_several_processes_find_the_same_as_one(folder):

@@ -257,14 +257,15 @@ def _content(content: bytes | Path) -> bytes:
 def _parse(content: bytes, limits: Limits) -> _Parsed:
     """Parse up to the pixel data (PS3.10 7, PS3.5 7 and A)."""
     file = io.BytesIO(content)
-    syntax = _convert(lambda: _transfer_syntax(file))
+    meta = _convert(lambda: _file_meta(file))
+    syntax = str(meta["TransferSyntaxUID"].value).strip()
     if syntax == DEFLATED:
         file = io.BytesIO(_inflate(memoryview(content)[file.tell() :], limits))
     implicit, little = syntax == IMPLICIT, syntax != BIG_ENDIAN
     dataset = _convert(lambda: read_dataset(file, implicit, little, stop_when=_is_pixels))
     _check_signedness(dataset)
     pixels = _convert(lambda: _locate_pixels(file.getvalue(), file.tell(), little))
-    header = _convert(lambda: _header(dataset, syntax, pixels is not None))
+    header = _convert(lambda: _header(dataset, meta, syntax, pixels is not None))
     return _Parsed(dataset, header, pixels)
 
 
@@ -279,17 +280,16 @@ def _convert(read: Any) -> Any:
             raise DicomError("unreadable_dicom", f"{type(error).__name__}: {error}") from error
 
 
-def _transfer_syntax(file: io.BytesIO) -> str:
+def _file_meta(file: io.BytesIO) -> Dataset:
     """Read preamble and file meta information, leaving `file` at the data set (PS3.10 7.1)."""
     try:
         read_preamble(file, force=False)
     except InvalidDicomError:
         raise DicomError("not_dicom", "no 'DICM' after a preamble of 128 bytes") from None
     meta = read_dataset(file, False, True, stop_when=lambda tag, vr, length: tag.group != 2)
-    syntax = str(meta.get("TransferSyntaxUID", "")).strip()
-    if not syntax:
+    if not str(meta.get("TransferSyntaxUID", "")).strip():
         raise DicomError("unknown_transfer_syntax", "(0002,0010) TransferSyntaxUID is absent")
-    return syntax
+    return meta
 
 
 def _inflate(data: memoryview, limits: Limits) -> bytes:
@@ -350,11 +350,14 @@ def _check_signedness(dataset: Dataset) -> None:
 # ---- header facts
 
 
-def _header(dataset: Dataset, syntax: str, has_pixel_data: bool) -> Header:
+def _header(dataset: Dataset, meta: Dataset, syntax: str, has_pixel_data: bool) -> Header:
     modifiers = tuple(_view_modifiers(dataset))
     return Header(
-        sop_class_uid=_text(dataset, "SOPClassUID"),
-        sop_instance_uid=_text(dataset, "SOPInstanceUID"),
+        # Some published files lack both in the data set; the file meta information repeats them.
+        sop_class_uid=_text(dataset, "SOPClassUID") or _text(meta, "MediaStorageSOPClassUID"),
+        sop_instance_uid=(
+            _text(dataset, "SOPInstanceUID") or _text(meta, "MediaStorageSOPInstanceUID")
+        ),
         study_instance_uid=_text(dataset, "StudyInstanceUID"),
         modality=_text(dataset, "Modality").upper(),
         patient_id=_text(dataset, "PatientID"),
