@@ -1,7 +1,7 @@
 """Supervised pretraining on procedural textures: a source of transfer without any download.
 
-A texture is power-law noise with a brighter, smoothly bounded part, as tissue is on a
-mammogram; its class is its spectral exponent (4 levels) times the bright part's share (4).
+A texture is power-law noise inside a breast-like outline, with a brighter, smoothly bounded part;
+its class is its spectral exponent (4 levels) times the bright part's share of the outline (4).
 
 Source: Baradad 2021, arXiv:2106.05963 (networks learn useful features from noise processes);
 Burgess 1999, doi:10.1117/12.349648 (mammographic texture follows a power law of exponent 3).
@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 EXPONENTS = (1.5, 2.25, 3.0, 3.75)
 SHARES = (0.125, 0.375, 0.625, 0.875)  # the middles of the four quarters
+REACH = ((0.55, 1), (0.7, 1.05))  # of an outline: its width, and its half height
 CLASSES = len(EXPONENTS) * len(SHARES)
 
 
@@ -41,20 +42,45 @@ def power_law_noise(exponents: Tensor, size: int, generator: torch.Generator) ->
     return noise / noise.std(dim=(1, 2), keepdim=True)
 
 
+def draw_depths(count: int, size: int, generator: torch.Generator) -> Tensor:
+    """Draw breast-like outlines against the left border: (count, size, size).
+
+    1 in the middle of the chest wall, 0 on the skin, negative in the air.
+    """
+    y = torch.linspace(-1, 1, size)[None, :, None]
+    x = torch.linspace(0, 1, size)[None, None, :]
+    width, height = (_uniform(count, low, high, generator) for low, high in REACH)
+    centre = _uniform(count, -0.1, 0.1, generator)
+    return 1 - torch.sqrt((x / width) ** 2 + ((y - centre) / height) ** 2)
+
+
 def draw_textures(count: int, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw textures of random classes: (count, size, size) in [0, 1], (count,) int64."""
+    """Draw textures of random classes: (count, size, size) in [0, 1], (count,) int64.
+
+    Exposure varies, so that grey levels alone don't tell the classes apart.
+    """
     labels = torch.randint(CLASSES, (count,), generator=generator)
     exponents = torch.tensor(EXPONENTS)[labels // len(SHARES)]
-    shares = torch.tensor(SHARES)[labels % len(SHARES)]
-    shares = shares + (torch.rand(count, generator=generator) - 0.5) * 0.2
-    field = power_law_noise(torch.full((count,), 3.5), size, generator).flatten(1)
-    bound = torch.stack([f.quantile(1 - s) for f, s in zip(field, shares, strict=True)])
-    dense = torch.sigmoid((field - bound[:, None]) * 6).view(count, size, size)
-    fine = power_law_noise(exponents, size, generator)
-    gain = 0.05 + 0.1 * torch.rand(count, 1, 1, generator=generator)
-    lift = 0.15 + 0.3 * torch.rand(count, 1, 1, generator=generator)
-    level = 0.15 + 0.3 * torch.rand(count, 1, 1, generator=generator)
-    return (level + lift * dense + gain * fine).clamp(0, 1), labels
+    shares = (
+        torch.tensor(SHARES)[labels % len(SHARES)] + _uniform(count, -0.1, 0.1, generator)[:, 0, 0]
+    )
+    depths = draw_depths(count, size, generator)
+    inside = depths > 0
+    smooth = power_law_noise(torch.full((count,), 3.0), size, generator) + 1.5 * depths.clamp(0, 1)
+    bounds = torch.stack(
+        [f[i].quantile(1 - s) for f, i, s in zip(smooth, inside, shares, strict=True)]
+    )
+    dense = torch.sigmoid((smooth - bounds[:, None, None]) * 6)
+    level, lift = (_uniform(count, 0.15, 0.45, generator) for _ in range(2))
+    gain = _uniform(count, 0.05, 0.15, generator)
+    tissue = level + lift * dense + gain * power_law_noise(exponents, size, generator)
+    thickness = torch.sqrt((4 * depths).clamp(0, 1))
+    return (tissue * thickness * inside).clamp(0, 1), labels
+
+
+def _uniform(count: int, low: float, high: float, generator: torch.Generator) -> Tensor:
+    """Draw one number an image: (count, 1, 1)."""
+    return low + (high - low) * torch.rand(count, 1, 1, generator=generator)
 
 
 def zero_init_residual(network: nn.Module) -> None:
