@@ -30,7 +30,10 @@ def main() -> None:
     state, facts = load_suffix(path)
     backbone = load_params("backbone", BackboneParams)
     classes: list[str] = facts["classes"]
-    network = build_network(paths.BACKBONE, backbone, facts["cut"], classes, dropout=0, seed=0)
+    network = build_network(
+        paths.BACKBONE, backbone, facts["cut"], classes,
+        dropout=0, seed=0, ordinal=facts["ordinal"],
+    )  # fmt: skip
     check_backbone(facts, network.backbone_sha256, path)
     network.suffix.load_state_dict(state)
 

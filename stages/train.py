@@ -30,7 +30,7 @@ def main() -> None:
     fabric = start(settings.compute)
     network = build_network(
         paths.BACKBONE, settings.backbone, settings.cut, settings.classes,
-        settings.train.dropout, settings.train.seed,
+        settings.train.dropout, settings.train.seed, settings.loss.ordinal,
     )  # fmt: skip
     embeddings = paths.EMBEDDINGS / name
     keys, source = open_source(

@@ -11,6 +11,7 @@ from mammo.collapse import CollapseError, CollapseParams, Setting
 from mammo.compute import ComputeParams, start
 from mammo.embedding import EmbedParams, embed, plan
 from mammo.errors import UserError
+from mammo.losses import LossParams
 from mammo.networks import build_network
 from mammo.sources import FreshViews, Pixels, StoredViews
 from mammo.splits import Fold
@@ -68,9 +69,9 @@ def make_fold():
     return Fold(np.arange(48) % 4, np.arange(32), np.arange(32, 48), CLASSES)
 
 
-def network_of(folder, backbone, trained, dropout=0.2):
-    at = BLOCKS - trained
-    return build_network(folder / "backbone.safetensors", backbone, at, CLASSES, dropout, seed=1)
+def network_of(folder, backbone, trained, dropout=0.2, ordinal=False):
+    at, path = BLOCKS - trained, folder / "backbone.safetensors"
+    return build_network(path, backbone, at, CLASSES, dropout, seed=1, ordinal=ordinal)
 
 
 def stored_views(folder, network):
@@ -87,15 +88,17 @@ def stored_views(folder, network):
 def make_run(
     folder, backbone, fabric, trained=2, epochs=4, warmup=1, record=lambda row: None,
     source=None, progress=None, action="warn", stopping=0, lr=1e-2, weights=False, patience=1,
+    fold=None, loss="cross_entropy", sampler=True,
 ):  # fmt: skip
-    network = network_of(folder, backbone, trained)
+    network = network_of(folder, backbone, trained, ordinal=loss == "corn")
     strategy = StrategyParams(
         train_backbone=False, unfreeze_last_blocks=trained, lr=lr, epochs=epochs,
         warmup_epochs=warmup,
     )  # fmt: skip
     balancing = BalancingParams(
-        weighted_sampler=not weights, class_weights=weights, allow_double=False
-    )
+        weighted_sampler=sampler and not weights, class_weights=weights, effective_beta=None,
+        allow_double=False,
+    )  # fmt: skip
     params = TrainParams(
         seed=3, batch_size=8, weight_decay=0.01, dropout=0.2, schedule="cosine",
         early_stopping_epochs=stopping, checkpoint_every_s=0,
@@ -105,11 +108,13 @@ def make_run(
         collapsed_kappa=0.2, warning_share=0.75, warning_kappa=0.2, warning_kappa_at_end=0.3,
         warning_bal_acc_adj=0.3,
     )  # fmt: skip
-    setting = Setting("mine", strategy, balancing, BLOCKS, 32, 1.0)
+    chosen = LossParams(name=loss, tau=1, label_smoothing=0)
+    setting = Setting("mine", strategy, balancing, BLOCKS, 32, 1.0, chosen)
     source = source or stored_views(folder, network)
     return Run(
-        setting, params, collapse, make_fold(), source, network.suffix, fabric, record, progress
-    )
+        setting, params, collapse, fold or make_fold(), source, network.suffix, fabric, record,
+        progress,
+    )  # fmt: skip
 
 
 def changed(before, after):
@@ -222,11 +227,29 @@ def test_early_stopping_waits_for_a_better_epoch(folder, backbone, fabric):
 
 
 def test_class_weights_enter_the_loss(folder, backbone, fabric):
-    run = make_run(folder, backbone, fabric, weights=True)
-    labels = run.fold.labels[run.fold.train]
-    assert run.class_weights.tolist() == [1.0] * 4
-    run.fold.labels[run.fold.train[labels == 0][:6]] = 1  # now 2, 14, 8, 8
-    assert run._class_weights().tolist() == pytest.approx([7, 1, 14 / 8, 14 / 8])
+    fold = make_fold()
+    assert make_run(folder, backbone, fabric, weights=True).loss.weights.tolist() == [1.0] * 4
+    fold.labels[fold.train[fold.labels[fold.train] == 0][:6]] = 1  # now 2, 14, 8, 8
+    run = make_run(folder, backbone, fabric, weights=True, fold=fold)
+    assert run.loss.weights.tolist() == pytest.approx([7, 1, 14 / 8, 14 / 8])
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "corn", "balanced_softmax", "logit_adjusted"])
+def test_without_information_a_loss_learns_the_prior_or_makes_up_for_it(
+    folder, backbone, fabric, loss
+):
+    fold = make_fold()
+    fold.labels[fold.train] = np.repeat(np.arange(4), [4, 4, 8, 16])
+    run = make_run(
+        folder, backbone, fabric, trained=0, warmup=0, source=Blank(), epochs=25, lr=0.2,
+        sampler=False, fold=fold, loss=loss,
+    )  # fmt: skip
+    train(run)
+    logits = predict(run.suffix, Blank(), np.arange(1), fabric, 1)
+    adjusts = loss in ("balanced_softmax", "logit_adjusted")
+    expected = [0.25] * 4 if adjusts else [0.125, 0.125, 0.25, 0.5]
+    assert logits.softmax(dim=1)[0].tolist() == pytest.approx(expected, abs=0.03)
+    assert run.suffix.head.linear.out_features == (3 if loss == "corn" else 4)
 
 
 def test_the_rate_is_constant_in_the_warmup_then_a_half_cosine(folder, backbone, fabric):

@@ -49,6 +49,7 @@ def build_network(
     classes: Sequence[str],
     dropout: float,
     seed: int,
+    ordinal: bool = False,
 ) -> Network:
     """Load the backbone, cut it before block number `at`, and put a head on it.
 
@@ -59,6 +60,7 @@ def build_network(
         classes: The class names.
         dropout: Before the head's linear layer.
         seed: Of the head's initial parameters.
+        ordinal: Whether the head is CORN's.
 
     Raises:
         UserError: The file doesn't fit the architecture.
@@ -66,7 +68,7 @@ def build_network(
     architecture = backbone.architecture
     blocks = architecture.blocks(load_backbone(weights, architecture))
     seed_everything(seed)
-    head = make_head(architecture.features, len(classes), dropout)
+    head = make_head(architecture.features, len(classes), dropout, ordinal)
     prefix, suffix = cut(blocks, head, at)
     return Network(prefix, suffix, at, len(blocks), file_sha256(weights))
 

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from tqdm import trange
 
-from mammo.balancing import draw_epoch, inverse_frequency
+from mammo.balancing import class_counts, draw_epoch, loss_weights
 from mammo.checkpoint import Progress, State
 from mammo.collapse import CollapseParams, Setting, Watch, assess
 from mammo.compute import seed_everything
 from mammo.history import Row
 from mammo.inputs import read_ahead
+from mammo.losses import Loss
 from mammo.metrics import classification_metrics
 from mammo.params import Params
 from mammo.sources import CleanSource, Source
@@ -65,7 +66,7 @@ class Run:
     """One training run: what determines it, and its state.
 
     Attributes:
-        setting: The strategy, the balancing and the size of the set.
+        setting: The strategy, the balancing, the loss and the size of the set.
         params: What all strategies share.
         collapse: Thresholds and action.
         fold: The labels.
@@ -101,7 +102,9 @@ class Run:
             self.suffix.parameters(), lr=self.lr, weight_decay=self.params.weight_decay
         )
         self.optimizer: Any = self.fabric.setup_optimizers(optimizer)
-        self.class_weights = self._class_weights()
+        counts = class_counts(self.fold.labels[self.fold.train], len(self.fold.classes))
+        weights = loss_weights(counts, self.setting.balancing)
+        self.loss = Loss(self.setting.loss, weights, counts, self.fabric.device)
 
     @property
     def lr(self) -> float:
@@ -112,14 +115,6 @@ class Run:
     def epochs(self) -> int:
         """The epochs of the strategy, warm-up included."""
         return self.setting.strategy.epochs
-
-    def _class_weights(self) -> Tensor:
-        """Weights of the loss: (K,), all 1 unless `balancing.class_weights` is on."""
-        weights = np.ones(len(self.fold.classes))
-        if self.setting.balancing.class_weights:
-            labels = self.fold.labels[self.fold.train]
-            weights = inverse_frequency(np.bincount(labels, minlength=len(weights)))
-        return torch.tensor(weights, dtype=torch.float32, device=self.fabric.device)
 
 
 def train(run: Run) -> Outcome:
@@ -206,7 +201,7 @@ def _train_epoch(run: Run, model: Any, epoch: int) -> Row:
         for group in run.optimizer.param_groups:
             group["lr"] = learning_rate(run, epoch - 1 + step / len(batches))
         logits = model(run.source.to_cut(read, run.fabric.device))
-        loss = _loss(run, logits, labels[batch])
+        loss = run.loss.share(logits, labels[batch], run.fabric.global_rank, run.fabric.world_size)
         run.optimizer.zero_grad(set_to_none=True)
         run.fabric.backward(loss)
         run.optimizer.step()
@@ -226,22 +221,6 @@ def _validate(run: Run, epoch: int) -> Row:
     at_end = epoch == run.epochs
     row["status"] = assess(row, run.fold.classes, run.collapse, at_end).status
     return row
-
-
-def _loss(run: Run, logits: Tensor, labels: np.ndarray) -> Tensor:
-    """Compute this rank's share of the batch's weighted mean cross-entropy.
-
-    The mean over the ranks, which DDP takes of the gradients, is the loss of the whole batch.
-
-    Args:
-        run: The run.
-        logits: (b, K) of this rank's images.
-        labels: (B,) of the whole batch.
-    """
-    truth = torch.from_numpy(labels).to(logits.device)
-    mine = truth[run.fabric.global_rank :: run.fabric.world_size]
-    each = cross_entropy(logits, mine, weight=run.class_weights, reduction="sum")
-    return each * run.fabric.world_size / run.class_weights[truth].sum()
 
 
 def _row(run: Run, epoch: int, split: str, logits: Tensor, labels: np.ndarray, loss: float) -> Row:
