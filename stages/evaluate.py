@@ -47,7 +47,7 @@ def main() -> None:
         tensors.positions(images["key"]), fabric, params.batch_size,
     )  # fmt: skip
     predictions = prediction_table(name, images, logits.softmax(dim=1).numpy(), classes)
-    facts = {"best_epoch": facts["epoch"], **network.trainable()}
+    facts = {**facts, "best_epoch": facts["epoch"]}
     metrics = test_metrics(predictions, classes, load_params("collapse", CollapseParams), facts)
     with whole_folder(paths.EVALUATION_PLOTS / name) as folder:
         write_table(predictions, folder / "predictions.csv")

@@ -30,8 +30,9 @@ def main() -> None:
     fabric = start(settings.compute)
     network = build_network(
         paths.BACKBONE, settings.backbone, settings.cut, settings.classes,
-        settings.train.dropout, settings.train.seed, settings.loss.ordinal,
+        settings.train.dropout, settings.train.seed, settings.loss.ordinal, settings.train.scope,
     )  # fmt: skip
+    trainable, by_block = network.trainable(), network.trainable_by_block()
     embeddings = paths.EMBEDDINGS / name
     keys, source = open_source(
         embeddings, paths.TENSORS, network.prefix, settings.augment, settings.compute, fabric.device
@@ -55,7 +56,7 @@ def main() -> None:
         outcome = train(run)
     for alert in outcome.alerts:
         logger.warning("COLLAPSE: %s", alert)
-    facts = {**settings.facts(), "backbone_sha256": network.backbone_sha256}
+    facts = {**settings.facts(), **trainable, "backbone_sha256": network.backbone_sha256}
     with whole_folder(paths.MODELS / name) as folder:
         best = {**facts, "epoch": outcome.best.epoch}
         save_suffix(outcome.best.state, best, folder / "best_model.safetensors")
@@ -64,8 +65,8 @@ def main() -> None:
     summary = {
         "best_epoch": outcome.best.epoch,
         "epochs": outcome.rows[-1]["epoch"],
-        **network.trainable(),
-        "trainable_by_block": network.trainable_by_block(),
+        **trainable,
+        "trainable_by_block": by_block,
         **best_rows(outcome.rows, outcome.best.epoch),
         "risks": risks(setting),
         "alerts": outcome.alerts,

@@ -13,6 +13,7 @@ from mammo.embedding import EmbedParams, embed, plan
 from mammo.errors import UserError
 from mammo.losses import LossParams
 from mammo.networks import build_network
+from mammo.optimizers import set_learning_rate
 from mammo.sources import FreshViews, Pixels, StoredViews
 from mammo.splits import Fold
 from mammo.strategies import StrategyParams, fold_batchnorm
@@ -69,9 +70,9 @@ def make_fold():
     return Fold(np.arange(48) % 4, np.arange(32), np.arange(32, 48), CLASSES)
 
 
-def network_of(folder, backbone, trained, dropout=0.2, ordinal=False):
+def network_of(folder, backbone, trained, dropout=0.2, **options):
     at, path = BLOCKS - trained, folder / "backbone.safetensors"
-    return build_network(path, backbone, at, CLASSES, dropout, seed=1, ordinal=ordinal)
+    return build_network(path, backbone, at, CLASSES, dropout, seed=1, **options)
 
 
 def stored_views(folder, network):
@@ -88,9 +89,8 @@ def stored_views(folder, network):
 def make_run(
     folder, backbone, fabric, trained=2, epochs=4, warmup=1, record=lambda row: None,
     source=None, progress=None, action="warn", stopping=0, lr=1e-2, weights=False, patience=1,
-    fold=None, loss="cross_entropy", sampler=True,
+    fold=None, loss="cross_entropy", sampler=True, batchnorm_only=False, layer_decay=1, ema_decay=0,
 ):  # fmt: skip
-    network = network_of(folder, backbone, trained, ordinal=loss == "corn")
     strategy = StrategyParams(
         train_backbone=False, unfreeze_last_blocks=trained, lr=lr, epochs=epochs,
         warmup_epochs=warmup,
@@ -101,7 +101,8 @@ def make_run(
     )  # fmt: skip
     params = TrainParams(
         seed=3, batch_size=8, weight_decay=0.01, dropout=0.2, schedule="cosine",
-        early_stopping_epochs=stopping, checkpoint_every_s=0,
+        early_stopping_epochs=stopping, batchnorm_only=batchnorm_only, layer_decay=layer_decay,
+        ema_decay=ema_decay, checkpoint_every_s=0,
     )  # fmt: skip
     collapse = CollapseParams(
         action=action, patience=patience, min_support=3, collapsed_share=0.99,
@@ -109,6 +110,7 @@ def make_run(
         warning_bal_acc_adj=0.3,
     )  # fmt: skip
     chosen = LossParams(name=loss, tau=1, label_smoothing=0)
+    network = network_of(folder, backbone, trained, ordinal=loss == "corn", scope=params.scope)
     setting = Setting("mine", strategy, balancing, BLOCKS, 32, 1.0, chosen)
     source = source or stored_views(folder, network)
     return Run(
@@ -153,11 +155,12 @@ def test_two_runs_are_bit_identical(folder, backbone, fabric):
     assert not changed(first.last, second.last)
 
 
-@pytest.mark.parametrize("stop_after", [1, 2, 3])
+@pytest.mark.parametrize(("stop_after", "ema_decay"), [(1, 0), (2, 0), (3, 0), (2, 0.9)])
 def test_an_interrupted_run_ends_as_if_it_had_not_been(
-    folder, backbone, fabric, tmp_path, stop_after
+    folder, backbone, fabric, tmp_path, stop_after, ema_decay
 ):
-    whole = train(make_run(folder, backbone, fabric))
+    options = dict(ema_decay=ema_decay)
+    whole = train(make_run(folder, backbone, fabric, **options))
 
     def interrupt(row):
         if row["split"] == "val" and row["epoch"] == stop_after + 1:
@@ -165,9 +168,10 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(
 
     with pytest.raises(KeyboardInterrupt):
         progress = Progress(tmp_path, 0)
-        train(make_run(folder, backbone, fabric, record=interrupt, progress=progress))
+        train(make_run(folder, backbone, fabric, record=interrupt, progress=progress, **options))
     rows = []
-    resumed = make_run(folder, backbone, fabric, record=rows.append, progress=Progress(tmp_path, 0))
+    options |= dict(record=rows.append, progress=Progress(tmp_path, 0))
+    resumed = make_run(folder, backbone, fabric, **options)
     outcome = train(resumed)
     assert rows == outcome.rows == whole.rows
     assert not changed(outcome.last, whole.last)
@@ -250,6 +254,51 @@ def test_without_information_a_loss_learns_the_prior_or_makes_up_for_it(
     expected = [0.25] * 4 if adjusts else [0.125, 0.125, 0.25, 0.5]
     assert logits.softmax(dim=1)[0].tolist() == pytest.approx(expected, abs=0.03)
     assert run.suffix.head.linear.out_features == (3 if loss == "corn" else 4)
+
+
+def test_only_batchnorm_affine_parameters_and_the_head_train_on_request(folder, backbone, fabric):
+    run = make_run(folder, backbone, fabric, epochs=2, batchnorm_only=True)
+    before = {k: v.clone() for k, v in run.suffix.state_dict().items()}
+    affine = {
+        f"{name}.{kind}" for name, module in run.suffix.named_modules()
+        if isinstance(module, torch.nn.BatchNorm2d) for kind in ("weight", "bias")
+    }  # fmt: skip
+    statistics = {key for key in before if "running" in key or "num_batches" in key}
+    train(run)
+    head = {"head.linear.weight", "head.linear.bias"}
+    assert len(affine) == 8  # 3 in the last inverted residual, 1 in the last convolution
+    assert changed(before, run.suffix.state_dict()) == affine | statistics | head
+
+
+def test_trainable_parameters_are_those_in_scope(folder, backbone):
+    network = network_of(folder, backbone, 1, scope="batchnorm")
+    # the last block of MobileNetV2: BatchNorm of 1280 channels; the head: 4 x 1280 + 4
+    assert network.trainable_by_block() == {"features18": 2 * 1280, "head": 5124}
+    assert network.trainable()["trainable_parameters"] == 2560 + 5124
+    whole = network_of(folder, backbone, 1).trainable()
+    # 320 x 1280 weights of the convolution as well
+    assert whole["trainable_parameters"] == 2560 + 5124 + 320 * 1280
+    assert whole["trainable_percent"] == pytest.approx(
+        network.trainable()["trainable_percent"] * (2560 + 5124 + 409600) / (2560 + 5124), rel=1e-3
+    )
+
+
+def test_the_moving_average_is_what_is_judged_and_kept(folder, backbone, fabric):
+    run = make_run(folder, backbone, fabric, ema_decay=0.9)
+    outcome = train(run)
+    assert not changed(outcome.last, run.average.module.state_dict())
+    assert "head.linear.weight" in changed(outcome.last, run.suffix.state_dict())
+    plain = train(make_run(folder, backbone, fabric))
+    assert [r["loss"] for r in outcome.rows[::2]] == [r["loss"] for r in plain.rows[::2]]  # train
+    assert [r["loss"] for r in outcome.rows[1::2]] != [r["loss"] for r in plain.rows[1::2]]  # val
+
+
+def test_every_block_has_its_own_rate(folder, backbone, fabric):
+    run = make_run(folder, backbone, fabric, trained=2, layer_decay=0.5, lr=0.1)
+    set_learning_rate(run.optimizer, 0.1)
+    rates = [(group["lr"], len(group["params"])) for group in run.optimizer.param_groups]
+    assert [rate for rate, _ in rates] == pytest.approx([0.025, 0.05, 0.1])
+    assert rates[1][1] == 3 and rates[2][1] == 2  # convolution, scale, shift; weight, bias
 
 
 def test_the_rate_is_constant_in_the_warmup_then_a_half_cosine(folder, backbone, fabric):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from tqdm import trange
 
+from mammo.averaging import MovingAverage
 from mammo.balancing import class_counts, draw_epoch, loss_weights
 from mammo.checkpoint import Progress, State
 from mammo.collapse import CollapseParams, Setting, Watch, assess
@@ -22,10 +23,11 @@ from mammo.history import Row
 from mammo.inputs import read_ahead
 from mammo.losses import Loss
 from mammo.metrics import classification_metrics
+from mammo.optimizers import make_optimizer, set_learning_rate
 from mammo.params import Params
 from mammo.sources import CleanSource, Source
 from mammo.splits import Fold
-from mammo.strategies import Suffix
+from mammo.strategies import Scope, Suffix
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +41,15 @@ class TrainParams(Params):
     dropout: Annotated[float, Field(ge=0, lt=1)]
     schedule: Literal["cosine", "constant"]
     early_stopping_epochs: Annotated[int, Field(ge=0)]
+    batchnorm_only: bool
+    layer_decay: Annotated[float, Field(gt=0, le=1)]
+    ema_decay: Annotated[float, Field(ge=0, lt=1)]
     checkpoint_every_s: Annotated[float, Field(ge=0)]
+
+    @property
+    def scope(self) -> Scope:
+        """What of a suffix trains once its blocks are released."""
+        return "batchnorm" if self.batchnorm_only else "all"
 
 
 @dataclass
@@ -96,15 +106,20 @@ class Run:
         # Without blocks after the cut there is nothing to hold back.
         self.warmup = self.setting.strategy.warmup_epochs if len(self.suffix.blocks) else 0
         self.suffix.to(self.fabric.device).to(memory_format=torch.channels_last)
-        # All parameters from the start: an optimizer made while the blocks are held would
-        # never train them after their release.
-        optimizer = torch.optim.AdamW(
-            self.suffix.parameters(), lr=self.lr, weight_decay=self.params.weight_decay
+        optimizer = make_optimizer(
+            self.suffix, self.lr, self.params.weight_decay, self.params.layer_decay
         )
         self.optimizer: Any = self.fabric.setup_optimizers(optimizer)
+        decay = self.params.ema_decay
+        self.average = MovingAverage(self.suffix, decay) if decay else None
         counts = class_counts(self.fold.labels[self.fold.train], len(self.fold.classes))
         weights = loss_weights(counts, self.setting.balancing)
         self.loss = Loss(self.setting.loss, weights, counts, self.fabric.device)
+
+    @property
+    def answering(self) -> nn.Module:
+        """What is judged and kept: the moving average where there is one, else the suffix."""
+        return self.average.module if self.average else self.suffix
 
     @property
     def lr(self) -> float:
@@ -142,7 +157,7 @@ def train(run: Run) -> Outcome:
             _keep(run, epoch, done)
             if done:
                 break
-    return Outcome(run.rows, run.best, _copy(run.suffix), run.watch.alerts)
+    return Outcome(run.rows, run.best, _copy(run.answering), run.watch.alerts)
 
 
 def learning_rate(run: Run, epochs_done: float) -> float:
@@ -198,13 +213,14 @@ def _train_epoch(run: Run, model: Any, epoch: int) -> Row:
     losses: list[Any] = []
     reads = _reads(batches, run.fabric, lambda mine: run.source.train_batch(mine, epoch))
     for step, (batch, read) in enumerate(reads):
-        for group in run.optimizer.param_groups:
-            group["lr"] = learning_rate(run, epoch - 1 + step / len(batches))
+        set_learning_rate(run.optimizer, learning_rate(run, epoch - 1 + step / len(batches)))
         logits = model(run.source.to_cut(read, run.fabric.device))
         loss = run.loss.share(logits, labels[batch], run.fabric.global_rank, run.fabric.world_size)
         run.optimizer.zero_grad(set_to_none=True)
         run.fabric.backward(loss)
         run.optimizer.step()
+        if run.average:
+            run.average.update(run.suffix)
         seen.append(_gather(run.fabric, logits.detach(), len(batch)))
         mean: Any = run.fabric.all_reduce(loss.detach())
         losses.append(mean * len(batch))
@@ -214,7 +230,7 @@ def _train_epoch(run: Run, model: Any, epoch: int) -> Row:
 
 def _validate(run: Run, epoch: int) -> Row:
     """Measure the clean validation images; the loss is the plain cross-entropy."""
-    logits = predict(run.suffix, run.source, run.fold.val, run.fabric, run.params.batch_size)
+    logits = predict(run.answering, run.source, run.fold.val, run.fabric, run.params.batch_size)
     truth = run.fold.labels[run.fold.val]
     loss = cross_entropy(logits, torch.from_numpy(truth)).item()
     row = _row(run, epoch, "val", logits, truth, loss)
@@ -236,7 +252,7 @@ def _judge(run: Run, epoch: int, row: Row) -> bool:
     released = epoch > run.warmup
     rank = best_order(row)
     if released and rank > run.best.rank:
-        run.best = Best(rank, epoch, _copy(run.suffix))
+        run.best = Best(rank, epoch, _copy(run.answering))
         run.waited = 0
     elif released:
         run.waited += 1
@@ -269,7 +285,7 @@ def _gather(fabric: Fabric, logits: Tensor, total: int) -> Tensor:
     return gathered.transpose(0, 1).reshape(-1, logits.shape[1])[:total]
 
 
-def _copy(suffix: Suffix) -> State:
+def _copy(suffix: nn.Module) -> State:
     return {key: value.detach().cpu().clone() for key, value in suffix.state_dict().items()}
 
 
@@ -281,6 +297,7 @@ def _keep(run: Run, epoch: int, done: bool) -> None:
         "epoch": epoch,
         "done": done,
         "suffix": _copy(run.suffix),
+        "average": run.average.state() if run.average else None,
         "optimizer": run.optimizer.state_dict(),
         "rows": run.rows,
         "best": vars(run.best),
@@ -297,6 +314,8 @@ def _resume(run: Run) -> int:
     if state is None:
         return 0
     run.suffix.load_state_dict(state["suffix"])
+    if run.average:
+        run.average.restore(state["average"])
     run.optimizer.load_state_dict(state["optimizer"])
     run.rows, run.waited = list(state["rows"]), state["waited"]
     run.best = Best(**state["best"])
