@@ -15,6 +15,7 @@ from mammo.experiment import load_settings
 from mammo.files import read_table, whole_folder, write_json
 from mammo.history import HistoryWriter, best_rows
 from mammo.networks import build_network
+from mammo.retraining import retrain_head
 from mammo.sources import open_source
 from mammo.splits import make_fold
 from mammo.stage import run_stage
@@ -54,6 +55,8 @@ def main() -> None:
             history.write, progress,
         )  # fmt: skip
         outcome = train(run)
+        if settings.train.retrain_head_epochs:
+            outcome = retrain_head(run, outcome)
     for alert in outcome.alerts:
         logger.warning("COLLAPSE: %s", alert)
     facts = {**settings.facts(), **trainable, "backbone_sha256": network.backbone_sha256}

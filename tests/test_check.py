@@ -127,6 +127,24 @@ def test_an_adjusted_loss_stands_alone_unless_double_is_allowed(values, key, val
     check_params(values)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("balancing.class_weights", True),
+        ("balancing.effective_beta", 0.99),
+        ("loss.name", "logit_adjusted"),
+    ],
+)
+def test_a_head_re_trained_on_balanced_sampling_goes_with_no_other_remedy(values, key, value):
+    change(values, "train.retrain_head_epochs", 5)
+    check_params(values)  # the sampler in the first training isn't a second remedy
+    change(values, "balancing.weighted_sampler", False)
+    check_params(values)
+    change(values, key, value)
+    with pytest.raises(UserError, match=r"train\.retrain_head_epochs: .*there twice"):
+        check_params(values)
+
+
 def test_the_ordinal_loss_goes_with_any_remedy(values):
     change(values, "loss.name", "corn")
     check_params(values)

@@ -11,10 +11,12 @@ from mammo.collapse import CollapseError, CollapseParams, Setting
 from mammo.compute import ComputeParams, start
 from mammo.embedding import EmbedParams, embed, plan
 from mammo.errors import UserError
+from mammo.evaluation import mean_probabilities
 from mammo.losses import LossParams
 from mammo.networks import build_network
 from mammo.optimizers import set_learning_rate
-from mammo.sources import FreshViews, Pixels, StoredViews
+from mammo.retraining import retrain_head
+from mammo.sources import FlippedPixels, FreshViews, Pixels, StoredViews
 from mammo.splits import Fold
 from mammo.strategies import StrategyParams, fold_batchnorm
 from mammo.tensors import Tensors, write_shards
@@ -90,6 +92,7 @@ def make_run(
     folder, backbone, fabric, trained=2, epochs=4, warmup=1, record=lambda row: None,
     source=None, progress=None, action="warn", stopping=0, lr=1e-2, weights=False, patience=1,
     fold=None, loss="cross_entropy", sampler=True, batchnorm_only=False, layer_decay=1, ema_decay=0,
+    retrain_head_epochs=0,
 ):  # fmt: skip
     strategy = StrategyParams(
         train_backbone=False, unfreeze_last_blocks=trained, lr=lr, epochs=epochs,
@@ -102,7 +105,7 @@ def make_run(
     params = TrainParams(
         seed=3, batch_size=8, weight_decay=0.01, dropout=0.2, schedule="cosine",
         early_stopping_epochs=stopping, batchnorm_only=batchnorm_only, layer_decay=layer_decay,
-        ema_decay=ema_decay, checkpoint_every_s=0,
+        ema_decay=ema_decay, retrain_head_epochs=retrain_head_epochs, checkpoint_every_s=0,
     )  # fmt: skip
     collapse = CollapseParams(
         action=action, patience=patience, min_support=3, collapsed_share=0.99,
@@ -254,6 +257,85 @@ def test_without_information_a_loss_learns_the_prior_or_makes_up_for_it(
     expected = [0.25] * 4 if adjusts else [0.125, 0.125, 0.25, 0.5]
     assert logits.softmax(dim=1)[0].tolist() == pytest.approx(expected, abs=0.03)
     assert run.suffix.head.linear.out_features == (3 if loss == "corn" else 4)
+
+
+def test_a_re_trained_head_is_new_and_the_blocks_are_the_best_epochs(folder, backbone, fabric):
+    rows = []
+    run = make_run(folder, backbone, fabric, epochs=3, retrain_head_epochs=2, record=rows.append)
+    first = train(run)
+    outcome = retrain_head(run, first)
+    head = {"head.linear.weight", "head.linear.bias"}
+    assert changed(first.best.state, outcome.last) == head
+    assert changed(first.best.state, outcome.best.state) == head
+    assert [row["epoch"] for row in outcome.rows[::2]] == [1, 2, 3, 4, 5]
+    assert rows == outcome.rows
+    assert outcome.best.epoch in (4, 5)
+    assert outcome.rows[6]["lr"] == run.lr  # the schedule starts again
+
+
+def test_a_re_trained_head_starts_afresh(folder, backbone, fabric):
+    """At a rate of nearly nothing, two heads only differ if one was initialised anew."""
+    options = dict(epochs=2, retrain_head_epochs=1, lr=1e-9)
+    run = make_run(folder, backbone, fabric, **options)
+    first = train(run)
+    fresh = retrain_head(run, first).last["head.linear.weight"]
+    trained = first.last["head.linear.weight"]
+    assert (fresh - trained).abs().mean() > 0.5 * trained.abs().mean()
+    assert fresh.std().item() == pytest.approx(trained.std().item(), rel=0.1)
+
+
+def test_a_re_trained_head_forgets_the_prior(folder, backbone, fabric):
+    fold = make_fold()
+    fold.labels[fold.train] = np.repeat(np.arange(4), [4, 4, 8, 16])
+    run = make_run(
+        folder, backbone, fabric, trained=0, warmup=0, source=Blank(), epochs=20, lr=0.2,
+        sampler=False, fold=fold, retrain_head_epochs=20,
+    )  # fmt: skip
+    first = train(run)
+    prior, level = (
+        o.last["head.linear.bias"].softmax(dim=0) for o in (first, retrain_head(run, first))
+    )
+    assert prior.tolist() == pytest.approx([0.125, 0.125, 0.25, 0.5], abs=0.03)
+    assert level.tolist() == pytest.approx([0.25] * 4, abs=0.06)
+
+
+def test_an_interrupted_re_training_ends_as_if_it_had_not_been(folder, backbone, fabric, tmp_path):
+    def both(**options):
+        run = make_run(folder, backbone, fabric, epochs=2, retrain_head_epochs=3, **options)
+        return retrain_head(run, train(run))
+
+    def interrupt(row):
+        if row["split"] == "val" and row["epoch"] == 4:
+            raise KeyboardInterrupt
+
+    whole = both()
+    with pytest.raises(KeyboardInterrupt):
+        both(record=interrupt, progress=Progress(tmp_path, 0))
+    rows = []
+    outcome = both(record=rows.append, progress=Progress(tmp_path, 0))
+    assert rows == outcome.rows == whole.rows
+    assert not changed(outcome.last, whole.last)
+    Progress(tmp_path, 0).clear()
+    assert not tmp_path.exists()
+
+
+def test_a_training_stopped_for_collapse_is_not_re_trained(folder, backbone, fabric):
+    options = dict(trained=0, warmup=0, source=Blank(), epochs=6, patience=2, action="stop")
+    run = make_run(folder, backbone, fabric, retrain_head_epochs=2, **options)
+    outcome = train(run)
+    assert outcome.alerts and retrain_head(run, outcome) is outcome
+
+
+def test_test_time_flips_average_the_probabilities_of_image_and_flip(folder, backbone, fabric):
+    tensors, network = Tensors(folder / "tensors"), network_of(folder, backbone, 1)
+    prefix = fold_batchnorm(network.prefix, torch.float32)
+    sources = [kind(tensors, prefix, torch.float32) for kind in (Pixels, FlippedPixels)]
+    upright, flipped = (source.clean_batch(np.arange(5)) for source in sources)
+    assert (flipped == upright[:, ::-1, :]).all() and (flipped != upright).any()
+    logits = [predict(network.suffix, source, np.arange(5), fabric, 5) for source in sources]
+    one, other = (each.softmax(dim=1).numpy() for each in logits)
+    assert mean_probabilities(logits) == pytest.approx((one + other) / 2, abs=1e-7)
+    assert (mean_probabilities(logits[:1]) == one).all()  # without flips, not a bit changes
 
 
 def test_only_batchnorm_affine_parameters_and_the_head_train_on_request(folder, backbone, fabric):

@@ -87,19 +87,29 @@ def check_params(values: dict[str, Any]) -> None:
     _check_balance(
         BalancingParams.model_validate(values["balancing"]),
         LossParams.model_validate(values["loss"]),
+        TrainParams.model_validate(values["train"]),
     )
     backbone = BackboneParams.model_validate(values["backbone"])
     for name, strategy in strategies.items():
         strategy_cut(backbone, StrategyParams.model_validate(strategy), name)
 
 
-def _check_balance(balancing: BalancingParams, loss: LossParams) -> None:
-    """Refuse an adjusted loss beside another remedy: together they overshoot.
+def _check_balance(balancing: BalancingParams, loss: LossParams, train: TrainParams) -> None:
+    """Refuse two remedies for imbalance of different sections: together they overshoot.
 
-    The adjustment makes up for the class frequencies of natural sampling. Where the sampler has
-    levelled them it favours the rare classes once more, and so do weights.
+    An adjusted loss makes up for the class frequencies of natural sampling. Where the sampler has
+    levelled them it favours the rare classes once more, and so do weights. The same goes for the
+    head that is re-trained on balanced sampling.
     """
     acting = remedies(balancing, loss)
+    in_loss = {name: switch for name, switch in acting.items() if name != "sampler"}
+    if train.retrain_head_epochs and in_loss and not balancing.allow_double:
+        other, switch = next(iter(in_loss.items()))
+        raise UserError(
+            "params.yaml: train.retrain_head_epochs: balances the sampling for the head, and the "
+            f"{other} would count rare classes there twice: double balancing; set {switch} or "
+            "train.retrain_head_epochs: 0, or balancing.allow_double: true"
+        )
     if loss.adjusts and len(acting) > 1 and not balancing.allow_double:
         other, switch = next(iter(acting.items()))
         raise UserError(

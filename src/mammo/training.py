@@ -44,6 +44,7 @@ class TrainParams(Params):
     batchnorm_only: bool
     layer_decay: Annotated[float, Field(gt=0, le=1)]
     ema_decay: Annotated[float, Field(ge=0, lt=1)]
+    retrain_head_epochs: Annotated[int, Field(ge=0)]
     checkpoint_every_s: Annotated[float, Field(ge=0)]
 
     @property
@@ -85,6 +86,7 @@ class Run:
         fabric: Device, precision and processes.
         record: Called with each finished row of the history.
         progress: Where an interrupted run finds its state; None to keep none.
+        epochs_before: Those of a training that this one follows; the history counts on.
     """
 
     setting: Setting
@@ -96,6 +98,7 @@ class Run:
     fabric: Fabric
     record: Callable[[Row], None]
     progress: Progress | None = None
+    epochs_before: int = 0
 
     rows: list[Row] = field(default_factory=list, init=False)
     best: Best = field(default_factory=Best, init=False)
@@ -204,14 +207,15 @@ def _enter_phase(run: Run, epoch: int) -> Any:
 
 def _train_epoch(run: Run, model: Any, epoch: int) -> Row:
     """Train one epoch; its metrics are those of the batches as they were drawn and seen."""
-    seed_everything(run.params.seed, epoch, run.fabric.global_rank)
+    number = run.epochs_before + epoch
+    seed_everything(run.params.seed, number, run.fabric.global_rank)
     model.train()
     labels, train = run.fold.labels, run.fold.train
-    order = train[draw_epoch(labels[train], run.setting.balancing, run.params.seed, epoch)]
+    order = train[draw_epoch(labels[train], run.setting.balancing, run.params.seed, number)]
     batches = split_evenly(order, run.params.batch_size)
     seen: list[Tensor] = []
     losses: list[Any] = []
-    reads = _reads(batches, run.fabric, lambda mine: run.source.train_batch(mine, epoch))
+    reads = _reads(batches, run.fabric, lambda mine: run.source.train_batch(mine, number))
     for step, (batch, read) in enumerate(reads):
         set_learning_rate(run.optimizer, learning_rate(run, epoch - 1 + step / len(batches)))
         logits = model(run.source.to_cut(read, run.fabric.device))
@@ -242,7 +246,8 @@ def _validate(run: Run, epoch: int) -> Row:
 def _row(run: Run, epoch: int, split: str, logits: Tensor, labels: np.ndarray, loss: float) -> Row:
     """Assemble one row of the history."""
     probabilities = logits.float().softmax(dim=1).numpy()
-    head = {"strategy": run.setting.name, "epoch": epoch, "split": split, "loss": loss}
+    number = run.epochs_before + epoch
+    head = {"strategy": run.setting.name, "epoch": number, "split": split, "loss": loss}
     metrics = classification_metrics(labels, probabilities, run.fold.classes)
     return {**head, "lr": learning_rate(run, epoch - 1), **metrics, "status": ""}
 
@@ -252,12 +257,12 @@ def _judge(run: Run, epoch: int, row: Row) -> bool:
     released = epoch > run.warmup
     rank = best_order(row)
     if released and rank > run.best.rank:
-        run.best = Best(rank, epoch, _copy(run.answering))
+        run.best = Best(rank, row["epoch"], _copy(run.answering))
         run.waited = 0
     elif released:
         run.waited += 1
     patience = run.params.early_stopping_epochs
-    stop = run.watch.follow(epoch, assess(row, run.fold.classes, run.collapse))
+    stop = run.watch.follow(row["epoch"], assess(row, run.fold.classes, run.collapse))
     return stop or (0 < patience <= run.waited)
 
 
