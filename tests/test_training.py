@@ -216,6 +216,13 @@ class Blank:
         return torch.from_numpy(batch).float()
 
 
+class Constant(Blank):
+    """Likewise, for a cut before the last block."""
+
+    def train_batch(self, positions, epoch):
+        return np.zeros((len(positions), 320, 2, 2), np.float16)
+
+
 def test_collapse_stops_or_fails_a_run_or_only_warns(folder, backbone, fabric):
     options = dict(trained=0, warmup=0, source=Blank(), epochs=6, patience=2)
     warned = train(make_run(folder, backbone, fabric, action="warn", **options))
@@ -317,6 +324,16 @@ def test_an_interrupted_re_training_ends_as_if_it_had_not_been(folder, backbone,
     assert not changed(outcome.last, whole.last)
     Progress(tmp_path, 0).clear()
     assert not tmp_path.exists()
+
+
+def test_an_alert_of_a_re_training_counts_the_epochs_on_and_advises_on_the_head(
+    folder, backbone, fabric
+):
+    options = dict(trained=1, epochs=2, lr=1e-9, patience=2, retrain_head_epochs=2)
+    run = make_run(folder, backbone, fabric, source=Constant(), **options)
+    (alert,) = retrain_head(run, train(run)).alerts
+    assert "collapsed at epoch 4" in alert
+    assert "freeze" not in alert and "warm up" not in alert
 
 
 def test_a_training_stopped_for_collapse_is_not_re_trained(folder, backbone, fabric):

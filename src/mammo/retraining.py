@@ -34,10 +34,13 @@ def retrain_head(run: Run, outcome: Outcome) -> Outcome:
         if isinstance(layer, nn.Linear):
             layer.reset_parameters()
     suffix.scope = "head"
-    epochs = {"epochs": run.params.retrain_head_epochs, "warmup_epochs": 0}
+    head_alone = {
+        "train_backbone": False, "unfreeze_last_blocks": 0, "warmup_epochs": 0,
+        "epochs": run.params.retrain_head_epochs,
+    }  # fmt: skip
     setting = replace(
         run.setting,
-        strategy=run.setting.strategy.model_copy(update=epochs),
+        strategy=run.setting.strategy.model_copy(update=head_alone),
         balancing=run.setting.balancing.model_copy(update={"weighted_sampler": True}),
     )
     progress = run.progress
