@@ -73,7 +73,7 @@ def test_corn_probabilities_are_products_of_conditional_ones():
 
 
 def corn_of_the_paper(conditional, labels):
-    """The loss of section 3.3, subset by subset: binary cross-entropy over the sum of sizes."""
+    """The paper's loss, subset by subset: binary cross-entropy over the sum of sizes."""
     total, size = 0.0, 0
     for task in range(conditional.shape[1]):
         subset = [i for i, label in enumerate(labels) if label >= task]  # those beyond task - 1

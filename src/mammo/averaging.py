@@ -14,8 +14,8 @@ class MovingAverage:
     After step t (from 1) average = d average + (1 - d) state with d = min(decay, (1 + t) / (10 +
     t)): a short training would otherwise never forget its first state.
 
-    Source: Polyak & Juditsky 1992 (averaging); Tarvainen & Valpola 2017, arXiv:1703.01780,
-    equation 2 (exponential); the bound for early steps is TensorFlow's, of
+    Source: Polyak & Juditsky 1992 (averaging); Tarvainen & Valpola 2017, arXiv:1703.01780
+    (exponential); the bound for early steps is TensorFlow's, of
     `tf.train.ExponentialMovingAverage(num_updates=…)`.
     """
 

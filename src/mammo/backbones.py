@@ -83,7 +83,7 @@ class ConditionalRanks(nn.Module):
     P(beyond k) is the product of the conditional probabilities up to k, hence never grows with
     k; P(class k) = P(beyond k - 1) - P(beyond k).
 
-    Source: Shi 2021, arXiv:2111.08851, equations 4 and 5. The prediction here is the likeliest
+    Source: Shi 2021, arXiv:2111.08851 (CORN: the chain rule). The prediction here is the likeliest
     class, as for every other head, where the paper takes the median.
     """
 

@@ -57,7 +57,7 @@ def effective_number_weights(counts: np.ndarray, beta: float) -> np.ndarray:
     The effective number (1 - beta^n) / (1 - beta) is n at beta near 1 and 1 at beta near 0, so
     beta leads from inverse frequency to no weights. A class without images weighs 0.
 
-    Source: Cui 2019, arXiv:1901.05555, equation 2 and section 4 (normalised to sum to K).
+    Source: Cui 2019, arXiv:1901.05555, proposition 1 and section 4 (normalised to sum to K).
     """
     numbers = (1 - beta**counts) / (1 - beta)
     weights = np.divide(1, numbers, out=np.zeros(len(counts)), where=counts > 0)

@@ -87,8 +87,8 @@ class Loss:
             product; so CORN's loss differs from cross-entropy in the denominator only.
 
     Source:
-        CORN: Shi 2021, arXiv:2111.08851, section 3.3. Label smoothing: Szegedy 2016,
-        arXiv:1512.00567, section 7.
+        CORN: Shi 2021, arXiv:2111.08851 (conditional training subsets). Label smoothing:
+        Szegedy 2016, arXiv:1512.00567, section 7.
     """
 
     def __init__(

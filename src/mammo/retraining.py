@@ -21,7 +21,7 @@ def retrain_head(run: Run, outcome: Outcome) -> Outcome:
         run: The finished run; its suffix is trained further.
         outcome: What it left behind.
 
-    Source: Kang 2020, arXiv:1910.09217, section 4.1 (classifier re-training, cRT: representation
+    Source: Kang 2020, arXiv:1910.09217, section 4 (classifier re-training, cRT: representation
     from natural sampling, then the head re-initialised and trained on class-balanced sampling).
     """
     if outcome.alerts and run.collapse.action == "stop":
