@@ -9,11 +9,11 @@ from mammo import paths
 from mammo.checkpoint import check_backbone, load_suffix
 from mammo.collapse import CollapseParams
 from mammo.compute import ComputeParams, compute_dtype, start
-from mammo.evaluation import EvaluateParams, prediction_table, test_metrics
+from mammo.evaluation import EvaluateParams, mean_probabilities, prediction_table, test_metrics
 from mammo.files import read_table, whole_folder, write_json, write_table
 from mammo.networks import build_network
 from mammo.params import load_params
-from mammo.sources import Pixels
+from mammo.sources import FlippedPixels, Pixels
 from mammo.stage import run_stage
 from mammo.strategies import fold_batchnorm
 from mammo.tensors import Tensors
@@ -30,7 +30,10 @@ def main() -> None:
     state, facts = load_suffix(path)
     backbone = load_params("backbone", BackboneParams)
     classes: list[str] = facts["classes"]
-    network = build_network(paths.BACKBONE, backbone, facts["cut"], classes, dropout=0, seed=0)
+    network = build_network(
+        paths.BACKBONE, backbone, facts["cut"], classes,
+        dropout=0, seed=0, ordinal=facts["ordinal"],
+    )  # fmt: skip
     check_backbone(facts, network.backbone_sha256, path)
     network.suffix.load_state_dict(state)
 
@@ -39,12 +42,14 @@ def main() -> None:
     images = read_table(paths.IMAGES).merge(read_table(paths.LABELS), on="key")
     images = images.merge(read_table(paths.SPLITS), on="key")
     images = images[images["split"].isin(["val", "test"])].sort_values(["split", "key"])
-    logits = predict(
-        network.suffix.to(fabric.device), Pixels(tensors, prefix, dtype),
-        tensors.positions(images["key"]), fabric, params.batch_size,
-    )  # fmt: skip
-    predictions = prediction_table(name, images, logits.softmax(dim=1).numpy(), classes)
-    facts = {"best_epoch": facts["epoch"], **network.trainable()}
+    views = [Pixels, FlippedPixels] if params.test_time_flip else [Pixels]
+    suffix, positions = network.suffix.to(fabric.device), tensors.positions(images["key"])
+    logits = [
+        predict(suffix, view(tensors, prefix, dtype), positions, fabric, params.batch_size)
+        for view in views
+    ]
+    predictions = prediction_table(name, images, mean_probabilities(logits), classes)
+    facts = {**facts, "best_epoch": facts["epoch"]}
     metrics = test_metrics(predictions, classes, load_params("collapse", CollapseParams), facts)
     with whole_folder(paths.EVALUATION_PLOTS / name) as folder:
         write_table(predictions, folder / "predictions.csv")

@@ -15,6 +15,7 @@ from mammo.experiment import load_settings
 from mammo.files import read_table, whole_folder, write_json
 from mammo.history import HistoryWriter, best_rows
 from mammo.networks import build_network
+from mammo.retraining import retrain_head
 from mammo.sources import open_source
 from mammo.splits import make_fold
 from mammo.stage import run_stage
@@ -30,8 +31,9 @@ def main() -> None:
     fabric = start(settings.compute)
     network = build_network(
         paths.BACKBONE, settings.backbone, settings.cut, settings.classes,
-        settings.train.dropout, settings.train.seed,
+        settings.train.dropout, settings.train.seed, settings.loss.ordinal, settings.train.scope,
     )  # fmt: skip
+    trainable, by_block = network.trainable(), network.trainable_by_block()
     embeddings = paths.EMBEDDINGS / name
     keys, source = open_source(
         embeddings, paths.TENSORS, network.prefix, settings.augment, settings.compute, fabric.device
@@ -53,9 +55,11 @@ def main() -> None:
             history.write, progress,
         )  # fmt: skip
         outcome = train(run)
+        if settings.train.retrain_head_epochs:
+            outcome = retrain_head(run, outcome)
     for alert in outcome.alerts:
         logger.warning("COLLAPSE: %s", alert)
-    facts = {**settings.facts(), "backbone_sha256": network.backbone_sha256}
+    facts = {**settings.facts(), **trainable, "backbone_sha256": network.backbone_sha256}
     with whole_folder(paths.MODELS / name) as folder:
         best = {**facts, "epoch": outcome.best.epoch}
         save_suffix(outcome.best.state, best, folder / "best_model.safetensors")
@@ -64,8 +68,8 @@ def main() -> None:
     summary = {
         "best_epoch": outcome.best.epoch,
         "epochs": outcome.rows[-1]["epoch"],
-        **network.trainable(),
-        "trainable_by_block": network.trainable_by_block(),
+        **trainable,
+        "trainable_by_block": by_block,
         **best_rows(outcome.rows, outcome.best.epoch),
         "risks": risks(setting),
         "alerts": outcome.alerts,

@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from mammo.balancing import BalancingParams, draw_epoch, imbalance_ratio, inverse_frequency
+from mammo.balancing import (
+    BalancingParams,
+    draw_epoch,
+    effective_number_weights,
+    imbalance_ratio,
+    inverse_frequency,
+    loss_weights,
+)
 from mammo.errors import UserError
 from mammo.params import parse_params
 
@@ -11,9 +18,11 @@ COUNTS = np.array([40, 363, 849, 335])  # the published classes A-D
 LABELS = np.repeat(np.arange(4), COUNTS)
 
 
-def balancing(sampler=False, weights=False, allow_double=False):
-    values = dict(weighted_sampler=sampler, class_weights=weights, allow_double=allow_double)
-    return BalancingParams(**values)
+def balancing(sampler=False, weights=False, beta=None, allow_double=False):
+    return BalancingParams(
+        weighted_sampler=sampler, class_weights=weights, effective_beta=beta,
+        allow_double=allow_double,
+    )  # fmt: skip
 
 
 def test_inverse_frequency_weights_are_the_published_ones():
@@ -47,7 +56,40 @@ def test_a_class_without_images_weighs_nothing():
 
 
 def test_double_balancing_is_refused_unless_allowed():
-    values = dict(weighted_sampler=True, class_weights=True, allow_double=False)
-    with pytest.raises(UserError, match=r"balancing.*double balancing"):
+    values = dict(
+        weighted_sampler=True, class_weights=True, effective_beta=None, allow_double=False
+    )
+    with pytest.raises(UserError, match=r"balancing.*class_weights.*double balancing"):
+        parse_params("balancing", values, BalancingParams)
+    values |= dict(class_weights=False, effective_beta=0.9)
+    with pytest.raises(UserError, match=r"balancing.*effective_beta.*double balancing"):
         parse_params("balancing", values, BalancingParams)
     assert balancing(sampler=True, weights=True, allow_double=True).class_weights
+
+
+def test_two_kinds_of_weights_are_refused_even_with_double_balancing():
+    values = dict(weighted_sampler=False, class_weights=True, effective_beta=0.9, allow_double=True)
+    with pytest.raises(UserError, match="two choices of the same weights"):
+        parse_params("balancing", values, BalancingParams)
+
+
+def test_effective_numbers_follow_the_formula():
+    # beta = .5: E_1 = 1, E_2 = .75 / .5 = 1.5, E_3 = .875 / .5 = 1.75;
+    # 1 / E = 1, 2/3, 4/7, which sum to 47/21; times 3 / (47/21) = 63/47
+    expected = np.array([1, 2 / 3, 4 / 7]) * 63 / 47
+    assert effective_number_weights(np.array([1, 2, 3]), 0.5) == pytest.approx(expected)
+    assert expected.sum() == pytest.approx(3)
+
+
+def test_effective_numbers_lead_from_equal_weights_to_inverse_frequency():
+    assert effective_number_weights(COUNTS, 1e-9) == pytest.approx([1] * 4)
+    near_one = effective_number_weights(COUNTS, 1 - 1e-9)
+    assert near_one / near_one[2] == pytest.approx(inverse_frequency(COUNTS), rel=1e-5)
+    assert effective_number_weights(np.array([0, 5, 5]), 0.9) == pytest.approx([0, 1.5, 1.5])
+
+
+def test_the_weights_of_the_loss_follow_the_switches():
+    assert list(loss_weights(COUNTS, balancing(sampler=True))) == [1] * 4
+    assert list(loss_weights(COUNTS, balancing(weights=True))) == list(inverse_frequency(COUNTS))
+    by_number = effective_number_weights(COUNTS, 0.99)
+    assert list(loss_weights(COUNTS, balancing(beta=0.99))) == list(by_number)

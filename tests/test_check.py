@@ -47,6 +47,20 @@ def test_every_shipped_strategy_is_sound_also_the_one_switched_off(values):
         ("strategies.full.momentum", 1, r"strategies\.full\.momentum: unknown key"),
         ("strategies.last_block.unfreeze_last_blocks", 9, "at most 5"),
         ("balancing.class_weights", True, "double balancing"),
+        ("balancing.effective_beta", 0.99, "double balancing"),
+        ("balancing.effective_beta", 1, r"effective_beta: .*less than 1"),
+        (
+            "loss.name",
+            "balanced_softmax",
+            r"loss\.name.*sampler has made up.*weighted_sampler: false",
+        ),
+        (
+            "loss.name",
+            "logit_adjusted",
+            r"loss\.name.*sampler has made up.*weighted_sampler: false",
+        ),
+        ("loss.tau", 0, r"loss\.tau: .*greater than 0"),
+        ("loss.label_smoothing", 1, r"loss\.label_smoothing: .*less than 1"),
         ("split.val_fold", 0, "val_fold and test_fold must differ"),
         ("backbone.arch", "resnet18", r"backbone\.arch: .*'resnet50'"),
         ("backbone.weights", "file", "file must name a weights file"),
@@ -99,3 +113,41 @@ def test_a_section_or_leaf_that_is_not_there_is_named(tmp_path):
     assert load_leaf("strategy", str, path) == "a"
     with pytest.raises(UserError, match=r"train\.seed: .*valid integer.*got 'x'"):
         load_leaf("train.seed", int, path)
+
+
+@pytest.mark.parametrize(("key", "value"), [("class_weights", True), ("effective_beta", 0.99)])
+def test_an_adjusted_loss_stands_alone_unless_double_is_allowed(values, key, value):
+    change(values, "balancing.weighted_sampler", False)
+    change(values, "loss.name", "logit_adjusted")
+    check_params(values)
+    change(values, f"balancing.{key}", value)
+    with pytest.raises(UserError, match=r"loss\.name.*weights has made up for already"):
+        check_params(values)
+    change(values, "balancing.allow_double", True)
+    check_params(values)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("balancing.class_weights", True),
+        ("balancing.effective_beta", 0.99),
+        ("loss.name", "logit_adjusted"),
+    ],
+)
+def test_a_head_re_trained_on_balanced_sampling_goes_with_no_other_remedy(values, key, value):
+    change(values, "train.retrain_head_epochs", 5)
+    check_params(values)  # the sampler in the first training isn't a second remedy
+    change(values, "balancing.weighted_sampler", False)
+    check_params(values)
+    change(values, key, value)
+    with pytest.raises(UserError, match=r"train\.retrain_head_epochs: .*there twice"):
+        check_params(values)
+
+
+def test_the_ordinal_loss_goes_with_any_remedy(values):
+    change(values, "loss.name", "corn")
+    check_params(values)
+    change(values, "loss.label_smoothing", 0.1)
+    with pytest.raises(UserError, match="label_smoothing spreads the target"):
+        check_params(values)

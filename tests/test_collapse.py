@@ -14,6 +14,7 @@ from mammo.collapse import (
     recommended_cut,
     risks,
 )
+from mammo.losses import LossParams
 from mammo.metrics import confusion_metrics
 from mammo.strategies import StrategyParams
 
@@ -29,13 +30,19 @@ def thresholds(action="warn", patience=2):
     )  # fmt: skip
 
 
-def setting(trained=1, sampler=True, weights=False, warmup=2, images=1000, imbalance=21.2):
+def setting(
+    trained=1, sampler=True, weights=False, warmup=2, images=1000, imbalance=21.2,
+    loss="cross_entropy",
+):  # fmt: skip
     strategy = StrategyParams(
         train_backbone=trained == 5, unfreeze_last_blocks=min(trained, 4), lr=1e-4, epochs=9,
         warmup_epochs=warmup,
     )  # fmt: skip
-    balancing = BalancingParams(weighted_sampler=sampler, class_weights=weights, allow_double=True)
-    return Setting("mine", strategy, balancing, 5, images, imbalance)
+    balancing = BalancingParams(
+        weighted_sampler=sampler, class_weights=weights, effective_beta=None, allow_double=True
+    )
+    chosen = LossParams(name=loss, tau=1, label_smoothing=0)
+    return Setting("mine", strategy, balancing, 5, images, imbalance, chosen)
 
 
 def judge(confusion, at_end=False):
@@ -143,6 +150,7 @@ def test_the_recommended_cut_follows_the_number_of_images(images, advised):
         ({"trained": 2}, "last_block is recommended"),
         ({"sampler": False, "weights": True}, "asks for the sampler"),
         ({"warmup": 1}, "asks for a warm-up"),
+        ({"loss": "logit_adjusted"}, "sampler and loss logit_adjusted together count"),
     ],
 )
 def test_risky_configurations_are_named_before_training(change, complaint):
@@ -152,3 +160,4 @@ def test_risky_configurations_are_named_before_training(change, complaint):
 def test_the_recommended_configuration_has_no_known_risk():
     assert risks(setting()) == []
     assert risks(setting(trained=0, images=240, warmup=0)) == []
+    assert risks(setting(sampler=False, loss="balanced_softmax")) == []

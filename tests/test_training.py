@@ -11,8 +11,12 @@ from mammo.collapse import CollapseError, CollapseParams, Setting
 from mammo.compute import ComputeParams, start
 from mammo.embedding import EmbedParams, embed, plan
 from mammo.errors import UserError
+from mammo.evaluation import mean_probabilities
+from mammo.losses import LossParams
 from mammo.networks import build_network
-from mammo.sources import FreshViews, Pixels, StoredViews
+from mammo.optimizers import set_learning_rate
+from mammo.retraining import retrain_head
+from mammo.sources import FlippedPixels, FreshViews, Pixels, StoredViews
 from mammo.splits import Fold
 from mammo.strategies import StrategyParams, fold_batchnorm
 from mammo.tensors import Tensors, write_shards
@@ -68,9 +72,9 @@ def make_fold():
     return Fold(np.arange(48) % 4, np.arange(32), np.arange(32, 48), CLASSES)
 
 
-def network_of(folder, backbone, trained, dropout=0.2):
-    at = BLOCKS - trained
-    return build_network(folder / "backbone.safetensors", backbone, at, CLASSES, dropout, seed=1)
+def network_of(folder, backbone, trained, dropout=0.2, **options):
+    at, path = BLOCKS - trained, folder / "backbone.safetensors"
+    return build_network(path, backbone, at, CLASSES, dropout, seed=1, **options)
 
 
 def stored_views(folder, network):
@@ -87,29 +91,35 @@ def stored_views(folder, network):
 def make_run(
     folder, backbone, fabric, trained=2, epochs=4, warmup=1, record=lambda row: None,
     source=None, progress=None, action="warn", stopping=0, lr=1e-2, weights=False, patience=1,
+    fold=None, loss="cross_entropy", sampler=True, batchnorm_only=False, layer_decay=1, ema_decay=0,
+    retrain_head_epochs=0,
 ):  # fmt: skip
-    network = network_of(folder, backbone, trained)
     strategy = StrategyParams(
         train_backbone=False, unfreeze_last_blocks=trained, lr=lr, epochs=epochs,
         warmup_epochs=warmup,
     )  # fmt: skip
     balancing = BalancingParams(
-        weighted_sampler=not weights, class_weights=weights, allow_double=False
-    )
+        weighted_sampler=sampler and not weights, class_weights=weights, effective_beta=None,
+        allow_double=False,
+    )  # fmt: skip
     params = TrainParams(
         seed=3, batch_size=8, weight_decay=0.01, dropout=0.2, schedule="cosine",
-        early_stopping_epochs=stopping, checkpoint_every_s=0,
+        early_stopping_epochs=stopping, batchnorm_only=batchnorm_only, layer_decay=layer_decay,
+        ema_decay=ema_decay, retrain_head_epochs=retrain_head_epochs, checkpoint_every_s=0,
     )  # fmt: skip
     collapse = CollapseParams(
         action=action, patience=patience, min_support=3, collapsed_share=0.99,
         collapsed_kappa=0.2, warning_share=0.75, warning_kappa=0.2, warning_kappa_at_end=0.3,
         warning_bal_acc_adj=0.3,
     )  # fmt: skip
-    setting = Setting("mine", strategy, balancing, BLOCKS, 32, 1.0)
+    chosen = LossParams(name=loss, tau=1, label_smoothing=0)
+    network = network_of(folder, backbone, trained, ordinal=loss == "corn", scope=params.scope)
+    setting = Setting("mine", strategy, balancing, BLOCKS, 32, 1.0, chosen)
     source = source or stored_views(folder, network)
     return Run(
-        setting, params, collapse, make_fold(), source, network.suffix, fabric, record, progress
-    )
+        setting, params, collapse, fold or make_fold(), source, network.suffix, fabric, record,
+        progress,
+    )  # fmt: skip
 
 
 def changed(before, after):
@@ -148,11 +158,12 @@ def test_two_runs_are_bit_identical(folder, backbone, fabric):
     assert not changed(first.last, second.last)
 
 
-@pytest.mark.parametrize("stop_after", [1, 2, 3])
+@pytest.mark.parametrize(("stop_after", "ema_decay"), [(1, 0), (2, 0), (3, 0), (2, 0.9)])
 def test_an_interrupted_run_ends_as_if_it_had_not_been(
-    folder, backbone, fabric, tmp_path, stop_after
+    folder, backbone, fabric, tmp_path, stop_after, ema_decay
 ):
-    whole = train(make_run(folder, backbone, fabric))
+    options = dict(ema_decay=ema_decay)
+    whole = train(make_run(folder, backbone, fabric, **options))
 
     def interrupt(row):
         if row["split"] == "val" and row["epoch"] == stop_after + 1:
@@ -160,9 +171,10 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(
 
     with pytest.raises(KeyboardInterrupt):
         progress = Progress(tmp_path, 0)
-        train(make_run(folder, backbone, fabric, record=interrupt, progress=progress))
+        train(make_run(folder, backbone, fabric, record=interrupt, progress=progress, **options))
     rows = []
-    resumed = make_run(folder, backbone, fabric, record=rows.append, progress=Progress(tmp_path, 0))
+    options |= dict(record=rows.append, progress=Progress(tmp_path, 0))
+    resumed = make_run(folder, backbone, fabric, **options)
     outcome = train(resumed)
     assert rows == outcome.rows == whole.rows
     assert not changed(outcome.last, whole.last)
@@ -204,6 +216,13 @@ class Blank:
         return torch.from_numpy(batch).float()
 
 
+class Constant(Blank):
+    """Likewise, for a cut before the last block."""
+
+    def train_batch(self, positions, epoch):
+        return np.zeros((len(positions), 320, 2, 2), np.float16)
+
+
 def test_collapse_stops_or_fails_a_run_or_only_warns(folder, backbone, fabric):
     options = dict(trained=0, warmup=0, source=Blank(), epochs=6, patience=2)
     warned = train(make_run(folder, backbone, fabric, action="warn", **options))
@@ -222,11 +241,163 @@ def test_early_stopping_waits_for_a_better_epoch(folder, backbone, fabric):
 
 
 def test_class_weights_enter_the_loss(folder, backbone, fabric):
-    run = make_run(folder, backbone, fabric, weights=True)
-    labels = run.fold.labels[run.fold.train]
-    assert run.class_weights.tolist() == [1.0] * 4
-    run.fold.labels[run.fold.train[labels == 0][:6]] = 1  # now 2, 14, 8, 8
-    assert run._class_weights().tolist() == pytest.approx([7, 1, 14 / 8, 14 / 8])
+    fold = make_fold()
+    assert make_run(folder, backbone, fabric, weights=True).loss.weights.tolist() == [1.0] * 4
+    fold.labels[fold.train[fold.labels[fold.train] == 0][:6]] = 1  # now 2, 14, 8, 8
+    run = make_run(folder, backbone, fabric, weights=True, fold=fold)
+    assert run.loss.weights.tolist() == pytest.approx([7, 1, 14 / 8, 14 / 8])
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "corn", "balanced_softmax", "logit_adjusted"])
+def test_without_information_a_loss_learns_the_prior_or_makes_up_for_it(
+    folder, backbone, fabric, loss
+):
+    fold = make_fold()
+    fold.labels[fold.train] = np.repeat(np.arange(4), [4, 4, 8, 16])
+    run = make_run(
+        folder, backbone, fabric, trained=0, warmup=0, source=Blank(), epochs=25, lr=0.2,
+        sampler=False, fold=fold, loss=loss,
+    )  # fmt: skip
+    train(run)
+    logits = predict(run.suffix, Blank(), np.arange(1), fabric, 1)
+    adjusts = loss in ("balanced_softmax", "logit_adjusted")
+    expected = [0.25] * 4 if adjusts else [0.125, 0.125, 0.25, 0.5]
+    assert logits.softmax(dim=1)[0].tolist() == pytest.approx(expected, abs=0.03)
+    assert run.suffix.head.linear.out_features == (3 if loss == "corn" else 4)
+
+
+def test_a_re_trained_head_is_new_and_the_blocks_are_the_best_epochs(folder, backbone, fabric):
+    rows = []
+    run = make_run(folder, backbone, fabric, epochs=3, retrain_head_epochs=2, record=rows.append)
+    first = train(run)
+    outcome = retrain_head(run, first)
+    head = {"head.linear.weight", "head.linear.bias"}
+    assert changed(first.best.state, outcome.last) == head
+    assert changed(first.best.state, outcome.best.state) == head
+    assert [row["epoch"] for row in outcome.rows[::2]] == [1, 2, 3, 4, 5]
+    assert rows == outcome.rows
+    assert outcome.best.epoch in (4, 5)
+    assert outcome.rows[6]["lr"] == run.lr  # the schedule starts again
+
+
+def test_a_re_trained_head_starts_afresh(folder, backbone, fabric):
+    """At a rate of nearly nothing, two heads only differ if one was initialised anew."""
+    options = dict(epochs=2, retrain_head_epochs=1, lr=1e-9)
+    run = make_run(folder, backbone, fabric, **options)
+    first = train(run)
+    fresh = retrain_head(run, first).last["head.linear.weight"]
+    trained = first.last["head.linear.weight"]
+    assert (fresh - trained).abs().mean() > 0.5 * trained.abs().mean()
+    assert fresh.std().item() == pytest.approx(trained.std().item(), rel=0.1)
+
+
+def test_a_re_trained_head_forgets_the_prior(folder, backbone, fabric):
+    fold = make_fold()
+    fold.labels[fold.train] = np.repeat(np.arange(4), [4, 4, 8, 16])
+    run = make_run(
+        folder, backbone, fabric, trained=0, warmup=0, source=Blank(), epochs=20, lr=0.2,
+        sampler=False, fold=fold, retrain_head_epochs=20,
+    )  # fmt: skip
+    first = train(run)
+    prior, level = (
+        o.last["head.linear.bias"].softmax(dim=0) for o in (first, retrain_head(run, first))
+    )
+    assert prior.tolist() == pytest.approx([0.125, 0.125, 0.25, 0.5], abs=0.03)
+    assert level.tolist() == pytest.approx([0.25] * 4, abs=0.06)
+
+
+def test_an_interrupted_re_training_ends_as_if_it_had_not_been(folder, backbone, fabric, tmp_path):
+    def both(**options):
+        run = make_run(folder, backbone, fabric, epochs=2, retrain_head_epochs=3, **options)
+        return retrain_head(run, train(run))
+
+    def interrupt(row):
+        if row["split"] == "val" and row["epoch"] == 4:
+            raise KeyboardInterrupt
+
+    whole = both()
+    with pytest.raises(KeyboardInterrupt):
+        both(record=interrupt, progress=Progress(tmp_path, 0))
+    rows = []
+    outcome = both(record=rows.append, progress=Progress(tmp_path, 0))
+    assert rows == outcome.rows == whole.rows
+    assert not changed(outcome.last, whole.last)
+    Progress(tmp_path, 0).clear()
+    assert not tmp_path.exists()
+
+
+def test_an_alert_of_a_re_training_counts_the_epochs_on_and_advises_on_the_head(
+    folder, backbone, fabric
+):
+    options = dict(trained=1, epochs=2, lr=1e-9, patience=2, retrain_head_epochs=2)
+    run = make_run(folder, backbone, fabric, source=Constant(), **options)
+    (alert,) = retrain_head(run, train(run)).alerts
+    assert "collapsed at epoch 4" in alert
+    assert "freeze" not in alert and "warm up" not in alert
+
+
+def test_a_training_stopped_for_collapse_is_not_re_trained(folder, backbone, fabric):
+    options = dict(trained=0, warmup=0, source=Blank(), epochs=6, patience=2, action="stop")
+    run = make_run(folder, backbone, fabric, retrain_head_epochs=2, **options)
+    outcome = train(run)
+    assert outcome.alerts and retrain_head(run, outcome) is outcome
+
+
+def test_test_time_flips_average_the_probabilities_of_image_and_flip(folder, backbone, fabric):
+    tensors, network = Tensors(folder / "tensors"), network_of(folder, backbone, 1)
+    prefix = fold_batchnorm(network.prefix, torch.float32)
+    sources = [kind(tensors, prefix, torch.float32) for kind in (Pixels, FlippedPixels)]
+    upright, flipped = (source.clean_batch(np.arange(5)) for source in sources)
+    assert (flipped == upright[:, ::-1, :]).all() and (flipped != upright).any()
+    logits = [predict(network.suffix, source, np.arange(5), fabric, 5) for source in sources]
+    one, other = (each.softmax(dim=1).numpy() for each in logits)
+    assert mean_probabilities(logits) == pytest.approx((one + other) / 2, abs=1e-7)
+    assert (mean_probabilities(logits[:1]) == one).all()  # without flips, not a bit changes
+
+
+def test_only_batchnorm_affine_parameters_and_the_head_train_on_request(folder, backbone, fabric):
+    run = make_run(folder, backbone, fabric, epochs=2, batchnorm_only=True)
+    before = {k: v.clone() for k, v in run.suffix.state_dict().items()}
+    affine = {
+        f"{name}.{kind}" for name, module in run.suffix.named_modules()
+        if isinstance(module, torch.nn.BatchNorm2d) for kind in ("weight", "bias")
+    }  # fmt: skip
+    statistics = {key for key in before if "running" in key or "num_batches" in key}
+    train(run)
+    head = {"head.linear.weight", "head.linear.bias"}
+    assert len(affine) == 8  # 3 in the last inverted residual, 1 in the last convolution
+    assert changed(before, run.suffix.state_dict()) == affine | statistics | head
+
+
+def test_trainable_parameters_are_those_in_scope(folder, backbone):
+    network = network_of(folder, backbone, 1, scope="batchnorm")
+    # the last block of MobileNetV2: BatchNorm of 1280 channels; the head: 4 x 1280 + 4
+    assert network.trainable_by_block() == {"features18": 2 * 1280, "head": 5124}
+    assert network.trainable()["trainable_parameters"] == 2560 + 5124
+    whole = network_of(folder, backbone, 1).trainable()
+    # 320 x 1280 weights of the convolution as well
+    assert whole["trainable_parameters"] == 2560 + 5124 + 320 * 1280
+    assert whole["trainable_percent"] == pytest.approx(
+        network.trainable()["trainable_percent"] * (2560 + 5124 + 409600) / (2560 + 5124), rel=1e-3
+    )
+
+
+def test_the_moving_average_is_what_is_judged_and_kept(folder, backbone, fabric):
+    run = make_run(folder, backbone, fabric, ema_decay=0.9)
+    outcome = train(run)
+    assert not changed(outcome.last, run.average.module.state_dict())
+    assert "head.linear.weight" in changed(outcome.last, run.suffix.state_dict())
+    plain = train(make_run(folder, backbone, fabric))
+    assert [r["loss"] for r in outcome.rows[::2]] == [r["loss"] for r in plain.rows[::2]]  # train
+    assert [r["loss"] for r in outcome.rows[1::2]] != [r["loss"] for r in plain.rows[1::2]]  # val
+
+
+def test_every_block_has_its_own_rate(folder, backbone, fabric):
+    run = make_run(folder, backbone, fabric, trained=2, layer_decay=0.5, lr=0.1)
+    set_learning_rate(run.optimizer, 0.1)
+    rates = [(group["lr"], len(group["params"])) for group in run.optimizer.param_groups]
+    assert [rate for rate, _ in rates] == pytest.approx([0.025, 0.05, 0.1])
+    assert rates[1][1] == 3 and rates[2][1] == 2  # convolution, scale, shift; weight, bias
 
 
 def test_the_rate_is_constant_in_the_warmup_then_a_half_cosine(folder, backbone, fabric):

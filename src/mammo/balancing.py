@@ -1,9 +1,9 @@
 """Two remedies for imbalance, of which only one may act: sampling, or weights in the loss."""
 
-from typing import Self
+from typing import Annotated, Self
 
 import numpy as np
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from mammo.params import Params
 
@@ -13,13 +13,21 @@ class BalancingParams(Params):
 
     weighted_sampler: bool
     class_weights: bool
+    effective_beta: Annotated[float, Field(gt=0, lt=1)] | None
     allow_double: bool
 
     @model_validator(mode="after")
     def _only_one(self) -> Self:
-        if self.weighted_sampler and self.class_weights and not self.allow_double:
+        if self.class_weights and self.effective_beta is not None:
             raise ValueError(
-                "weighted_sampler and class_weights are both on: double balancing counts rare "
+                "class_weights and effective_beta are two choices of the same weights; set "
+                "class_weights: false or effective_beta: null"
+            )
+        weights = "class_weights" if self.class_weights else "effective_beta"
+        weighs = self.class_weights or self.effective_beta is not None
+        if self.weighted_sampler and weighs and not self.allow_double:
+            raise ValueError(
+                f"weighted_sampler and {weights} are both on: double balancing counts rare "
                 "classes twice; switch one off, or set balancing.allow_double: true"
             )
         return self
@@ -41,6 +49,28 @@ def inverse_frequency(counts: np.ndarray) -> np.ndarray:
     A class without images weighs 0.
     """
     return np.divide(counts.max(), counts, out=np.zeros(len(counts)), where=counts > 0)
+
+
+def effective_number_weights(counts: np.ndarray, beta: float) -> np.ndarray:
+    """Weigh each class by 1 / effective number of images, summing to K: (K,) -> (K,).
+
+    The effective number (1 - beta^n) / (1 - beta) is n at beta near 1 and 1 at beta near 0, so
+    beta leads from inverse frequency to no weights. A class without images weighs 0.
+
+    Source: Cui 2019, arXiv:1901.05555, proposition 1 and section 4 (normalised to sum to K).
+    """
+    numbers = (1 - beta**counts) / (1 - beta)
+    weights = np.divide(1, numbers, out=np.zeros(len(counts)), where=counts > 0)
+    return weights * len(counts) / weights.sum()
+
+
+def loss_weights(counts: np.ndarray, params: BalancingParams) -> np.ndarray:
+    """Weigh each class in the loss: (K,) -> (K,), all 1 unless weights are switched on."""
+    if params.class_weights:
+        return inverse_frequency(counts)
+    if params.effective_beta is not None:
+        return effective_number_weights(counts, params.effective_beta)
+    return np.ones(len(counts))
 
 
 def draw_epoch(labels: np.ndarray, params: BalancingParams, seed: int, epoch: int) -> np.ndarray:

@@ -13,6 +13,7 @@ from mammo.embedding import EmbedParams
 from mammo.errors import UserError
 from mammo.evaluation import EvaluateParams
 from mammo.ingest import IngestParams
+from mammo.losses import LossParams, remedies
 from mammo.networks import strategy_cut
 from mammo.params import Params, parse_params
 from mammo.phantom import PhantomParams
@@ -34,6 +35,7 @@ SECTIONS: dict[str, type[Params]] = {
     "embed": EmbedParams,
     "train": TrainParams,
     "balancing": BalancingParams,
+    "loss": LossParams,
     "collapse": CollapseParams,
     "evaluate": EvaluateParams,
     "compare": CompareParams,
@@ -82,9 +84,39 @@ def check_params(values: dict[str, Any]) -> None:
         faults.append(f"params.yaml: strategy: must be one of {known}, got {chosen!r}")
     if faults:
         raise UserError("\n".join(faults))
+    _check_balance(
+        BalancingParams.model_validate(values["balancing"]),
+        LossParams.model_validate(values["loss"]),
+        TrainParams.model_validate(values["train"]),
+    )
     backbone = BackboneParams.model_validate(values["backbone"])
     for name, strategy in strategies.items():
         strategy_cut(backbone, StrategyParams.model_validate(strategy), name)
+
+
+def _check_balance(balancing: BalancingParams, loss: LossParams, train: TrainParams) -> None:
+    """Refuse two remedies for imbalance of different sections: together they overshoot.
+
+    An adjusted loss makes up for the class frequencies of natural sampling. Where the sampler has
+    levelled them it favours the rare classes once more, and so do weights. The same goes for the
+    head that is re-trained on balanced sampling.
+    """
+    acting = remedies(balancing, loss)
+    in_loss = {name: switch for name, switch in acting.items() if name != "sampler"}
+    if train.retrain_head_epochs and in_loss and not balancing.allow_double:
+        other, switch = next(iter(in_loss.items()))
+        raise UserError(
+            "params.yaml: train.retrain_head_epochs: balances the sampling for the head, and the "
+            f"{other} would count rare classes there twice: double balancing; set {switch} or "
+            "train.retrain_head_epochs: 0, or balancing.allow_double: true"
+        )
+    if loss.adjusts and len(acting) > 1 and not balancing.allow_double:
+        other, switch = next(iter(acting.items()))
+        raise UserError(
+            f"params.yaml: loss.name: {loss.name} makes up for class frequencies that "
+            f"the {other} has made up for already: double balancing; set {switch} or "
+            "loss.name: cross_entropy, or balancing.allow_double: true"
+        )
 
 
 def _collect(faults: list[str], section: str, values: Any, model: type[Params]) -> None:

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from mammo.balancing import BalancingParams
 from mammo.errors import UserError
+from mammo.losses import LossParams, remedies
 from mammo.metrics import Metrics
 from mammo.params import Params
 from mammo.strategies import StrategyParams
@@ -94,6 +95,7 @@ class Setting:
     blocks: int
     images: int
     imbalance: float
+    loss: LossParams
 
 
 def recommended_cut(images: int) -> str:
@@ -110,23 +112,24 @@ def risks(setting: Setting) -> list[str]:
     trained = setting.blocks if strategy.train_backbone else strategy.unfreeze_last_blocks
     advised = recommended_cut(setting.images)
     blocks = {"head_only": 0, "last_block": 1, "last_two_blocks": 2, "full": setting.blocks}
+    acting = remedies(balancing, setting.loss)
     found = []
-    if balancing.weighted_sampler and balancing.class_weights:
+    if len(acting) > 1:
         found.append(
-            "balancing: sampler and class weights together count rare classes twice; "
-            "keep one (balancing.class_weights: false)"
+            f"balancing: {' and '.join(acting)} together count rare classes twice; "
+            f"keep one ({list(acting.values())[-1]})"
         )
-    elif not (balancing.weighted_sampler or balancing.class_weights) and setting.imbalance > 1.5:
+    elif not acting and setting.imbalance > 1.5:
         found.append(
-            f"balancing: neither sampler nor class weights on an imbalanced set "
-            f"({setting.imbalance:.1f} to 1); set balancing.weighted_sampler: true"
+            f"balancing: neither sampler nor class weights nor an adjusted loss on an imbalanced "
+            f"set ({setting.imbalance:.1f} to 1); set balancing.weighted_sampler: true"
         )
     if trained > blocks[advised]:
         found.append(
             f"strategies.{setting.name}: trains {trained} of {setting.blocks} blocks on "
             f"{setting.images} images; {advised} is recommended for a set of this size"
         )
-    if setting.imbalance > 10 and not balancing.weighted_sampler:
+    if setting.imbalance > 10 and not (balancing.weighted_sampler or setting.loss.adjusts):
         found.append(
             f"balancing: an imbalance of {setting.imbalance:.1f} to 1 asks for the sampler "
             "(balancing.weighted_sampler: true)"
@@ -142,17 +145,17 @@ def risks(setting: Setting) -> list[str]:
 def defences(setting: Setting) -> list[str]:
     """List the defences that this configuration lacks, the strongest first."""
     strategy, balancing = setting.strategy, setting.balancing
+    acting = remedies(balancing, setting.loss)
     trained = setting.blocks if strategy.train_backbone else strategy.unfreeze_last_blocks
     lacking = []
     if trained > 0:
         fewer = "head_only" if trained == 1 else recommended_cut(min(setting.images, 1_999))
         lacking.append(f"freeze more of the network (strategy {fewer})")
-    if balancing.weighted_sampler and balancing.class_weights:
-        lacking.append("switch one balancing off (balancing.class_weights: false)")
+    if len(acting) > 1:
+        lacking.append(f"switch one balancing off ({list(acting.values())[-1]})")
     elif not balancing.weighted_sampler:
-        lacking.append(
-            "balance the sampling (balancing.weighted_sampler: true, class_weights: false)"
-        )
+        switches = ", ".join(["balancing.weighted_sampler: true", *acting.values()])
+        lacking.append(f"balance the sampling ({switches})")
     lacking.append(f"lower the learning rate (strategies.{setting.name}.lr, now {strategy.lr:g})")
     if trained > 0:
         lacking.append(

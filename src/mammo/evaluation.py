@@ -5,7 +5,9 @@ from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
+import torch
 from pydantic import Field
+from torch import Tensor
 
 from mammo.collapse import CollapseParams, assess
 from mammo.metrics import Metrics, classification_metrics
@@ -16,6 +18,15 @@ class EvaluateParams(Params):
     """Section `evaluate`."""
 
     batch_size: Annotated[int, Field(ge=1)]
+    test_time_flip: bool
+
+
+def mean_probabilities(logits: Sequence[Tensor]) -> np.ndarray:
+    """Average the probabilities of several views of the same images: each (n, K) -> (n, K).
+
+    Source: Simonyan & Zisserman 2015, arXiv:1409.1556, section 3.2 (the image and its flip).
+    """
+    return torch.stack([view.softmax(dim=1) for view in logits]).mean(dim=0).numpy()
 
 
 def prediction_table(

@@ -10,6 +10,7 @@ from mammo.balancing import BalancingParams, class_counts, imbalance_ratio
 from mammo.classes import CLASSES, ClassSet
 from mammo.collapse import CollapseParams, Setting
 from mammo.compute import ComputeParams
+from mammo.losses import LossParams
 from mammo.networks import strategy_cut
 from mammo.params import load_leaf, load_params
 from mammo.splits import Fold
@@ -29,6 +30,7 @@ class Settings:
     backbone: BackboneParams
     train: TrainParams
     balancing: BalancingParams
+    loss: LossParams
     collapse: CollapseParams
     augment: AugmentParams
     compute: ComputeParams
@@ -37,8 +39,9 @@ class Settings:
         """Say what bears on collapse: the strategy, the balancing, the size of the set."""
         labels = fold.labels[fold.train]
         imbalance = imbalance_ratio(class_counts(labels, len(self.classes)))
+        images = len(np.unique(fold.train))
         return Setting(
-            self.name, self.strategy, self.balancing, blocks, len(np.unique(fold.train)), imbalance
+            self.name, self.strategy, self.balancing, blocks, images, imbalance, self.loss
         )
 
     def facts(self) -> dict[str, Any]:
@@ -49,11 +52,14 @@ class Settings:
             "cut": self.cut,
             "classes": self.classes,
             "dropout": self.train.dropout,
+            "ordinal": self.loss.ordinal,
         }
 
     def as_values(self) -> dict[str, Any]:
         """Return all settings as plain JSON values."""
-        sections = ("strategy", "backbone", "train", "balancing", "collapse", "augment", "compute")
+        sections = (
+            "strategy", "backbone", "train", "balancing", "loss", "collapse", "augment", "compute",
+        )  # fmt: skip
         values = {name: getattr(self, name).model_dump(mode="json") for name in sections}
         return {**values, **self.facts()}
 
@@ -74,6 +80,7 @@ def load_settings(name: str) -> Settings:
         backbone=backbone,
         train=load_params("train", TrainParams),
         balancing=load_params("balancing", BalancingParams),
+        loss=load_params("loss", LossParams),
         collapse=load_params("collapse", CollapseParams),
         augment=load_params("augment", AugmentParams),
         compute=load_params("compute", ComputeParams),

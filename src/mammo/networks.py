@@ -7,7 +7,7 @@ from pathlib import Path
 from mammo.backbones import count_parameters, make_head
 from mammo.compute import seed_everything
 from mammo.files import file_sha256
-from mammo.strategies import CutParams, Prefix, Suffix, cut, cut_position
+from mammo.strategies import CutParams, Prefix, Scope, Suffix, cut, cut_position
 from mammo.weights import BackboneParams, load_backbone
 
 
@@ -31,13 +31,13 @@ class Network:
 
     def trainable_by_block(self) -> dict[str, int]:
         """Count the trainable parameters by block, the head last."""
-        counts = {name: count_parameters(b) for name, b in self.suffix.blocks.items()}
-        return {**counts, "head": count_parameters(self.suffix.head)}
+        parts = {**self.suffix.blocks, "head": self.suffix.head}
+        return {name: count_parameters(p, trainable_only=True) for name, p in parts.items()}
 
     def trainable(self) -> dict[str, float | int]:
-        """Count the trainable parameters and their share of all."""
-        trainable = count_parameters(self.suffix)
-        total = trainable + count_parameters(self.prefix)
+        """Count the trainable parameters, blocks released, and their share of all."""
+        trainable = count_parameters(self.suffix, trainable_only=True)
+        total = count_parameters(self.suffix) + count_parameters(self.prefix)
         percent = round(100 * trainable / total, 4)
         return {"trainable_parameters": trainable, "trainable_percent": percent}
 
@@ -49,6 +49,8 @@ def build_network(
     classes: Sequence[str],
     dropout: float,
     seed: int,
+    ordinal: bool = False,
+    scope: Scope = "all",
 ) -> Network:
     """Load the backbone, cut it before block number `at`, and put a head on it.
 
@@ -59,6 +61,8 @@ def build_network(
         classes: The class names.
         dropout: Before the head's linear layer.
         seed: Of the head's initial parameters.
+        ordinal: Whether the head is CORN's.
+        scope: What of the suffix trains.
 
     Raises:
         UserError: The file doesn't fit the architecture.
@@ -66,8 +70,8 @@ def build_network(
     architecture = backbone.architecture
     blocks = architecture.blocks(load_backbone(weights, architecture))
     seed_everything(seed)
-    head = make_head(architecture.features, len(classes), dropout)
-    prefix, suffix = cut(blocks, head, at)
+    head = make_head(architecture.features, len(classes), dropout, ordinal)
+    prefix, suffix = cut(blocks, head, at, scope)
     return Network(prefix, suffix, at, len(blocks), file_sha256(weights))
 
 

@@ -80,6 +80,14 @@ class Pixels:
             return self.prefix(network_input(batch, device, self.dtype)).float()
 
 
+class FlippedPixels(Pixels):
+    """Images upside down, as augmentation flips them, through the prefix."""
+
+    def clean_batch(self, positions: np.ndarray) -> np.ndarray:
+        """Read the images with their rows in reverse: (B, H, W) float32 in [0, 1]."""
+        return np.ascontiguousarray(super().clean_batch(positions)[:, ::-1])
+
+
 class FreshViews(Pixels):
     """Images through augmentation and prefix: a new view in every epoch."""
 

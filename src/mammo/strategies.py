@@ -5,16 +5,19 @@ cuts is an ordered list of blocks, never a name pattern, so that no parameter is
 """
 
 from collections import OrderedDict
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from mammo.backbones import Blocks, GlobalPool
 from mammo.errors import UserError
 from mammo.params import Params
+
+Scope = Literal["all", "batchnorm", "head"]  # what of a suffix trains once it is released
 
 
 class CutParams(Params, extra="ignore"):
@@ -84,15 +87,21 @@ class Prefix(nn.Module):
 class Suffix(nn.Module):
     """The trained blocks after the cut, the pool and the head.
 
-    Until `release` only the head trains; the blocks stay in eval mode and without gradients.
+    In the warm-up only the head trains; the blocks stay in eval mode and without gradients.
+
+    With scope `batchnorm` only the affine parameters of the blocks' BatchNorm train after it, and
+    the head; the statistics follow the data. With scope `head` the blocks are never released.
+
+    Source: Frankle 2021, arXiv:2003.00152 (training BatchNorm and only BatchNorm).
     """
 
-    def __init__(self, blocks: Blocks, head: nn.Module):
+    def __init__(self, blocks: Blocks, head: nn.Module, scope: Scope = "all"):
         super().__init__()
         self.blocks = nn.ModuleDict(blocks)
         self.pool = GlobalPool()
         self.head = head
-        self.released = True
+        self.scope = scope
+        self.release()
 
     def warm_up(self) -> None:
         """Hold the blocks: from now on only the head trains."""
@@ -100,9 +109,13 @@ class Suffix(nn.Module):
         self.blocks.requires_grad_(False)
 
     def release(self) -> None:
-        """End the warm-up: from now on the whole suffix trains."""
-        self.released = True
-        self.blocks.requires_grad_(True)
+        """End the warm-up: from now on all that is in scope trains."""
+        self.released = self.scope != "head"
+        self.blocks.requires_grad_(self.scope == "all")
+        if self.scope == "batchnorm":
+            for module in self.blocks.modules():
+                if isinstance(module, _BatchNorm):
+                    module.requires_grad_(True)
 
     def train(self, mode: bool = True) -> Self:
         """Switch to train or eval mode; blocks not yet released stay in eval mode."""
@@ -120,11 +133,11 @@ class Suffix(nn.Module):
             return self.head(features)
 
 
-def cut(blocks: Blocks, head: nn.Module, at: int) -> tuple[Prefix, Suffix]:
+def cut(blocks: Blocks, head: nn.Module, at: int, scope: Scope = "all") -> tuple[Prefix, Suffix]:
     """Cut a backbone before its block number `at` (0: everything is suffix)."""
     items = list(blocks.items())
     prefix = Prefix(OrderedDict(items[:at]), pooled=at == len(items))
-    return prefix, Suffix(OrderedDict(items[at:]), head)
+    return prefix, Suffix(OrderedDict(items[at:]), head, scope)
 
 
 def fold_batchnorm(prefix: Prefix, dtype: torch.dtype) -> nn.Module:

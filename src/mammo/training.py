@@ -14,17 +14,20 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from tqdm import trange
 
-from mammo.balancing import draw_epoch, inverse_frequency
+from mammo.averaging import MovingAverage
+from mammo.balancing import class_counts, draw_epoch, loss_weights
 from mammo.checkpoint import Progress, State
 from mammo.collapse import CollapseParams, Setting, Watch, assess
 from mammo.compute import seed_everything
 from mammo.history import Row
 from mammo.inputs import read_ahead
+from mammo.losses import Loss
 from mammo.metrics import classification_metrics
+from mammo.optimizers import make_optimizer, set_learning_rate
 from mammo.params import Params
 from mammo.sources import CleanSource, Source
 from mammo.splits import Fold
-from mammo.strategies import Suffix
+from mammo.strategies import Scope, Suffix
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +41,16 @@ class TrainParams(Params):
     dropout: Annotated[float, Field(ge=0, lt=1)]
     schedule: Literal["cosine", "constant"]
     early_stopping_epochs: Annotated[int, Field(ge=0)]
+    batchnorm_only: bool
+    layer_decay: Annotated[float, Field(gt=0, le=1)]
+    ema_decay: Annotated[float, Field(ge=0, lt=1)]
+    retrain_head_epochs: Annotated[int, Field(ge=0)]
     checkpoint_every_s: Annotated[float, Field(ge=0)]
+
+    @property
+    def scope(self) -> Scope:
+        """What of a suffix trains once its blocks are released."""
+        return "batchnorm" if self.batchnorm_only else "all"
 
 
 @dataclass
@@ -65,7 +77,7 @@ class Run:
     """One training run: what determines it, and its state.
 
     Attributes:
-        setting: The strategy, the balancing and the size of the set.
+        setting: The strategy, the balancing, the loss and the size of the set.
         params: What all strategies share.
         collapse: Thresholds and action.
         fold: The labels.
@@ -74,6 +86,7 @@ class Run:
         fabric: Device, precision and processes.
         record: Called with each finished row of the history.
         progress: Where an interrupted run finds its state; None to keep none.
+        epochs_before: Those of a training that this one follows; the history counts on.
     """
 
     setting: Setting
@@ -85,6 +98,7 @@ class Run:
     fabric: Fabric
     record: Callable[[Row], None]
     progress: Progress | None = None
+    epochs_before: int = 0
 
     rows: list[Row] = field(default_factory=list, init=False)
     best: Best = field(default_factory=Best, init=False)
@@ -95,13 +109,20 @@ class Run:
         # Without blocks after the cut there is nothing to hold back.
         self.warmup = self.setting.strategy.warmup_epochs if len(self.suffix.blocks) else 0
         self.suffix.to(self.fabric.device).to(memory_format=torch.channels_last)
-        # All parameters from the start: an optimizer made while the blocks are held would
-        # never train them after their release.
-        optimizer = torch.optim.AdamW(
-            self.suffix.parameters(), lr=self.lr, weight_decay=self.params.weight_decay
+        optimizer = make_optimizer(
+            self.suffix, self.lr, self.params.weight_decay, self.params.layer_decay
         )
         self.optimizer: Any = self.fabric.setup_optimizers(optimizer)
-        self.class_weights = self._class_weights()
+        decay = self.params.ema_decay
+        self.average = MovingAverage(self.suffix, decay) if decay else None
+        counts = class_counts(self.fold.labels[self.fold.train], len(self.fold.classes))
+        weights = loss_weights(counts, self.setting.balancing)
+        self.loss = Loss(self.setting.loss, weights, counts, self.fabric.device)
+
+    @property
+    def answering(self) -> nn.Module:
+        """What is judged and kept: the moving average where there is one, else the suffix."""
+        return self.average.module if self.average else self.suffix
 
     @property
     def lr(self) -> float:
@@ -112,14 +133,6 @@ class Run:
     def epochs(self) -> int:
         """The epochs of the strategy, warm-up included."""
         return self.setting.strategy.epochs
-
-    def _class_weights(self) -> Tensor:
-        """Weights of the loss: (K,), all 1 unless `balancing.class_weights` is on."""
-        weights = np.ones(len(self.fold.classes))
-        if self.setting.balancing.class_weights:
-            labels = self.fold.labels[self.fold.train]
-            weights = inverse_frequency(np.bincount(labels, minlength=len(weights)))
-        return torch.tensor(weights, dtype=torch.float32, device=self.fabric.device)
 
 
 def train(run: Run) -> Outcome:
@@ -147,7 +160,7 @@ def train(run: Run) -> Outcome:
             _keep(run, epoch, done)
             if done:
                 break
-    return Outcome(run.rows, run.best, _copy(run.suffix), run.watch.alerts)
+    return Outcome(run.rows, run.best, _copy(run.answering), run.watch.alerts)
 
 
 def learning_rate(run: Run, epochs_done: float) -> float:
@@ -194,22 +207,24 @@ def _enter_phase(run: Run, epoch: int) -> Any:
 
 def _train_epoch(run: Run, model: Any, epoch: int) -> Row:
     """Train one epoch; its metrics are those of the batches as they were drawn and seen."""
-    seed_everything(run.params.seed, epoch, run.fabric.global_rank)
+    number = run.epochs_before + epoch
+    seed_everything(run.params.seed, number, run.fabric.global_rank)
     model.train()
     labels, train = run.fold.labels, run.fold.train
-    order = train[draw_epoch(labels[train], run.setting.balancing, run.params.seed, epoch)]
+    order = train[draw_epoch(labels[train], run.setting.balancing, run.params.seed, number)]
     batches = split_evenly(order, run.params.batch_size)
     seen: list[Tensor] = []
     losses: list[Any] = []
-    reads = _reads(batches, run.fabric, lambda mine: run.source.train_batch(mine, epoch))
+    reads = _reads(batches, run.fabric, lambda mine: run.source.train_batch(mine, number))
     for step, (batch, read) in enumerate(reads):
-        for group in run.optimizer.param_groups:
-            group["lr"] = learning_rate(run, epoch - 1 + step / len(batches))
+        set_learning_rate(run.optimizer, learning_rate(run, epoch - 1 + step / len(batches)))
         logits = model(run.source.to_cut(read, run.fabric.device))
-        loss = _loss(run, logits, labels[batch])
+        loss = run.loss.share(logits, labels[batch], run.fabric.global_rank, run.fabric.world_size)
         run.optimizer.zero_grad(set_to_none=True)
         run.fabric.backward(loss)
         run.optimizer.step()
+        if run.average:
+            run.average.update(run.suffix)
         seen.append(_gather(run.fabric, logits.detach(), len(batch)))
         mean: Any = run.fabric.all_reduce(loss.detach())
         losses.append(mean * len(batch))
@@ -219,7 +234,7 @@ def _train_epoch(run: Run, model: Any, epoch: int) -> Row:
 
 def _validate(run: Run, epoch: int) -> Row:
     """Measure the clean validation images; the loss is the plain cross-entropy."""
-    logits = predict(run.suffix, run.source, run.fold.val, run.fabric, run.params.batch_size)
+    logits = predict(run.answering, run.source, run.fold.val, run.fabric, run.params.batch_size)
     truth = run.fold.labels[run.fold.val]
     loss = cross_entropy(logits, torch.from_numpy(truth)).item()
     row = _row(run, epoch, "val", logits, truth, loss)
@@ -228,26 +243,11 @@ def _validate(run: Run, epoch: int) -> Row:
     return row
 
 
-def _loss(run: Run, logits: Tensor, labels: np.ndarray) -> Tensor:
-    """Compute this rank's share of the batch's weighted mean cross-entropy.
-
-    The mean over the ranks, which DDP takes of the gradients, is the loss of the whole batch.
-
-    Args:
-        run: The run.
-        logits: (b, K) of this rank's images.
-        labels: (B,) of the whole batch.
-    """
-    truth = torch.from_numpy(labels).to(logits.device)
-    mine = truth[run.fabric.global_rank :: run.fabric.world_size]
-    each = cross_entropy(logits, mine, weight=run.class_weights, reduction="sum")
-    return each * run.fabric.world_size / run.class_weights[truth].sum()
-
-
 def _row(run: Run, epoch: int, split: str, logits: Tensor, labels: np.ndarray, loss: float) -> Row:
     """Assemble one row of the history."""
     probabilities = logits.float().softmax(dim=1).numpy()
-    head = {"strategy": run.setting.name, "epoch": epoch, "split": split, "loss": loss}
+    number = run.epochs_before + epoch
+    head = {"strategy": run.setting.name, "epoch": number, "split": split, "loss": loss}
     metrics = classification_metrics(labels, probabilities, run.fold.classes)
     return {**head, "lr": learning_rate(run, epoch - 1), **metrics, "status": ""}
 
@@ -257,12 +257,12 @@ def _judge(run: Run, epoch: int, row: Row) -> bool:
     released = epoch > run.warmup
     rank = best_order(row)
     if released and rank > run.best.rank:
-        run.best = Best(rank, epoch, _copy(run.suffix))
+        run.best = Best(rank, row["epoch"], _copy(run.answering))
         run.waited = 0
     elif released:
         run.waited += 1
     patience = run.params.early_stopping_epochs
-    stop = run.watch.follow(epoch, assess(row, run.fold.classes, run.collapse))
+    stop = run.watch.follow(row["epoch"], assess(row, run.fold.classes, run.collapse))
     return stop or (0 < patience <= run.waited)
 
 
@@ -290,7 +290,7 @@ def _gather(fabric: Fabric, logits: Tensor, total: int) -> Tensor:
     return gathered.transpose(0, 1).reshape(-1, logits.shape[1])[:total]
 
 
-def _copy(suffix: Suffix) -> State:
+def _copy(suffix: nn.Module) -> State:
     return {key: value.detach().cpu().clone() for key, value in suffix.state_dict().items()}
 
 
@@ -302,6 +302,7 @@ def _keep(run: Run, epoch: int, done: bool) -> None:
         "epoch": epoch,
         "done": done,
         "suffix": _copy(run.suffix),
+        "average": run.average.state() if run.average else None,
         "optimizer": run.optimizer.state_dict(),
         "rows": run.rows,
         "best": vars(run.best),
@@ -318,6 +319,8 @@ def _resume(run: Run) -> int:
     if state is None:
         return 0
     run.suffix.load_state_dict(state["suffix"])
+    if run.average:
+        run.average.restore(state["average"])
     run.optimizer.load_state_dict(state["optimizer"])
     run.rows, run.waited = list(state["rows"]), state["waited"]
     run.best = Best(**state["best"])
