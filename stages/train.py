@@ -13,7 +13,7 @@ from mammo.collapse import risks
 from mammo.compute import start
 from mammo.experiment import load_settings
 from mammo.files import read_table, whole_folder, write_json
-from mammo.history import HistoryWriter, best_rows
+from mammo.history import HistoryWriter, summarise
 from mammo.networks import build_network
 from mammo.retraining import retrain_head
 from mammo.sources import open_source
@@ -49,7 +49,9 @@ def main() -> None:
     progress = Progress(
         paths.SCRATCH / "train" / f"{name}-{key}", settings.train.checkpoint_every_s
     )
-    with HistoryWriter(paths.TRAINING_PLOTS / name / "history.csv") as history:
+    with HistoryWriter(
+        paths.TRAINING_PLOTS / name / "history.csv", fabric.is_global_zero
+    ) as history:
         run = Run(
             setting, settings.train, settings.collapse, fold, source, network.suffix, fabric,
             history.write, progress,
@@ -59,22 +61,20 @@ def main() -> None:
             outcome = retrain_head(run, outcome)
     for alert in outcome.alerts:
         logger.warning("COLLAPSE: %s", alert)
+    if not fabric.is_global_zero:
+        return  # one process writes for all
     facts = {**settings.facts(), **trainable, "backbone_sha256": network.backbone_sha256}
     with whole_folder(paths.MODELS / name) as folder:
         best = {**facts, "epoch": outcome.best.epoch}
         save_suffix(outcome.best.state, best, folder / "best_model.safetensors")
         last = {**facts, "epoch": outcome.rows[-1]["epoch"]}
         save_suffix(outcome.last, last, folder / "last_model.safetensors")
-    summary = {
-        "best_epoch": outcome.best.epoch,
-        "epochs": outcome.rows[-1]["epoch"],
-        **trainable,
-        "trainable_by_block": by_block,
-        **best_rows(outcome.rows, outcome.best.epoch),
-        "risks": risks(setting),
-        "alerts": outcome.alerts,
-    }
-    write_json(summary, paths.TRAIN_METRICS / f"{name}.json")
+    counts = {**trainable, "trainable_by_block": by_block}
+    summary = summarise(outcome.rows, outcome.best.epoch, counts)
+    write_json(
+        {**summary, "risks": risks(setting), "alerts": outcome.alerts},
+        paths.TRAIN_METRICS / f"{name}.json",
+    )
     progress.clear()
 
 

@@ -1,6 +1,7 @@
 """The record of a training: a CSV that grows while it runs, and a summary of its best epoch."""
 
 import csv
+import os
 from pathlib import Path
 from typing import Any, Self, TextIO
 
@@ -10,9 +11,11 @@ Row = dict[str, Any]
 class HistoryWriter:
     """Writes one row at a time and flushes it, so that the file can be watched as it grows."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, active: bool = True):
+        """Open the file; with `active` off nothing is written (another process does it)."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file: TextIO = path.open("w", encoding="utf-8", newline="")
+        target = path if active else Path(os.devnull)
+        self._file: TextIO = target.open("w", encoding="utf-8", newline="")
         self._writer: Any = None
 
     def __enter__(self) -> Self:
@@ -34,11 +37,12 @@ def _text(value: Any) -> Any:
     return f"{value:.9g}" if isinstance(value, float) else value
 
 
-def best_rows(rows: list[Row], epoch: int) -> dict[str, Row]:
-    """Pick the rows of one epoch by split: {"train": …, "val": …}, without the leading facts."""
+def summarise(rows: list[Row], best_epoch: int, counts: dict[str, Any]) -> dict[str, Any]:
+    """Assemble metrics/train/S.json: the epochs, `counts`, and the best epoch's train and val."""
     facts = ("strategy", "epoch", "split", "lr")
-    return {
+    best = {
         row["split"]: {key: value for key, value in row.items() if key not in facts}
         for row in rows
-        if row["epoch"] == epoch
+        if row["epoch"] == best_epoch
     }
+    return {"best_epoch": best_epoch, "epochs": rows[-1]["epoch"], **counts, **best}
