@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from pipeline_copy import ROOT, TINY, PipelineCopy
@@ -91,6 +92,8 @@ def changed_stages(pipeline):
         ("embed.views", 2, EMBED),
         ("backbone.seed", 1, ["weights", *EMBED, *TRAIN, *EVALUATE]),
         ("compare.seed", 1, ["compare"]),
+        ("loss.name", "corn", TRAIN),
+        ("evaluate.test_time_flip", True, EVALUATE),
         ("strategy", "head_only", ["report"]),
         ("phantom.seed", 2, ["phantom"]),
     ],
@@ -243,6 +246,46 @@ def test_a_killed_training_goes_on_and_ends_the_same(pipeline, number):
     assert not list((pipeline.folder / ".cache/train").glob("*"))
     pipeline.run("git", "checkout", "-q", ".")
     pipeline.run("dvc", "checkout", "-q", "--force")
+
+
+@pytest.mark.shared
+def test_real_mammograms_go_through_from_dicom_to_report(shared, tmp_path):
+    """A subset of patients of CDD-CESM, with ImageNet's parameters from a file."""
+    source = shared / "data" / "cdd-cesm"
+    table = pd.read_csv(source / "labels.csv", dtype=str)
+    chosen = sorted(table["patient_id"].unique())[::3]  # every third patient
+    subset = table[table["patient_id"].isin(chosen)]
+    subset.to_csv(tmp_path / "labels.csv", index=False)
+    copy = PipelineCopy(
+        tmp_path / "copy",
+        {
+            **TINY,
+            "dataset.root": str(source / "dicom"),
+            "dataset.table": str(tmp_path / "labels.csv"),
+            "dataset.key_file": "public",
+            "split.missing_class": "warn",
+            "preprocess.size_px": 96,
+            "backbone.weights": "file",
+            "backbone.file": str(shared / "weights" / "mobilenet_v2-imagenet.safetensors"),
+            "strategies.head_only.epochs": 20,
+        },
+        drop=("strategies.full",),
+    )
+    (copy.folder / "dvc.lock").unlink(missing_ok=True)
+    done = copy.run("dvc", "repro")
+    assert "class A is missing from" in done.stderr + done.stdout
+
+    ingested = json.loads((copy.folder / "metrics/ingest.json").read_text())
+    assert ingested["accepted"] == len(subset)
+    # the folder holds the other patients' files too: each is listed, none is used
+    assert ingested["rejected"] == {"file_not_in_table": len(table) - len(subset)}
+    metrics = json.loads((copy.folder / "metrics/head_only.json").read_text())
+    assert metrics["classes_present"] == 3 and metrics["recall_A"] is None
+    assert metrics["auc_macro"] > 0.55  # chance is .5; a random network's is about that
+    train = json.loads((copy.folder / "metrics/train/last_block.json").read_text())
+    assert train["trainable_parameters"] == 417_284
+    deployed = pd.read_csv(copy.folder / "plots/evaluation/head_only/predictions.csv")
+    assert set(deployed["patient"]).isdisjoint(chosen)  # keys, not identifiers
 
 
 def test_the_committed_lock_belongs_to_this_code(tmp_path):
