@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from dicom_files import EXPLICIT, JPEG_2000, JPEG_LOSSLESS, breast_pixels, dicom_bytes
+from imports import reachable
 from mammo import decoding
 from mammo.decoding import decode_files
 from mammo.errors import UserError
@@ -252,3 +253,10 @@ def test_a_stage_without_a_usable_file_ends_with_one_line(tmp_path):
     assert "error: data/files.csv: no image could be used (changed_since_ingest: 2)" in errors
     assert "Traceback" not in errors
     assert not (folder / "data/tensors").exists()
+
+
+def test_the_store_forgets_a_tensor_when_any_code_that_made_it_changes():
+    reached = reachable("src/mammo/preprocess.py", ROOT)
+    known = {str(Path(module.__file__).relative_to(ROOT)) for module in decoding._CODE}
+    # an error's words and a task's envelope: no pixel passes through either
+    assert reached - known == {"src/mammo/errors.py", "src/mammo/workers.py"}

@@ -276,3 +276,13 @@ def test_frames_split_over_fragments_are_joined():
     )
     split = whole[:start] + items + b"\xfe\xff\xdd\xe0\0\0\0\0"
     assert read_source(split, LIMITS).frame == stream.tobytes()
+
+
+def test_a_damaged_pixel_representation_raises():
+    tag = b"\x28\x00\x03\x01"  # (0028,0103), then its value representation
+    content = dicom_bytes(PIXELS)
+    assert content.count(tag + b"US") == 1
+    damaged = content.replace(tag + b"US", tag + b"FD")
+    with pytest.raises(DicomError) as caught:
+        read_header(damaged, LIMITS)
+    assert caught.value.reason == "unreadable_dicom"

@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from pydicom import dcmread
@@ -15,18 +16,10 @@ from mammo import phantom
 from mammo.errors import UserError
 from mammo.files import read_table
 from mammo.params import parse_params
-from mammo.phantom import (
-    QUARTILES,
-    PhantomParams,
-    Picture,
-    PlannedImage,
-    choose_unit,
-    draw_picture,
-    expose,
-    plan_images,
-    power_law_field,
-    write_phantom,
-)
+from mammo.phantom import write_phantom
+from mammo.phantom_dicom import Exposure, Unit, choose_unit, expose, mammogram_dataset
+from mammo.phantom_pictures import QUARTILES, Picture, draw_picture, power_law_field
+from mammo.phantom_plan import PhantomParams, PlannedImage, plan_images
 
 DEFAULT = {
     "seed": 1,
@@ -212,7 +205,7 @@ def test_the_skin_is_a_bright_line_and_the_breast_thins_towards_it():
     params = parse(DEFAULT)
     image = next(i for i in plan_images(params) if (i.density, i.view) == ("A", "CC"))
     picture = draw_picture(image, params)
-    depth_mm = phantom.cv2.distanceTransform(picture.breast.astype(np.uint8), 2, 5) * 0.3
+    depth_mm = cv2.distanceTransform(picture.breast.astype(np.uint8), 2, 5) * 0.3
     bands = ((0, 1), (2.5, 3.5), (20, 40))  # skin, fat under it, full thickness
     skin, under, full = (
         picture.signal[(depth_mm > low) & (depth_mm <= high) & ~picture.dense].mean()
@@ -256,7 +249,7 @@ def test_without_exposure_spread_the_brightness_follows_the_dense_share():
     assert np.corrcoef(np.transpose(pairs))[0, 1] > 0.7
 
 
-def shown(exposure: phantom.Exposure, unit: phantom.Unit) -> np.ndarray:
+def shown(exposure: Exposure, unit: Unit) -> np.ndarray:
     """Apply the first window as LINEAR (PS3.3 C.11.2.1.2.1) and turn MONOCHROME1 round."""
     value = (exposure.pixels - (exposure.window_center - 0.5)) / (exposure.window_width - 1) + 0.5
     value = np.clip(value, 0, 1)
@@ -274,7 +267,7 @@ def test_monochrome1_shows_the_same_picture():
     image = plan_images(PARAMS)[0]
     picture = draw_picture(image, PARAMS)
     units = [
-        phantom.Unit(RLELossless, 14, interpretation, None, 1)
+        Unit(RLELossless, 14, interpretation, None, 1)
         for interpretation in ("MONOCHROME1", "MONOCHROME2")
     ]
     one, two = (shown(expose(picture, image, unit, PARAMS), unit) for unit in units)
@@ -377,7 +370,7 @@ def test_no_header_tells_the_density_or_a_name(pictures):
     unit = choose_unit(image.patient)
     exposure = expose(pictures[image], image, unit, PARAMS)
     headers = [
-        phantom.mammogram_dataset(replace(image, density=density), exposure, unit, PARAMS)
+        mammogram_dataset(replace(image, density=density), exposure, unit, PARAMS)
         for density in "ABCD"
     ]
     assert headers[0] == headers[1] == headers[2] == headers[3]

@@ -16,7 +16,7 @@ from mammo.ingest import IngestParams
 from mammo.losses import LossParams, remedies
 from mammo.networks import strategy_cut
 from mammo.params import Params, parse_params
-from mammo.phantom import PhantomParams
+from mammo.phantom_plan import PhantomParams
 from mammo.preprocess import PreprocessParams
 from mammo.splits import SplitParams
 from mammo.strategies import StrategyParams

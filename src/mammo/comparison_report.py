@@ -374,7 +374,7 @@ def _levels(result: dict[str, Any]) -> list[dict[str, Any]]:
 def _trainable(training: dict[str, Any] | None) -> str:
     if training is None:
         return NOTHING
-    return f"{training['trainable_parameters']:,} ({training['trainable_percent']:.2g} %)"
+    return f"{training['trainable_parameters']:,} ({training['trainable_percent']:.3g} %)"
 
 
 def _cell(entry: dict[str, Any] | None, sign: str = "") -> str:

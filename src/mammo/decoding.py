@@ -19,7 +19,20 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from mammo import breast, codecs, codestream, dicom, huffman, pictures, preprocess, voi
+from mammo import (
+    breast,
+    codecs,
+    codestream,
+    dicom,
+    dicom_greyscale,
+    dicom_header,
+    dicom_parsing,
+    faults,
+    huffman,
+    pictures,
+    preprocess,
+    voi,
+)
 from mammo.cluster import run_tasks_on_cluster
 from mammo.errors import UserError
 from mammo.faults import DicomError
@@ -33,7 +46,10 @@ logger = logging.getLogger(__name__)
 # The parameters that change no byte of a tensor.
 _RUN_ONLY = {"duplicate_pixels", "workers", "timeout_s", "memory_mb", "shard_mb", "scheduler"}
 # First-party code that a tensor depends on: a repaired decoder must not meet old tensors.
-_CODE = (breast, codecs, codestream, dicom, huffman, pictures, preprocess, voi)
+_CODE = (
+    breast, codecs, codestream, dicom, dicom_greyscale, dicom_header, dicom_parsing, faults,
+    huffman, pictures, preprocess, voi,
+)  # fmt: skip
 
 Row = dict[str, str]  # of data/files.csv
 
