@@ -12,6 +12,8 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 
+RESULTS = {"dvc.lock", "metrics", "plots", "report.md"}
+
 # Small enough that a stage costs little more than its imports.
 TINY = {
     "phantom.images": 64,
@@ -33,11 +35,20 @@ TINY = {
 class PipelineCopy:
     """The files that Git knows or would add, committed in a repository of their own."""
 
-    def __init__(self, folder: Path, params: dict[str, Any], drop: tuple[str, ...] = ()):
+    def __init__(
+        self,
+        folder: Path,
+        params: dict[str, Any],
+        drop: tuple[str, ...] = (),
+        with_results: bool = False,
+    ):
+        """Copy the files; the committed results and dvc.lock only `with_results`."""
         self.folder = folder
         listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
         names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True).stdout.decode()
         for name in filter(None, names.split("\0")):
+            if name.split("/")[0] in RESULTS and not with_results:
+                continue
             if (ROOT / name).is_file():  # not one that is deleted but still in Git's index
                 target = folder / name
                 target.parent.mkdir(parents=True, exist_ok=True)

@@ -126,7 +126,7 @@ def test_the_reports_numbers_are_those_of_the_data(two_strategies):
     page = report(two_strategies)
     kappa = two_strategies.result["strategies"]["good"]["kappa"]
     assert f"{kappa['value']:.2f} [{kappa['low']:.2f}, {kappa['high']:.2f}]" in page
-    assert "8,196 (0.035 %)" in page
+    assert "8,196 (0.0348 %)" in page
     assert "160 test images (80 breasts, 40 patients)" in page
     assert "90 % intervals from 200 bootstrap draws" in page
     assert "is at most 0.1" in page

@@ -217,6 +217,8 @@ def start_stage(folder: Path) -> subprocess.Popen:
         env=environment,
         stderr=subprocess.PIPE,
         text=True,
+        # a test run started in the background may itself ignore SIGINT, and children inherit that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 

@@ -30,7 +30,6 @@ def make_copy(folder):
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory):
     copy = make_copy(tmp_path_factory.mktemp("pipeline"))
-    (copy.folder / "dvc.lock").unlink(missing_ok=True)
     ran = copy.repro()
     assert sorted(ran) == sorted(ALL)
     copy.commit("first run")
@@ -44,9 +43,6 @@ def test_a_second_repro_does_nothing_and_git_stays_clean(pipeline):
 
 def test_two_clones_give_the_same_bytes(pipeline, tmp_path):
     other = make_copy(tmp_path)
-    (other.folder / "dvc.lock").unlink(missing_ok=True)
-    for folder in ("metrics", "plots"):
-        shutil.rmtree(other.folder / folder, ignore_errors=True)
     other.repro()
     first, second = pipeline.read_bytes(*COMMITTED), other.read_bytes(*COMMITTED)
     assert first.keys() == second.keys()
@@ -162,7 +158,8 @@ def test_a_label_decodes_and_embeds_nothing_and_an_added_image_itself_alone(pipe
     (own / "labels.csv").write_text("\n".join(lines) + "\n")
     assert pipeline.repro("preprocess") == ["ingest", "preprocess"]
     after = decoded()
-    assert len(before) == 63 and len(after) == 64
+    each = len(before) // 63  # arrays that the store keeps of an image
+    assert len(before) == 63 * each > 0 and len(after) == 64 * each
     assert before.items() <= after.items()
 
 
@@ -230,7 +227,14 @@ def test_a_killed_training_goes_on_and_ends_the_same(pipeline, number):
     env = {**os.environ, "PYTHONPATH": "src"}
     history = pipeline.folder / "plots/training/head_only/history.csv"
     history.unlink()
-    victim = subprocess.Popen(command, cwd=pipeline.folder, env=env, stderr=subprocess.DEVNULL)
+    victim = subprocess.Popen(
+        command,
+        cwd=pipeline.folder,
+        env=env,
+        stderr=subprocess.DEVNULL,
+        # a test run started in the background may itself ignore SIGINT, and children inherit that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     while not history.exists() or history.read_text().count("\n") < 10:
         assert victim.poll() is None, "the training ended before it could be killed"
         time.sleep(0.02)
@@ -271,7 +275,6 @@ def test_real_mammograms_go_through_from_dicom_to_report(shared, tmp_path):
         },
         drop=("strategies.full",),
     )
-    (copy.folder / "dvc.lock").unlink(missing_ok=True)
     done = copy.run("dvc", "repro")
     assert "class A is missing from" in done.stderr + done.stdout
 
@@ -281,7 +284,8 @@ def test_real_mammograms_go_through_from_dicom_to_report(shared, tmp_path):
     assert ingested["rejected"] == {"file_not_in_table": len(table) - len(subset)}
     metrics = json.loads((copy.folder / "metrics/head_only.json").read_text())
     assert metrics["classes_present"] == 3 and metrics["recall_A"] is None
-    assert metrics["auc_macro"] > 0.55  # chance is .5; a random network's is about that
+    learnt = json.loads((copy.folder / "metrics/train/head_only.json").read_text())
+    assert learnt["train"]["kappa"] > 0.2  # random parameters stay at 0 on these images
     train = json.loads((copy.folder / "metrics/train/last_block.json").read_text())
     assert train["trainable_parameters"] == 417_284
     deployed = pd.read_csv(copy.folder / "plots/evaluation/head_only/predictions.csv")
@@ -292,7 +296,7 @@ def test_the_committed_lock_belongs_to_this_code(tmp_path):
     """In a clone without data, outs are missing, but no code, parameter or command differs."""
     if not (ROOT / "dvc.lock").exists():
         pytest.fail("dvc.lock is not there: run `dvc repro` and commit it")
-    copy = PipelineCopy(tmp_path, {})
+    copy = PipelineCopy(tmp_path, {}, with_results=True)
     shutil.copy2(ROOT / "params.yaml", copy.folder / "params.yaml")
     status = json.loads(copy.run("dvc", "status", "--json", "dvc.yaml").stdout)
     stale = {}

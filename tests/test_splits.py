@@ -54,6 +54,10 @@ def test_no_patient_is_in_two_splits_and_no_image_is_lost(images, test_fold, see
         with pytest.raises(UserError, match=r"split\.folds: needs at least 5 patients"):
             assign_patients(images, chosen)
         return
+    if images["label"].value_counts().max() < 5:
+        with pytest.raises(UserError, match=r"split\.folds: needs at least 5 images of one class"):
+            assign_patients(images, chosen)
+        return
     splits = assign_patients(images, chosen)
     merged = images.merge(splits, on="key")
     assert merged.groupby("patient")["split"].nunique().max() == 1
@@ -107,6 +111,11 @@ def test_all_folds_as_test_fold_cover_every_patient_once():
         for splits in [assign_patients(images, params(test_fold=fold))]
     ]
     assert sorted(pd.concat(tested)) == sorted(images["key"])
+
+
+def test_too_few_images_of_every_class_are_refused():
+    with pytest.raises(UserError, match=r"needs at least 5 images of one class, got 4"):
+        assign_patients(table([4, 4, 4, 4], views=1), params())
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,12 @@ def _folds(images: pd.DataFrame, folds: int, seed: int) -> np.ndarray:
             f"params.yaml: split.folds: needs at least {folds} patients, got {patients}; "
             "lower split.folds or add patients"
         )
+    commonest = int(images["label"].value_counts().max())
+    if commonest < folds:
+        raise UserError(
+            f"params.yaml: split.folds: needs at least {folds} images of one class, got "
+            f"{commonest} of the commonest; lower split.folds or add images"
+        )
     number = np.empty(len(images), dtype=np.int64)
     cv = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
