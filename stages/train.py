@@ -10,7 +10,7 @@ import sys
 from mammo import paths
 from mammo.checkpoint import Progress, run_key, save_suffix
 from mammo.collapse import risks
-from mammo.compute import start
+from mammo.compute import start_together, together
 from mammo.experiment import load_settings
 from mammo.files import read_table, whole_folder, write_json
 from mammo.history import HistoryWriter, summarise
@@ -28,7 +28,9 @@ def main() -> None:
     """Run the stage for the strategy named on the command line."""
     name = sys.argv[1]
     settings = load_settings(name)
-    fabric = start(settings.compute)
+    fabric = start_together(settings.compute)
+    if not fabric.is_global_zero:
+        logging.disable(logging.WARNING)  # the first process says it for all
     network = build_network(
         paths.BACKBONE, settings.backbone, settings.cut, settings.classes,
         settings.train.dropout, settings.train.seed, settings.loss.ordinal, settings.train.scope,
@@ -44,14 +46,13 @@ def main() -> None:
     for risk in risks(setting):
         logger.warning("risk: %s", risk)
 
-    inputs = [embeddings, paths.TENSORS, paths.BACKBONE, paths.LABELS, paths.SPLITS]
-    key = run_key(settings.as_values(), inputs)
-    progress = Progress(
-        paths.SCRATCH / "train" / f"{name}-{key}", settings.train.checkpoint_every_s
-    )
-    with HistoryWriter(
-        paths.TRAINING_PLOTS / name / "history.csv", fabric.is_global_zero
-    ) as history:
+    progress = None
+    if fabric.is_global_zero:
+        inputs = [embeddings, paths.TENSORS, paths.BACKBONE, paths.LABELS, paths.SPLITS]
+        folder = paths.SCRATCH / "train" / f"{name}-{run_key(settings.as_values(), inputs)}"
+        progress = Progress(folder, settings.train.checkpoint_every_s)
+    history_path = paths.TRAINING_PLOTS / name / "history.csv"
+    with together(fabric), HistoryWriter(history_path, fabric.is_global_zero) as history:
         run = Run(
             setting, settings.train, settings.collapse, fold, source, network.suffix, fabric,
             history.write, progress,
@@ -61,7 +62,7 @@ def main() -> None:
             outcome = retrain_head(run, outcome)
     for alert in outcome.alerts:
         logger.warning("COLLAPSE: %s", alert)
-    if not fabric.is_global_zero:
+    if progress is None:
         return  # one process writes for all
     facts = {**settings.facts(), **trainable, "backbone_sha256": network.backbone_sha256}
     with whole_folder(paths.MODELS / name) as folder:

@@ -79,6 +79,7 @@ class PipelineCopy:
         names |= {"GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@example.org"}
         done = subprocess.run(
             command, cwd=self.folder, text=True, capture_output=True, stdin=subprocess.DEVNULL,
+            timeout=900,
             env={**os.environ, **names, "PATH": path, "DVC_NO_ANALYTICS": "1"},
         )  # fmt: skip
         if check and done.returncode:

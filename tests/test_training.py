@@ -33,6 +33,10 @@ AUGMENT = AugmentParams(
 EMBED = EmbedParams(
     views=2, store="always", budget_gb=1, min_gain=1.5, batch_size=12, shard_mb=1
 )  # fmt: skip
+BACKBONE = dict(
+    arch="mobilenet_v2", weights="random", file=None, seed=0,
+    procedural=dict(steps=1, batch_size=2, size_px=32, lr=1e-3),
+)  # fmt: skip
 CPU = torch.device("cpu")
 
 
@@ -47,16 +51,16 @@ def fabric():
 
 @pytest.fixture(scope="module")
 def backbone():
-    values = dict(steps=1, batch_size=2, size_px=32, lr=1e-3)
-    return BackboneParams(
-        arch="mobilenet_v2", weights="random", file=None, seed=0, procedural=values
-    )
+    return BackboneParams(**BACKBONE)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, backbone):
-    """Weights, and 48 images whose class is how much of them is bright."""
-    folder = tmp_path_factory.mktemp("data")
+    return write_data(tmp_path_factory.mktemp("data"), backbone)
+
+
+def write_data(folder, backbone):
+    """Write weights, and 48 images whose class is how much of them is bright."""
     state = body(random_network(backbone).state_dict(), backbone.architecture)
     save_backbone(state, folder / "backbone.safetensors")
     random = np.random.default_rng(0)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import TypeVar
 
 import numpy as np
@@ -20,14 +21,31 @@ def unit_range(images: np.ndarray) -> np.ndarray:
     return images.astype(np.float32) / np.float32(np.iinfo(images.dtype).max)
 
 
+def to_device(array: np.ndarray, device: torch.device) -> Tensor:
+    """Copy an array to a device; to a GPU without waiting for the copy to end.
+
+    Only from pinned memory does such a copy run beside the program, so the array is pinned first.
+    """
+    tensor = torch.from_numpy(array)
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
+@cache
+def imagenet_statistics(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Bring ImageNet's mean and standard deviation to a device, once: (1, 3, 1, 1) each."""
+    mean, std = torch.tensor([IMAGENET_MEAN, IMAGENET_STD], device=device).view(2, 1, 3, 1, 1)
+    return mean, std
+
+
 def network_input(images: np.ndarray, device: torch.device, dtype: torch.dtype) -> Tensor:
     """Normalise grey images in [0, 1] and repeat them to RGB: (B, H, W) -> (B, 3, H, W).
 
     The result is channels-last.
     """
-    grey = torch.from_numpy(images).to(device, non_blocking=True)[:, None]  # (B, 1, H, W)
-    mean = torch.tensor(IMAGENET_MEAN, device=device).view(1, 3, 1, 1)
-    std = torch.tensor(IMAGENET_STD, device=device).view(1, 3, 1, 1)
+    grey = to_device(images, device)[:, None]  # (B, 1, H, W)
+    mean, std = imagenet_statistics(device)
     rgb = (grey - mean) / std  # (B, 1, H, W) -> (B, 3, H, W)
     return rgb.to(dtype=dtype, memory_format=torch.channels_last)
 

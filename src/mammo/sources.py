@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mammo.augment import Augmentation, AugmentParams
 from mammo.compute import ComputeParams, compute_dtype
 from mammo.files import read_json
-from mammo.inputs import network_input, unit_range
+from mammo.inputs import network_input, to_device, unit_range
 from mammo.strategies import Prefix, fold_batchnorm
 from mammo.tensors import Tensors
 
@@ -40,12 +40,15 @@ class StoredViews:
     def __init__(self, embeddings: Tensors, seed: int):
         self.embeddings = embeddings
         self.seed = seed
+        self._drawn: tuple[int, np.ndarray] | None = None  # an epoch, and every image's view in it
 
     def train_batch(self, positions: np.ndarray, epoch: int) -> np.ndarray:
         """Gather one of the stored views of each image, drawn by (seed, epoch): (B, ...)."""
-        draw = np.random.default_rng([self.seed, epoch, 1])
-        drawn = draw.integers(self.embeddings.shape[0], size=len(self.embeddings))
-        return self.embeddings.gather(positions, drawn[positions])
+        if self._drawn is None or self._drawn[0] != epoch:  # not for every batch: all are drawn
+            draw = np.random.default_rng([self.seed, epoch, 1])
+            drawn = draw.integers(self.embeddings.shape[0], size=len(self.embeddings))
+            self._drawn = epoch, drawn
+        return self.embeddings.gather(positions, self._drawn[1][positions])
 
     def clean_batch(self, positions: np.ndarray) -> np.ndarray:
         """Gather the clean views: (B, ...)."""
@@ -53,10 +56,7 @@ class StoredViews:
 
     def to_cut(self, batch: np.ndarray, device: torch.device) -> Tensor:
         """Bring half precision to float32: (B, C, h, w) channels-last, or (B, C)."""
-        stored = torch.from_numpy(batch)
-        if device.type == "cuda":
-            stored = stored.pin_memory()
-        crossing = stored.to(device, non_blocking=True).float()
+        crossing = to_device(batch, device).float()
         if crossing.ndim == 4:
             crossing = crossing.contiguous(memory_format=torch.channels_last)
         return crossing

@@ -19,6 +19,7 @@ from mammo.balancing import class_counts, draw_epoch, loss_weights
 from mammo.checkpoint import Progress, State
 from mammo.collapse import CollapseParams, Setting, Watch, assess
 from mammo.compute import seed_everything
+from mammo.errors import UserError
 from mammo.history import Row
 from mammo.inputs import read_ahead
 from mammo.losses import Loss
@@ -85,7 +86,8 @@ class Run:
         suffix: The part that trains.
         fabric: Device, precision and processes.
         record: Called with each finished row of the history.
-        progress: Where an interrupted run finds its state; None to keep none.
+        progress: Where an interrupted run finds its state; None to keep none, and in every
+            process but the first.
         epochs_before: Those of a training that this one follows; the history counts on.
     """
 
@@ -109,6 +111,9 @@ class Run:
         # Without blocks after the cut there is nothing to hold back.
         self.warmup = self.setting.strategy.warmup_epochs if len(self.suffix.blocks) else 0
         self.suffix.to(self.fabric.device).to(memory_format=torch.channels_last)
+        check_share(self.params.batch_size, self.fabric.world_size)
+        if self.fabric.world_size > 1 and self.fabric.device.type == "cuda":  # torch has no other
+            nn.SyncBatchNorm.convert_sync_batchnorm(self.suffix)  # in place, names kept
         optimizer = make_optimizer(
             self.suffix, self.lr, self.params.weight_decay, self.params.layer_decay
         )
@@ -182,10 +187,9 @@ def predict(
     batches = split_evenly(positions, batch_size)
     parts = []
     with torch.inference_mode(), fabric.autocast():
-        for batch, read in _reads(batches, fabric, source.clean_batch):
-            logits = suffix(source.to_cut(read, fabric.device))
-            parts.append(_gather(fabric, logits, len(batch)).cpu())
-    return torch.cat(parts)
+        for _, read in _reads(batches, fabric, source.clean_batch):
+            parts.append(suffix(source.to_cut(read, fabric.device)))
+        return _gather(fabric, parts, batches)
 
 
 def split_evenly(positions: np.ndarray, batch_size: int) -> list[np.ndarray]:
@@ -194,6 +198,20 @@ def split_evenly(positions: np.ndarray, batch_size: int) -> list[np.ndarray]:
     So no image is dropped, and no tiny last batch upsets BatchNorm.
     """
     return np.array_split(positions, math.ceil(len(positions) / batch_size))
+
+
+def check_share(batch_size: int, processes: int) -> None:
+    """Refuse batches that would leave a process without an image.
+
+    Raises:
+        UserError: `train.batch_size` is too small. (`split_evenly` makes no batch smaller than
+            half of it.)
+    """
+    if batch_size < 2 * processes:
+        raise UserError(
+            f"params.yaml: train.batch_size: must be at least 2 for each of the {processes} "
+            f"processes, got {batch_size}"
+        )
 
 
 def _enter_phase(run: Run, epoch: int) -> Any:
@@ -214,7 +232,7 @@ def _train_epoch(run: Run, model: Any, epoch: int) -> Row:
     order = train[draw_epoch(labels[train], run.setting.balancing, run.params.seed, number)]
     batches = split_evenly(order, run.params.batch_size)
     seen: list[Tensor] = []
-    losses: list[Any] = []
+    losses: list[Tensor] = []
     reads = _reads(batches, run.fabric, lambda mine: run.source.train_batch(mine, number))
     for step, (batch, read) in enumerate(reads):
         set_learning_rate(run.optimizer, learning_rate(run, epoch - 1 + step / len(batches)))
@@ -225,11 +243,27 @@ def _train_epoch(run: Run, model: Any, epoch: int) -> Row:
         run.optimizer.step()
         if run.average:
             run.average.update(run.suffix)
-        seen.append(_gather(run.fabric, logits.detach(), len(batch)))
-        mean: Any = run.fabric.all_reduce(loss.detach())
-        losses.append(mean * len(batch))
-    mean_loss = float(torch.stack(losses).sum()) / len(order)
-    return _row(run, epoch, "train", torch.cat(seen).cpu(), labels[order], mean_loss)
+        seen.append(logits.detach())
+        losses.append(loss.detach() * len(batch))
+    _share_statistics(run)
+    total: Any = run.fabric.all_reduce(torch.stack(losses).sum())  # the mean over the processes
+    logits = _gather(run.fabric, seen, batches)
+    return _row(run, epoch, "train", logits, labels[order], float(total) / len(order))
+
+
+@torch.no_grad()
+def _share_statistics(run: Run) -> None:
+    """Give every process the mean of their BatchNorm statistics.
+
+    Where BatchNorm isn't synchronised, each process has only seen its own images. Parameters need
+    no such care: equal gradients keep them equal.
+    """
+    if run.fabric.world_size == 1:
+        return
+    modules = [run.suffix, run.average.module] if run.average else [run.suffix]
+    for buffer in (b for module in modules for b in module.buffers() if b.is_floating_point()):
+        mean: Any = run.fabric.all_reduce(buffer.clone())
+        buffer.copy_(mean)
 
 
 def _validate(run: Run, epoch: int) -> Row:
@@ -280,14 +314,17 @@ def _reads(
     return read_ahead((batch, read(batch[rank::ranks])) for batch in batches)
 
 
-def _gather(fabric: Fabric, logits: Tensor, total: int) -> Tensor:
-    """Put the ranks' logits together in the order of the batch: (b, K) -> (total, K)."""
-    if fabric.world_size == 1:
-        return logits
-    rows = math.ceil(total / fabric.world_size)
-    padded = nn.functional.pad(logits, (0, 0, 0, rows - len(logits)))
-    gathered: Any = fabric.all_gather(padded)  # (ranks, rows, K); rank r has images r, r + ranks…
-    return gathered.transpose(0, 1).reshape(-1, logits.shape[1])[:total]
+def _gather(fabric: Fabric, parts: list[Tensor], batches: list[np.ndarray]) -> Tensor:
+    """Put all processes' logits together, in the order of the whole batches: (n, K), on the CPU."""
+    logits: Any = torch.cat(parts)
+    if fabric.world_size > 1:
+        ends = np.cumsum([len(batch) for batch in batches])
+        rows = np.split(np.arange(ends[-1]), ends[:-1])
+        mine = np.concatenate([r[fabric.global_rank :: fabric.world_size] for r in rows])
+        whole = logits.new_zeros(ends[-1], logits.shape[1])
+        whole[torch.from_numpy(mine).to(logits.device)] = logits
+        logits = fabric.all_reduce(whole, reduce_op="sum")  # the others have zeros in these rows
+    return logits.cpu()
 
 
 def _copy(suffix: nn.Module) -> State:
@@ -309,13 +346,15 @@ def _keep(run: Run, epoch: int, done: bool) -> None:
         "waited": run.waited,
         "watch": run.watch.state(),
     }
-    if run.fabric.is_global_zero:
-        run.progress.save(state)
+    run.progress.save(state)
 
 
 def _resume(run: Run) -> int:
-    """Restore an interrupted run; return the number of epochs that are done."""
-    state = run.progress.load() if run.progress else None
+    """Restore an interrupted run; return the number of epochs that are done.
+
+    The first process reads for all: each for itself might see another state of the same file.
+    """
+    state = run.fabric.broadcast(run.progress.load() if run.progress else None)
     if state is None:
         return 0
     run.suffix.load_state_dict(state["suffix"])
