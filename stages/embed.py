@@ -15,6 +15,7 @@ from mammo.embedding import EmbedParams, embed, plan
 from mammo.files import whole_folder, write_json
 from mammo.networks import build_network, strategy_cut
 from mammo.params import load_params
+from mammo.precision import settle
 from mammo.sources import PLAN
 from mammo.stage import run_stage
 from mammo.strategies import CutParams, fold_batchnorm
@@ -29,7 +30,7 @@ def main() -> None:
     name = sys.argv[1]
     backbone = load_params("backbone", BackboneParams)
     params = load_params("embed", EmbedParams)
-    compute = load_params("compute", ComputeParams)
+    compute = settle(load_params("compute", ComputeParams), backbone)
     at = strategy_cut(backbone, load_params(f"strategies.{name}", CutParams), name)
     network = build_network(paths.BACKBONE, backbone, at, classes=["any"], dropout=0, seed=0)
     tensors = Tensors(paths.TENSORS)

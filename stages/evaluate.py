@@ -13,6 +13,7 @@ from mammo.evaluation import EvaluateParams, mean_probabilities, prediction_tabl
 from mammo.files import read_table, whole_folder, write_json, write_table
 from mammo.networks import build_network
 from mammo.params import load_params
+from mammo.precision import settle
 from mammo.sources import FlippedPixels, Pixels
 from mammo.stage import run_stage
 from mammo.strategies import fold_batchnorm
@@ -24,11 +25,11 @@ from mammo.weights import BackboneParams
 def main() -> None:
     """Run the stage for the strategy named on the command line."""
     name = sys.argv[1]
-    compute = load_params("compute", ComputeParams)
     params = load_params("evaluate", EvaluateParams)
     path = paths.MODELS / name / "best_model.safetensors"
     state, facts = load_suffix(path)
     backbone = load_params("backbone", BackboneParams)
+    compute = settle(load_params("compute", ComputeParams), backbone)
     classes: list[str] = facts["classes"]
     network = build_network(
         paths.BACKBONE, backbone, facts["cut"], classes,

@@ -10,7 +10,7 @@ import sys
 from mammo import paths
 from mammo.checkpoint import Progress, run_key, save_suffix
 from mammo.collapse import risks
-from mammo.compute import start_together, together
+from mammo.compute import compile_module, start_together, together
 from mammo.experiment import load_settings
 from mammo.files import read_table, whole_folder, write_json
 from mammo.history import HistoryWriter, summarise
@@ -35,6 +35,7 @@ def main() -> None:
         paths.BACKBONE, settings.backbone, settings.cut, settings.classes,
         settings.train.dropout, settings.train.seed, settings.loss.ordinal, settings.train.scope,
     )  # fmt: skip
+    compile_module(network.suffix, settings.compute, fabric.device)
     trainable, by_block = network.trainable(), network.trainable_by_block()
     embeddings = paths.EMBEDDINGS / name
     keys, source = open_source(

@@ -4,6 +4,7 @@ from mammo import paths
 from mammo.compute import ComputeParams, start
 from mammo.files import whole_folder, write_json
 from mammo.params import load_params
+from mammo.precision import settle
 from mammo.stage import run_stage
 from mammo.textures import pretrain
 from mammo.weights import (
@@ -23,7 +24,8 @@ def main() -> None:
     params = load_params("backbone", BackboneParams)
     architecture = params.architecture
     if params.weights == "procedural":
-        state = pretrain(params, start(load_params("compute", ComputeParams)))
+        compute = settle(load_params("compute", ComputeParams), params)
+        state = pretrain(params, start(compute))
     elif params.weights == "random":
         state = body(random_network(params).state_dict(), architecture)
     else:

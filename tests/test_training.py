@@ -43,7 +43,7 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def fabric():
     compute = ComputeParams(
-        accelerator="cpu", devices=1, num_nodes=1, threads=2, precision="float32",
+        accelerator="cpu", devices=1, num_nodes=1, threads=2, precision="float32", compile=False,
         deterministic=True,
     )  # fmt: skip
     return start(compute)

@@ -12,6 +12,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pydantic import Field
+from torch import nn
 from torch.distributed import DistError, is_torchelastic_launched
 
 from mammo.errors import UserError
@@ -31,7 +32,8 @@ class ComputeParams(Params):
     devices: Annotated[int, Field(ge=1)]
     num_nodes: Annotated[int, Field(ge=1)]
     threads: Annotated[int, Field(ge=1)]
-    precision: Literal["bfloat16", "float32"]
+    precision: Literal["auto", "bfloat16", "float32"]
+    compile: bool
     deterministic: bool
 
 
@@ -115,7 +117,13 @@ def _shared_gradients() -> DDPStrategy:
 
 
 def compute_dtype(params: ComputeParams) -> torch.dtype:
-    """Choose the dtype of the arithmetic: float32 where the processor has no bfloat16."""
+    """Choose the dtype of the arithmetic: float32 where the processor has no bfloat16.
+
+    Raises:
+        ValueError: The precision is still `auto`; `mammo.precision.settle` measures it.
+    """
+    if params.precision == "auto":
+        raise ValueError("compute.precision: auto must be settled before anything is computed")
     if params.precision == "float32":
         return torch.float32
     if not has_bfloat16(params.accelerator):
@@ -131,6 +139,30 @@ def has_bfloat16(accelerator: str) -> bool:
     if torch.backends.mkldnn.is_available() and os.uname().machine == "x86_64":
         return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def compile_module(module: nn.Module, params: ComputeParams, device: torch.device) -> None:
+    """Compile what a module computes, in place, if `compute.compile` asks for it.
+
+    Each batch size is compiled for itself; nothing falls back to uncompiled code in silence.
+
+    Raises:
+        UserError: The compiler that torch needs (C++ for the CPU, Triton for a GPU) doesn't work.
+    """
+    if not params.compile:
+        return
+    from torch._dynamo.exc import TorchDynamoException  # an import of seconds
+
+    try:
+        torch.compile(nn.Tanh(), fullgraph=True)(torch.ones(8, device=device))
+    except TorchDynamoException as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(
+            f"params.yaml: compute.compile: needs a working compiler for {device.type}, got "
+            f"{reason!r}; install one (Debian: apt-get install g++ python3-dev), or set "
+            "compute.compile: false"
+        ) from None
+    module.compile(fullgraph=True, dynamic=False)
 
 
 def seed_everything(*seed: int) -> None:
