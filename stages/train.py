@@ -4,7 +4,6 @@ Writes metrics/train/S.json and plots/training/S/ too. Starts from stored activa
 are any; an interrupted run goes on from its last saved epoch.
 """
 
-import logging
 import sys
 
 from mammo import paths
@@ -14,14 +13,8 @@ from mammo.compute import start
 from mammo.experiment import load_settings
 from mammo.files import read_table, whole_folder, write_json
 from mammo.history import HistoryWriter, summarise
-from mammo.networks import build_network
-from mammo.retraining import retrain_head
-from mammo.sources import open_source
-from mammo.splits import make_fold
 from mammo.stage import run_stage
-from mammo.training import Run, train
-
-logger = logging.getLogger("train")
+from mammo.trials import Stored, prepare, run_trial
 
 
 def main() -> None:
@@ -29,21 +22,12 @@ def main() -> None:
     name = sys.argv[1]
     settings = load_settings(name)
     fabric = start(settings.compute)
-    network = build_network(
-        paths.BACKBONE, settings.backbone, settings.cut, settings.classes,
-        settings.train.dropout, settings.train.seed, settings.loss.ordinal, settings.train.scope,
-    )  # fmt: skip
-    trainable, by_block = network.trainable(), network.trainable_by_block()
     embeddings = paths.EMBEDDINGS / name
-    keys, source = open_source(
-        embeddings, paths.TENSORS, network.prefix, settings.augment, settings.compute, fabric.device
-    )
     table = read_table(paths.LABELS).merge(read_table(paths.SPLITS), on="key")
-    fold = make_fold(keys, table, settings.classes)
-    setting = settings.describe(fold, network.blocks)
-    for risk in risks(setting):
-        logger.warning("risk: %s", risk)
-
+    stored = Stored(paths.BACKBONE, embeddings, paths.TENSORS)
+    trial = prepare(settings, stored, table, fabric)
+    network = trial.network
+    trainable, by_block = network.trainable(), network.trainable_by_block()
     inputs = [embeddings, paths.TENSORS, paths.BACKBONE, paths.LABELS, paths.SPLITS]
     key = run_key(settings.as_values(), inputs)
     progress = Progress(
@@ -52,15 +36,7 @@ def main() -> None:
     with HistoryWriter(
         paths.TRAINING_PLOTS / name / "history.csv", fabric.is_global_zero
     ) as history:
-        run = Run(
-            setting, settings.train, settings.collapse, fold, source, network.suffix, fabric,
-            history.write, progress,
-        )  # fmt: skip
-        outcome = train(run)
-        if settings.train.retrain_head_epochs:
-            outcome = retrain_head(run, outcome)
-    for alert in outcome.alerts:
-        logger.warning("COLLAPSE: %s", alert)
+        outcome = run_trial(trial, history.write, progress)
     if not fabric.is_global_zero:
         return  # one process writes for all
     facts = {**settings.facts(), **trainable, "backbone_sha256": network.backbone_sha256}
@@ -72,7 +48,7 @@ def main() -> None:
     counts = {**trainable, "trainable_by_block": by_block}
     summary = summarise(outcome.rows, outcome.best.epoch, counts)
     write_json(
-        {**summary, "risks": risks(setting), "alerts": outcome.alerts},
+        {**summary, "risks": risks(trial.setting), "alerts": outcome.alerts},
         paths.TRAIN_METRICS / f"{name}.json",
     )
     progress.clear()

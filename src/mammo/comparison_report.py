@@ -55,9 +55,9 @@ def report(evidence: Evidence) -> str:
     """Write the page: Markdown with LF line ends."""
     sections = [
         _opening(evidence),
-        _summary(evidence),
+        _in_short(evidence),
         _data(evidence),
-        _results(evidence),
+        results(evidence.result, evidence.training),
         differences(evidence.result),
         baselines(evidence.result),
         _calibration(evidence.result),
@@ -81,25 +81,27 @@ def _opening(evidence: Evidence) -> str:
     )
 
 
-def _summary(evidence: Evidence) -> str:
-    result = evidence.result
-    metric = result["sample"]["tested_metrics"][0]
-    values = {name: metrics[metric]["value"] for name, metrics in result["strategies"].items()}
-    best = max(values, key=lambda name: values[name])
-    behind = _shown_behind(best, metric, result)
-    weak = [name for name in values if not _beats_all(name, result)]
+def _in_short(evidence: Evidence) -> str:
     collapsed = [name for name, found in evidence.collapse.items() if found["collapsed"]]
-    lines = [
-        f"- Highest in {in_words(metric)}: `{best}`, {cell(result['strategies'][best][metric])}. "
-        + (f"Shown to be above {names(behind)}." if behind else "Not shown to be above another."),
-        f"- Not shown to beat both baselines in {_all_words(result['sample']['tested_metrics'])}: "
-        f"{names(weak)}."
-        if weak
-        else "- Every strategy is shown to beat both baselines in "
-        f"{_all_words(result['sample']['tested_metrics'])}.",
-        f"- Collapsed while training: {names(collapsed)}.",
-    ]
+    lines = [*summary(evidence.result), f"- Collapsed while training: {names(collapsed)}."]
     return "## In short\n\n" + "\n".join(lines)
+
+
+def summary(result: dict[str, Any]) -> list[str]:
+    """Write the lines that say which strategy is best, and which beat the baselines."""
+    tested = result["sample"]["tested_metrics"]
+    values = {name: arm[tested[0]]["value"] for name, arm in result["strategies"].items()}
+    best = max(values, key=lambda name: values[name])
+    behind = _shown_behind(best, tested[0], result)
+    weak = [name for name in values if not _beats_all(name, result)]
+    return [
+        f"- Highest in {in_words(tested[0])}: `{best}`, "
+        f"{cell(result['strategies'][best][tested[0]])}. "
+        + (f"Shown to be above {names(behind)}." if behind else "Not shown to be above another."),
+        f"- Not shown to beat both baselines in {_all_words(tested)}: {names(weak)}."
+        if weak
+        else f"- Every strategy is shown to beat both baselines in {_all_words(tested)}.",
+    ]
 
 
 def _shown_behind(best: str, metric: str, result: dict[str, Any]) -> list[str]:
@@ -129,11 +131,16 @@ def _data(evidence: Evidence) -> str:
     )
 
 
-def _results(evidence: Evidence) -> str:
-    result = evidence.result
+def results(result: dict[str, Any], training: dict[str, dict[str, Any]]) -> str:
+    """Write the tables of all arms, by image, breast and patient.
+
+    Args:
+        result: From `mammo.comparison.compare`.
+        training: By strategy: `trainable_parameters`, `trainable_percent`.
+    """
     arms = result["strategies"] | result["baselines"]
     by_image = [
-        [f"`{name}`", _trainable(evidence.training.get(name))]
+        [f"`{name}`", _trainable(training.get(name))]
         + [cell(metrics.get(metric)) for metric in RESULT_COLUMNS]
         for name, metrics in arms.items()
     ]
