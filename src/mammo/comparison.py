@@ -102,12 +102,12 @@ def compare(
         for name, table in arms.items()
     }
     first = next(iter(measured.values()))
-    _check_tested(params.tested_metrics, first.draws["image"])
+    check_tested(params.tested_metrics, first.draws["image"])
     pairs = [
         _compare_pair(a, b, measured[a], measured[b], params)
         for a, b in [*combinations(strategies, 2), *product(strategies, baselines)]
     ]
-    family = _adjust([test for pair in pairs for test in pair["tests"]])
+    family = adjust([test for pair in pairs for test in pair["tests"]])
     by_level = {
         level: {name: _intervals(m, level, params.confidence) for name, m in measured.items()}
         for level in LEVELS
@@ -352,7 +352,7 @@ def _delong(a: _Measured, b: _Measured) -> dict[str, Any]:
     }
 
 
-def _adjust(tests: list[dict[str, Any]]) -> int:
+def adjust(tests: list[dict[str, Any]]) -> int:
     """Add `p_adjusted` to every test of the family that has a p value; count those."""
     family = [test for test in tests if test["p"] is not None]
     adjusted = benjamini_hochberg([test["p"] for test in family])
@@ -363,7 +363,16 @@ def _adjust(tests: list[dict[str, Any]]) -> int:
     return len(family)
 
 
-def _check_tested(tested: Iterable[str], measured: Draws) -> None:
+def check_tested(tested: Iterable[str], measured: Draws) -> None:
+    """Check that the metrics to be tested are among those measured.
+
+    Args:
+        tested: Their names.
+        measured: Draws by metric, those of the sample first.
+
+    Raises:
+        UserError: One isn't measured, or the sample leaves it undefined.
+    """
     for metric in tested:
         if metric not in measured or np.isnan(measured[metric][0]):
             known = ", ".join(name for name, draws in measured.items() if not np.isnan(draws[0]))

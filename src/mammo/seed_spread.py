@@ -7,15 +7,23 @@ Source:
     Owen 2007, Ann Appl Stat 1:386 (resampling both factors of a crossed design; conservative).
 """
 
+from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from mammo.comparison import DENSE, CompareParams, aggregate, check_arms, significant
+from mammo.comparison import (
+    DENSE,
+    CompareParams,
+    adjust,
+    aggregate,
+    check_arms,
+    check_tested,
+    significant,
+)
 from mammo.errors import UserError
-from mammo.paired_tests import benjamini_hochberg
 from mammo.statistics import Draws, bootstrap_p, interval, metric_draws, resample_patients
 
 Tables = dict[str, dict[int, pd.DataFrame]]
@@ -29,44 +37,30 @@ def compare_over_seeds(tables: Tables, params: CompareParams) -> dict[str, Any]:
         params: Draws, level, tested metrics.
 
     Raises:
-        UserError: Tables disagree on their images, or test holds fewer than two patients.
+        UserError: Tables disagree on their images, or test holds one patient.
     """
-    arms = {
-        f"{name} (seed {seed})": table
-        for name, by_seed in tables.items()
-        for seed, table in by_seed.items()
-    }
-    classes = check_arms(arms, ("test",))
-    test = next(iter(arms.values())).query("split == 'test'")
+    arms = [table for by_seed in tables.values() for table in by_seed.values()]
+    classes = check_arms({str(n): table for n, table in enumerate(arms)}, ("test",))
+    test = arms[0][arms[0]["split"] == "test"]
     patients = sorted(test["patient"].unique())
     if len(patients) < 2:
         raise UserError("data/splits.csv: test must hold at least 2 patients, got 1")
     weights = resample_patients(len(patients), params.draws, params.seed)
-    dense = [classes.index(label) for label in DENSE[classes]]
-    by_arm = {
-        name: metric_draws(
-            aggregate(table.query("split == 'test'"), "image", classes, patients), weights, dense
-        )
-        for name, table in arms.items()
-    }
     means: dict[str, Draws] = {}
     strategies: dict[str, Any] = {}
     for position, (name, by_seed) in enumerate(tables.items()):
-        rows = [by_arm[f"{name} (seed {seed})"] for seed in by_seed]
-        each = {metric: np.stack([row[metric] for row in rows]) for metric in rows[0]}
+        draws = _draws_by_seed(list(by_seed.values()), classes, patients, weights)
+        check_tested(params.tested_metrics, {m: rows[0] for m, rows in draws.items()})
         generator = np.random.default_rng([params.seed, position])
-        drawn = generator.integers(len(rows), size=(len(rows), params.draws))
-        means[name] = {metric: mean_draws(draws, drawn) for metric, draws in each.items()}
+        drawn = generator.integers(len(by_seed), size=(len(by_seed), params.draws))
+        means[name] = {metric: mean_draws(rows, drawn) for metric, rows in draws.items()}
         strategies[name] = {
-            metric: _entry(draws[:, 0], means[name][metric], params.confidence)
-            for metric, draws in each.items()
-            if not np.isnan(draws[:, 0]).any()
+            metric: _entry(rows[:, 0], means[name][metric], params.confidence)
+            for metric, rows in draws.items()
+            if not np.isnan(rows[:, 0]).any()
         }
     pairs = [_pair(a, b, means, params) for a, b in combinations(tables, 2)]
-    tests = [test for pair in pairs for test in pair["tests"] if test["p"] is not None]
-    adjusted = benjamini_hochberg([test["p"] for test in tests])
-    for found, p in zip(tests, adjusted, strict=True):
-        found["p_adjusted"] = significant(p)
+    family = adjust([test for pair in pairs for test in pair["tests"]])
     return {
         "sample": {
             "classes": list(classes),
@@ -77,11 +71,26 @@ def compare_over_seeds(tables: Tables, params: CompareParams) -> dict[str, Any]:
             "confidence": params.confidence,
             "tested_metrics": params.tested_metrics,
             "false_discovery_rate": params.false_discovery_rate,
-            "tests_in_family": len(tests),
+            "tests_in_family": family,
         },
         "strategies": strategies,
         "pairs": pairs,
     }
+
+
+def _draws_by_seed(
+    tables: Sequence[pd.DataFrame],
+    classes: tuple[str, ...],
+    patients: Sequence[str],
+    weights: np.ndarray,
+) -> Draws:
+    """Compute every metric of every seed, all on the same draws of patients: (seeds, 1 + draws)."""
+    dense = [classes.index(label) for label in DENSE[classes]]
+    units = [
+        aggregate(table[table["split"] == "test"], "image", classes, patients) for table in tables
+    ]
+    rows = [metric_draws(unit, weights, dense) for unit in units]
+    return {metric: np.stack([row[metric] for row in rows]) for metric in rows[0]}
 
 
 def mean_draws(draws: np.ndarray, drawn: np.ndarray) -> np.ndarray:
@@ -124,7 +133,6 @@ def _pair(
                 "low": significant(found.low),
                 "high": significant(found.high),
                 "p": significant(bootstrap_p(differences)),
-                "p_adjusted": None,
             }
         )
     return {"first": first, "second": second, "tests": tests}
