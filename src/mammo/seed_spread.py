@@ -1,10 +1,10 @@
 """Compare strategies over several training seeds: mean, spread, and an interval for both sources.
 
 The interval covers other patients and other seeds: each draw resamples whole patients and, apart
-from them, the seeds. With few seeds it errs on the wide side.
+from them, the seeds. A handful of seeds tells the seeds' part only roughly.
 
 Source:
-    Owen 2007, Ann Appl Stat 1:386 (resampling both factors of a crossed design; conservative).
+    Owen 2007, Ann Appl Stat 1:386 (the pigeonhole bootstrap: both factors of a crossed design).
 """
 
 from collections.abc import Sequence

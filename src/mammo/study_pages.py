@@ -43,7 +43,8 @@ def cross_validation_page(
         f"these answers together, not averaged over folds: class {rarest} comes from "
         f"{count(int(patients[rarest]), 'patient')}, so that many a fold would hold next to none, "
         f"and {folds} values from overlapping training sets are no sample to draw an interval "
-        f"from. Brackets are {percent(sample['confidence'])} intervals from "
+        "from. The baselines are fitted anew in every fold, too. Brackets are "
+        f"{percent(sample['confidence'])} intervals from "
         f"{sample['draws']:,} bootstrap draws of whole patients."
     )
     collapsed = [f"`{name}` {_how_many(by_fold, 'collapsed')}" for name, by_fold in cells.items()]
@@ -121,8 +122,8 @@ def seeds_page(subject: str, result: dict[str, Any], cells: Cells) -> str:
         "## Limits\n\n"
         + _list(
             [
-                f"{seeds} seeds describe their own spread roughly; the interval errs on the wide "
-                "side (Owen 2007).",
+                f"{seeds} seeds describe their own spread only roughly, and so does that part of "
+                "the interval (resampled with the patients: Owen 2007, the pigeonhole bootstrap).",
                 "One split: the same few test patients carry every value here.",
                 *_undefined(result["strategies"], sample["draws"]),
             ]
