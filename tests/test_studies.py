@@ -97,7 +97,7 @@ def test_the_results_are_those_of_the_pooled_predictions(study):
 def test_a_study_leaves_the_pipeline_alone(study):
     """Neither its status nor a plain repro nor the metrics know of it."""
     status = study.run("dvc", "status", "--json", "dvc.yaml").stdout
-    assert "studies" not in json.loads(status).__repr__()
+    assert "studies" not in status
     ran = study.repro()
     assert ran and not [stage for stage in ran if "studies" in stage]
     assert study.repro() == []

@@ -11,7 +11,17 @@ from typing import Any
 import pandas as pd
 
 from mammo.baselines import INTENSITY_HISTOGRAM, MAJORITY_CLASS
-from mammo.markdown import NOTHING, cell, count, names, number, p_value, percent, table
+from mammo.wording import (
+    NOTHING,
+    count,
+    epoch_ranges,
+    interval,
+    listed,
+    number,
+    p_value,
+    percent,
+    table,
+)
 
 SPLITS = ("train", "val", "test")
 WORDS = {
@@ -83,7 +93,7 @@ def _opening(evidence: Evidence) -> str:
 
 def _in_short(evidence: Evidence) -> str:
     collapsed = [name for name, found in evidence.collapse.items() if found["collapsed"]]
-    lines = [*summary(evidence.result), f"- Collapsed while training: {names(collapsed)}."]
+    lines = [*summary(evidence.result), f"- Collapsed while training: {listed(collapsed)}."]
     return "## In short\n\n" + "\n".join(lines)
 
 
@@ -96,9 +106,9 @@ def summary(result: dict[str, Any]) -> list[str]:
     weak = [name for name in values if not _beats_all(name, result)]
     return [
         f"- Highest in {in_words(tested[0])}: `{best}`, "
-        f"{cell(result['strategies'][best][tested[0]])}. "
-        + (f"Shown to be above {names(behind)}." if behind else "Not shown to be above another."),
-        f"- Not shown to beat both baselines in {_all_words(tested)}: {names(weak)}."
+        f"{interval(result['strategies'][best][tested[0]])}. "
+        + (f"Shown to be above {listed(behind)}." if behind else "Not shown to be above another."),
+        f"- Not shown to beat both baselines in {_all_words(tested)}: {listed(weak)}."
         if weak
         else f"- Every strategy is shown to beat both baselines in {_all_words(tested)}.",
     ]
@@ -141,13 +151,13 @@ def results(result: dict[str, Any], training: dict[str, dict[str, Any]]) -> str:
     arms = result["strategies"] | result["baselines"]
     by_image = [
         [f"`{name}`", _trainable(training.get(name))]
-        + [cell(metrics.get(metric)) for metric in RESULT_COLUMNS]
+        + [interval(metrics.get(metric)) for metric in RESULT_COLUMNS]
         for name, metrics in arms.items()
     ]
     by_level = [
         [f"`{name}`"]
-        + [cell(level[name].get("bal_acc_adj")) for level in _levels(result)]
-        + [cell(result["patient_level"][name].get("auc_dense"))]
+        + [interval(level[name].get("bal_acc_adj")) for level in _levels(result)]
+        + [interval(result["patient_level"][name].get("auc_dense"))]
         for name in arms
     ]
     header = ["", "trained parameters", *(WORDS[metric] for metric in RESULT_COLUMNS)]
@@ -220,9 +230,9 @@ def _calibration(result: dict[str, Any]) -> str:
         rows.append(
             [
                 f"`{name}`",
-                cell(metrics["ece"]),
+                interval(metrics["ece"]),
                 f"{found['temperature']:.2f}{mark}",
-                cell(metrics["ece_tempered"]),
+                interval(metrics["ece_tempered"]),
             ]
         )
     return (
@@ -330,7 +340,7 @@ def _is_shown(test: dict[str, Any], rate: float) -> bool:
 
 def _difference(pair: dict[str, Any], test: dict[str, Any]) -> str:
     if test["test"] == "bootstrap":
-        return cell(pair["differences"][test["metric"]], "+")
+        return interval(pair["differences"][test["metric"]], "+")
     if test["test"] == "mcnemar":
         return (
             f"{number(test['difference'], '+')} (alone right: {test['only_first_right']} against "
@@ -341,10 +351,10 @@ def _difference(pair: dict[str, Any], test: dict[str, Any]) -> str:
 
 def _collapse_sentence(found: dict[str, Any]) -> str:
     if found["collapsed"]:
-        what = f"collapsed in {_epochs(found['collapsed'])}"
+        what = f"collapsed in {epoch_ranges(found['collapsed'])}"
     else:
         what = "never collapsed"
-    warned = f", with warnings in {_epochs(found['warning'])}" if found["warning"] else ""
+    warned = f", with warnings in {epoch_ranges(found['warning'])}" if found["warning"] else ""
     return (
         f"{what}{warned}, of {count(found['epochs'], 'epoch')}; it ended {_ended(found['status'])}"
         f", with {percent(found['max_predicted_share'])} of val answered by one class."
@@ -353,18 +363,6 @@ def _collapse_sentence(found: dict[str, Any]) -> str:
 
 def _ended(status: str) -> str:
     return "with a warning" if status == "warning" else status
-
-
-def _epochs(epochs: Sequence[int]) -> str:
-    """Write epochs as ranges: [1, 2, 3, 6] becomes `epochs 1–3, 6`."""
-    ranges: list[list[int]] = []
-    for epoch in epochs:
-        if ranges and epoch == ranges[-1][-1] + 1:
-            ranges[-1][-1:] = [epoch] if len(ranges[-1]) > 1 else [ranges[-1][0], epoch]
-        else:
-            ranges.append([epoch])
-    text = ", ".join("–".join(map(str, ends)) for ends in ranges)
-    return f"epoch{'s' if len(epochs) > 1 else ''} {text}"
 
 
 def _by_class(cases: pd.DataFrame, classes: Sequence[str]) -> list[pd.DataFrame]:

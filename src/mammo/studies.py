@@ -13,6 +13,10 @@ from mammo.params import Params, load_params
 from mammo.splits import SplitParams, assign_patients, describe_splits
 
 Architecture = Literal["resnet50", "efficientnet_b0", "mobilenet_v2"]
+# The architecture of params.yaml. Named so in the outputs of studies/architectures, since with its
+# real name they would be those of two stages where `others` holds it too, and DVC would refuse
+# every command before the check could say why.
+OWN = "own"
 Names = Annotated[list[str], Field(min_length=1)]
 
 
@@ -34,7 +38,16 @@ class ArchitecturesParams(Params):
     """Section `architectures`: others than that of params.yaml, which takes part anyway."""
 
     strategies: Names
-    others: list[Architecture]
+    others: Annotated[list[Architecture], Field(min_length=1)]
+
+    def runs(self, own: str) -> dict[str, tuple[str, str]]:
+        """Name the folder of each run, with its architecture and strategy; `own` comes first."""
+        folders = {OWN: own, **{arch: arch for arch in self.others}}
+        return {
+            f"{folder}-{name}": (arch, name)
+            for folder, arch in folders.items()
+            for name in self.strategies
+        }
 
 
 def study_params(study: str) -> Path:
@@ -91,10 +104,10 @@ def _check_folds(params: CrossValidationParams, split: dict[str, Any], path: Pat
 
 def _check_architectures(params: ArchitecturesParams, backbone: dict[str, Any], path: Path) -> None:
     _check_unique([*params.others, backbone["arch"]], f"{path}: architectures.others")
-    if params.others and backbone["weights"] == "file":
+    if backbone["weights"] == "file":
         raise UserError(
             "params.yaml: backbone.weights: must not be file for this study, since a file fits one "
-            f"architecture; choose another source, or set others: [] in {path}"
+            "architecture; choose another source"
         )
 
 

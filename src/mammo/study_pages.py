@@ -13,7 +13,7 @@ from mammo.comparison_report import (
     results,
     summary,
 )
-from mammo.markdown import cell, count, number, p_value, percent, table
+from mammo.wording import NOTHING, count, interval, number, p_value, percent, table
 
 Cells = dict[str, dict[int, dict[str, Any]]]  # by strategy and by fold or seed: the cell's facts
 
@@ -50,7 +50,8 @@ def cross_validation_page(
     collapsed = [f"`{name}` {_how_many(by_fold, 'collapsed')}" for name, by_fold in cells.items()]
     short = [
         *summary(result),
-        f"- Collapsed on the patients held out, folds of {folds}: {', '.join(collapsed)}.",
+        f"- Folds of {folds} in which it collapsed on the patients held out: "
+        f"{', '.join(collapsed)}.",
     ]
     limits = [
         "The intervals say what other patients would change for these trained networks, not what "
@@ -89,7 +90,7 @@ def seeds_page(subject: str, result: dict[str, Any], cells: Cells) -> str:
     columns = [metric for metric in RESULT_COLUMNS if _everywhere(metric, result["strategies"])]
     means = [
         [f"`{name}`", f"{_how_many(cells[name], 'collapsed')} of {seeds}"]
-        + [cell(metrics[metric]) for metric in columns]
+        + [interval(metrics[metric]) for metric in columns]
         for name, metrics in result["strategies"].items()
     ]
     spread = [
@@ -143,7 +144,7 @@ def architectures_page(subject: str, result: dict[str, Any], facts: dict[str, An
     sample = result["sample"]
     arms = result["strategies"] | result["baselines"]
     rows = [
-        [f"`{name}`", *_size(facts.get(name)), *(cell(metrics.get(m)) for m in RESULT_COLUMNS)]
+        [f"`{name}`", *_size(facts.get(name)), *(interval(metrics.get(m)) for m in RESULT_COLUMNS)]
         for name, metrics in arms.items()
     ]
     header = ["", "trained parameters", "epochs (kept)", "collapsed on test"]
@@ -219,14 +220,14 @@ def _difference(test: dict[str, Any], rate: float) -> str:
     shown = test["p_adjusted"] is not None and test["p_adjusted"] <= rate
     verdict = "shown" if shown else "no difference shown"
     return (
-        f"{in_words(test['metric'])} {cell(test, '+')}, {verdict} "
+        f"{in_words(test['metric'])} {interval(test, '+')}, {verdict} "
         f"(adjusted p {p_value(test['p_adjusted'])})"
     )
 
 
 def _size(facts: dict[str, Any] | None) -> list[str]:
     if facts is None:
-        return ["–", "–", "–"]
+        return [NOTHING] * 3
     return [
         f"{facts['trainable_parameters']:,} ({facts['trainable_percent']:.3g} %)",
         f"{facts['epochs']} ({facts['best_epoch']})",

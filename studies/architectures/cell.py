@@ -1,6 +1,6 @@
 """Train strategy S on architecture A: -> studies/architectures/{runs,timing}/A-S.
 
-The architecture of params.yaml takes the pipeline's own weights and embeddings.
+`own` in place of A is the architecture of params.yaml, with the pipeline's weights and embeddings.
 """
 
 import sys
@@ -13,7 +13,7 @@ from mammo.experiment import load_settings
 from mammo.files import read_table, write_json
 from mammo.params import load_params
 from mammo.stage import run_stage
-from mammo.studies import split_images
+from mammo.studies import OWN, split_images
 from mammo.trials import Stored
 
 HERE = paths.STUDIES / "architectures"
@@ -23,7 +23,7 @@ def main() -> None:
     """Run the stage for the architecture and the strategy named on the command line."""
     arch, name = sys.argv[1:]
     settings = load_settings(name)
-    if arch == settings.backbone.arch:
+    if arch == OWN:
         stored = Stored(paths.BACKBONE, paths.EMBEDDINGS / name, paths.TENSORS)
     else:
         settings = of_architecture(settings, arch)

@@ -3,7 +3,8 @@
 from mammo import paths
 from mammo.comparison import CompareParams, compare, comparison_table
 from mammo.comparison_inputs import predict_baselines, read_predictions
-from mammo.evidence_figures import forest_plot, write_figure
+from mammo.evidence_figures import forest_plot
+from mammo.figure_style import write_png
 from mammo.files import read_json, read_table, write_json, write_text
 from mammo.params import load_leaf, load_params
 from mammo.pooling import cell_facts
@@ -19,17 +20,23 @@ def main() -> None:
     """Run the stage."""
     study = load_params("architectures", ArchitecturesParams, study_params("architectures"))
     params = load_params("compare", CompareParams)
-    architectures = [load_leaf("backbone.arch", str), *study.others]
-    names = [f"{arch}-{name}" for arch in architectures for name in study.strategies]
-    tables = read_predictions(names, HERE / "runs")
-    facts = {name: cell_facts(read_json(HERE / "runs" / name / "metrics.json")) for name in names}
+    runs = study.runs(load_leaf("backbone.arch", str))
+    arms = {folder: f"{arch} {name}" for folder, (arch, name) in runs.items()}
+    read = read_predictions(list(runs), HERE / "runs")
+    tables = {arm: read[folder] for folder, arm in arms.items()}
+    facts = {
+        arm: cell_facts(read_json(HERE / "runs" / folder / "metrics.json"))
+        for folder, arm in arms.items()
+    }
     cases = split_images().merge(read_table(paths.SPLITS), on="key")
-    baselines = predict_baselines(tables[names[0]], cases, Tensors(paths.TENSORS), params.histogram)
+    baselines = predict_baselines(
+        next(iter(tables.values())), cases, Tensors(paths.TENSORS), params.histogram
+    )
     result = compare(tables, baselines, params)
     synthetic = load_leaf("dataset.root", str) == str(paths.PHANTOM)
     subject = subject_of(load_leaf("dataset.name", str), synthetic)
     write_json({**result, "runs": facts}, HERE / "results.json")
-    write_figure(forest_plot(comparison_table(result)), HERE / "forest.png")
+    write_png(forest_plot(comparison_table(result)), HERE / "forest.png")
     write_text(architectures_page(subject, result, facts), HERE / "results.md")
 
 

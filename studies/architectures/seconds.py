@@ -14,15 +14,9 @@ HERE = paths.STUDIES / "architectures"
 def main() -> None:
     """Run the stage."""
     study = load_params("architectures", ArchitecturesParams, study_params("architectures"))
-    architectures = [load_leaf("backbone.arch", str), *study.others]
     rows = [
-        {
-            "architecture": arch,
-            "strategy": name,
-            **read_json(HERE / "timing" / f"{arch}-{name}.json"),
-        }
-        for arch in architectures
-        for name in study.strategies
+        {"architecture": arch, "strategy": name, **read_json(HERE / "timing" / f"{folder}.json")}
+        for folder, (arch, name) in study.runs(load_leaf("backbone.arch", str)).items()
     ]
     write_table(pd.DataFrame(rows), HERE / "timing.csv")
 

@@ -7,7 +7,8 @@ from mammo import paths
 from mammo.classes import CLASSES, ClassSet
 from mammo.comparison import CompareParams, compare, comparison_table
 from mammo.comparison_inputs import predict_baselines, read_predictions
-from mammo.evidence_figures import forest_plot, write_figure
+from mammo.evidence_figures import forest_plot
+from mammo.figure_style import write_png
 from mammo.files import read_json, write_json, write_text
 from mammo.params import load_leaf, load_params
 from mammo.pooling import cell_facts, pool_folds
@@ -62,7 +63,7 @@ def main() -> None:
     synthetic = load_leaf("dataset.root", str) == str(paths.PHANTOM)
     subject = subject_of(load_leaf("dataset.name", str), synthetic)
     write_json({**result, "folds": cells}, HERE / "results.json")
-    write_figure(forest_plot(comparison_table(result)), HERE / "forest.png")
+    write_png(forest_plot(comparison_table(result)), HERE / "forest.png")
     write_text(cross_validation_page(subject, result, cells, images), HERE / "results.md")
 
 
