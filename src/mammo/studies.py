@@ -42,7 +42,7 @@ class ArchitecturesParams(Params):
 
     def runs(self, own: str) -> dict[str, tuple[str, str]]:
         """Name the folder of each run, with its architecture and strategy; `own` comes first."""
-        folders = {OWN: own, **{arch: arch for arch in self.others}}
+        folders: dict[str, str] = {OWN: own, **{arch: arch for arch in self.others}}
         return {
             f"{folder}-{name}": (arch, name)
             for folder, arch in folders.items()
