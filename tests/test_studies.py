@@ -188,7 +188,7 @@ def test_draws_of_seeds_widen_what_draws_of_patients_leave_narrow():
         ("seeds", {"seeds": [1, 1]}, "must stand there once"),
         ("seeds", {"seeds": [1]}, "at least 2 items"),
         ("seeds", {"sneeds": 1}, "unknown key"),
-        ("architectures", {"others": ["resnet50"]}, "that of params.yaml counts too.*resnet50"),
+        ("architectures", {"others": ["resnet50"]}, "must not hold that of params.yaml.*resnet50"),
         ("architectures", {"others": ["vgg"]}, "others"),
     ],
 )

@@ -103,7 +103,12 @@ def _check_folds(params: CrossValidationParams, split: dict[str, Any], path: Pat
 
 
 def _check_architectures(params: ArchitecturesParams, backbone: dict[str, Any], path: Path) -> None:
-    _check_unique([*params.others, backbone["arch"]], f"{path}: architectures.others")
+    if backbone["arch"] in params.others:
+        raise UserError(
+            f"{path}: architectures.others: must not hold that of params.yaml, which takes part "
+            f"anyway; got {backbone['arch']}"
+        )
+    _check_unique(params.others, f"{path}: architectures.others")
     if backbone["weights"] == "file":
         raise UserError(
             "params.yaml: backbone.weights: must not be file for this study, since a file fits one "
@@ -114,10 +119,7 @@ def _check_architectures(params: ArchitecturesParams, backbone: dict[str, Any], 
 def _check_unique(values: list[Any], key: str) -> None:
     twice = sorted({str(value) for value in values if values.count(value) > 1})
     if twice:
-        raise UserError(
-            f"{key}: each must stand there once (that of params.yaml counts too), got "
-            f"{', '.join(twice)} twice"
-        )
+        raise UserError(f"{key}: each must stand there once, got {', '.join(twice)} again")
 
 
 def split_images() -> pd.DataFrame:
