@@ -4,11 +4,13 @@ A stranger: a network that neither trained on that patient nor had its epoch cho
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from mammo.errors import UserError
+from mammo.files import read_json
 
 CELL_FACTS = (
     "best_epoch", "epochs", "trainable_parameters", "trainable_percent", "collapsed",
@@ -38,3 +40,15 @@ def pool_folds(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 def cell_facts(metrics: dict[str, Any]) -> dict[str, Any]:
     """Pick what the pages say of one cell out of its metrics.json."""
     return {name: metrics[name] for name in CELL_FACTS} | {"alerts": len(metrics["alerts"])}
+
+
+def read_cells(
+    folder: Path, strategies: Sequence[str], runs: Sequence[int]
+) -> dict[str, dict[int, dict[str, Any]]]:
+    """Read the facts of all cells, by strategy and by fold or seed."""
+    return {
+        name: {
+            run: cell_facts(read_json(folder / f"{name}-{run}" / "metrics.json")) for run in runs
+        }
+        for name in strategies
+    }

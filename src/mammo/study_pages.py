@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from mammo import paths
 from mammo.comparison_report import (
     RESULT_COLUMNS,
     baselines,
@@ -185,9 +186,9 @@ def architectures_page(subject: str, result: dict[str, Any], facts: dict[str, An
     return "\n\n".join(sections) + "\n"
 
 
-def subject_of(dataset: str, synthetic: bool) -> str:
-    """Say in words what the images are."""
-    return "synthetic phantoms" if synthetic else f"dataset `{dataset}`"
+def subject_of(dataset: str, root: str) -> str:
+    """Say in words what the images are, by `dataset.name` and `dataset.root`."""
+    return "synthetic phantoms" if root == str(paths.PHANTOM) else f"dataset `{dataset}`"
 
 
 def _by_run(cells: Cells, kind: str) -> str:

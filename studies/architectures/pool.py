@@ -33,8 +33,7 @@ def main() -> None:
         next(iter(tables.values())), cases, Tensors(paths.TENSORS), params.histogram
     )
     result = compare(tables, baselines, params)
-    synthetic = load_leaf("dataset.root", str) == str(paths.PHANTOM)
-    subject = subject_of(load_leaf("dataset.name", str), synthetic)
+    subject = subject_of(load_leaf("dataset.name", str), load_leaf("dataset.root", str))
     write_json({**result, "runs": facts}, HERE / "results.json")
     write_png(forest_plot(comparison_table(result)), HERE / "forest.png")
     write_text(architectures_page(subject, result, facts), HERE / "results.md")

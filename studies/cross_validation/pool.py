@@ -9,9 +9,9 @@ from mammo.comparison import CompareParams, compare, comparison_table
 from mammo.comparison_inputs import predict_baselines, read_predictions
 from mammo.evidence_figures import forest_plot
 from mammo.figure_style import write_png
-from mammo.files import read_json, write_json, write_text
+from mammo.files import write_json, write_text
 from mammo.params import load_leaf, load_params
-from mammo.pooling import cell_facts, pool_folds
+from mammo.pooling import pool_folds, read_cells
 from mammo.splits import SplitParams
 from mammo.stage import run_stage
 from mammo.studies import (
@@ -53,15 +53,8 @@ def main() -> None:
         params,
         tempered=False,
     )
-    cells = {
-        name: {
-            fold: cell_facts(read_json(HERE / "folds" / f"{name}-{fold}" / "metrics.json"))
-            for fold in study.folds
-        }
-        for name in study.strategies
-    }
-    synthetic = load_leaf("dataset.root", str) == str(paths.PHANTOM)
-    subject = subject_of(load_leaf("dataset.name", str), synthetic)
+    cells = read_cells(HERE / "folds", study.strategies, study.folds)
+    subject = subject_of(load_leaf("dataset.name", str), load_leaf("dataset.root", str))
     write_json({**result, "folds": cells}, HERE / "results.json")
     write_png(forest_plot(comparison_table(result)), HERE / "forest.png")
     write_text(cross_validation_page(subject, result, cells, images), HERE / "results.md")

@@ -3,9 +3,9 @@
 from mammo import paths
 from mammo.comparison import CompareParams
 from mammo.comparison_inputs import read_predictions
-from mammo.files import read_json, write_json, write_text
+from mammo.files import write_json, write_text
 from mammo.params import load_leaf, load_params
-from mammo.pooling import cell_facts
+from mammo.pooling import read_cells
 from mammo.seed_spread import compare_over_seeds
 from mammo.stage import run_stage
 from mammo.studies import SeedsParams, study_params
@@ -24,15 +24,8 @@ def main() -> None:
         name: {seed: tables[f"{name}-{seed}"] for seed in study.seeds} for name in study.strategies
     }
     result = compare_over_seeds(by_seed, params)
-    cells = {
-        name: {
-            seed: cell_facts(read_json(HERE / "runs" / f"{name}-{seed}" / "metrics.json"))
-            for seed in study.seeds
-        }
-        for name in study.strategies
-    }
-    synthetic = load_leaf("dataset.root", str) == str(paths.PHANTOM)
-    subject = subject_of(load_leaf("dataset.name", str), synthetic)
+    cells = read_cells(HERE / "runs", study.strategies, study.seeds)
+    subject = subject_of(load_leaf("dataset.name", str), load_leaf("dataset.root", str))
     write_json({**result, "runs": cells}, HERE / "results.json")
     write_text(seeds_page(subject, result, cells), HERE / "results.md")
 
