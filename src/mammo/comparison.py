@@ -5,7 +5,7 @@ An arm is a strategy or a baseline; its predictions are a table as in
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, product
 from typing import Annotated, Any
 
@@ -72,7 +72,10 @@ class _Measured:
 
 
 def compare(
-    strategies: dict[str, pd.DataFrame], baselines: dict[str, pd.DataFrame], params: CompareParams
+    strategies: dict[str, pd.DataFrame],
+    baselines: dict[str, pd.DataFrame],
+    params: CompareParams,
+    tempered: bool = True,
 ) -> dict[str, Any]:
     """Compare arms that judged the same images; floats of 9 significant digits.
 
@@ -81,28 +84,30 @@ def compare(
             probability_<class>…` for the splits val and test.
         baselines: Predictions by baseline, likewise.
         params: Draws, level, tests.
+        tempered: Whether a temperature is fitted on val; without it val isn't needed.
 
     Raises:
         UserError: Tables disagree on their images, or a split is empty, or test has one patient,
             or `tested_metrics` names something that isn't measured.
     """
     arms = strategies | baselines
-    classes = check_arms(arms)
+    classes = check_arms(arms, ("val", "test") if tempered else ("test",))
     reference = _of_split(next(iter(arms.values())), "test")
     patients = sorted(reference["patient"].unique())
     if len(patients) < 2:
         raise UserError("data/splits.csv: test must hold at least 2 patients, got 1")
     weights = resample_patients(len(patients), params.draws, params.seed)
     measured = {
-        name: _measure(table, classes, patients, weights, params) for name, table in arms.items()
+        name: _measure(table, classes, patients, weights, params, tempered)
+        for name, table in arms.items()
     }
     first = next(iter(measured.values()))
-    _check_tested(params.tested_metrics, first.draws["image"])
+    check_tested(params.tested_metrics, first.draws["image"])
     pairs = [
         _compare_pair(a, b, measured[a], measured[b], params)
         for a, b in [*combinations(strategies, 2), *product(strategies, baselines)]
     ]
-    family = _adjust([test for pair in pairs for test in pair["tests"]])
+    family = adjust([test for pair in pairs for test in pair["tests"]])
     by_level = {
         level: {name: _intervals(m, level, params.confidence) for name, m in measured.items()}
         for level in LEVELS
@@ -146,11 +151,13 @@ def comparison_table(result: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["strategy", "level", "metric", "value", "low", "high"])
 
 
-def check_arms(arms: dict[str, pd.DataFrame]) -> tuple[str, ...]:
+def check_arms(
+    arms: dict[str, pd.DataFrame], splits: Sequence[str] = ("val", "test")
+) -> tuple[str, ...]:
     """Check that all arms judged the same images, and name the classes.
 
     Raises:
-        UserError: They didn't, a label isn't a class, or val or test holds no image.
+        UserError: They didn't, a label isn't a class, or one of the splits holds no image.
     """
     reference_name, reference = next(iter(arms.items()))
     classes = class_names(reference)
@@ -159,7 +166,7 @@ def check_arms(arms: dict[str, pd.DataFrame]) -> tuple[str, ...]:
             f"{reference_name}: the probability columns must be of a known class set, got "
             f"{', '.join(classes) or 'none'}"
         )
-    for split in ("val", "test"):
+    for split in splits:
         if not (reference["split"] == split).any():
             raise UserError(f"{reference_name}: predictions must hold the split {split}, got none")
     strangers = sorted(set(reference["label"]) - set(classes))
@@ -219,32 +226,31 @@ def _measure(
     patients: Sequence[str],
     weights: np.ndarray,
     params: CompareParams,
+    tempered: bool,
 ) -> _Measured:
     """Measure one arm on all levels, and its calibration on images."""
     test = _of_split(table, "test")
     units = {level: aggregate(test, level, classes, patients) for level in LEVELS}
     dense = [classes.index(label) for label in DENSE[classes]]
     draws = {level: metric_draws(units[level], weights, dense) for level in LEVELS}
-    val = _of_split(table, "val")
-    val_units = aggregate(val, "image", classes, sorted(val["patient"].unique()))
-    temperature = fit_temperature(val_units.labels, val_units.probabilities)
-    image = units["image"]
-    tempered = Units(
-        image.patients,
-        image.labels,
-        apply_temperature(image.probabilities, temperature),
-        image.classes,
-    )
-    bins = params.calibration_bins
+    image, bins = units["image"], params.calibration_bins
     draws["image"]["ece"] = calibration_draws(image, weights, bins)
-    draws["image"]["ece_tempered"] = calibration_draws(tempered, weights, bins)
-    calibration = {
-        "temperature": _significant(temperature),
-        "temperature_at_bound": at_bound(temperature),
-        "fitted_on": "val",
+    calibration: dict[str, Any] = {
         "reliability": _records(reliability(image.labels, image.probabilities, bins)),
-        "reliability_tempered": _records(reliability(image.labels, tempered.probabilities, bins)),
     }
+    if tempered:
+        val = _of_split(table, "val")
+        val_units = aggregate(val, "image", classes, sorted(val["patient"].unique()))
+        temperature = fit_temperature(val_units.labels, val_units.probabilities)
+        after = replace(image, probabilities=apply_temperature(image.probabilities, temperature))
+        draws["image"]["ece_tempered"] = calibration_draws(after, weights, bins)
+        calibration = {
+            "temperature": significant(temperature),
+            "temperature_at_bound": at_bound(temperature),
+            "fitted_on": "val",
+            **calibration,
+            "reliability_tempered": _records(reliability(image.labels, after.probabilities, bins)),
+        }
     return _Measured(units, draws, calibration)
 
 
@@ -257,9 +263,9 @@ def _intervals(measured: _Measured, level: str, confidence: float) -> dict[str, 
             continue
         found = interval(draws, confidence)
         entries[metric] = {
-            "value": _significant(found.value),
-            "low": _significant(found.low),
-            "high": _significant(found.high),
+            "value": significant(found.value),
+            "low": significant(found.low),
+            "high": significant(found.high),
             "n_patients": _patients_behind(metric, units),
             "undefined_draws": found.undefined_draws,
         }
@@ -288,8 +294,8 @@ def _compare_pair(
             "test": "bootstrap",
             "level": "image",
             "metric": metric,
-            "difference": _significant(intervals[metric].value),
-            "p": _significant(bootstrap_p(differences[metric])),
+            "difference": significant(intervals[metric].value),
+            "p": significant(bootstrap_p(differences[metric])),
         }
         for metric in params.tested_metrics
     ]
@@ -298,9 +304,9 @@ def _compare_pair(
         "second": second,
         "differences": {
             metric: {
-                "value": _significant(found.value),
-                "low": _significant(found.low),
-                "high": _significant(found.high),
+                "value": significant(found.value),
+                "low": significant(found.low),
+                "high": significant(found.high),
                 "undefined_draws": found.undefined_draws,
             }
             for metric, found in intervals.items()
@@ -316,12 +322,12 @@ def _mcnemar(a: _Measured, b: _Measured) -> dict[str, Any]:
         "test": "mcnemar",
         "level": "patient",
         "metric": "accuracy",
-        "difference": _significant(
+        "difference": significant(
             (result.only_first_right - result.only_second_right) / len(one.labels)
         ),
         "only_first_right": result.only_first_right,
         "only_second_right": result.only_second_right,
-        "p": _significant(result.p),
+        "p": significant(result.p),
     }
 
 
@@ -339,25 +345,34 @@ def _delong(a: _Measured, b: _Measured) -> dict[str, Any]:
         other.probabilities[:, dense].sum(axis=1),
     )
     return test | {
-        "difference": _significant(result.aucs[0] - result.aucs[1]),
-        "standard_error": _significant(result.standard_error),
-        "z": _significant(result.z),
-        "p": _significant(result.p),
+        "difference": significant(result.aucs[0] - result.aucs[1]),
+        "standard_error": significant(result.standard_error),
+        "z": significant(result.z),
+        "p": significant(result.p),
     }
 
 
-def _adjust(tests: list[dict[str, Any]]) -> int:
+def adjust(tests: list[dict[str, Any]]) -> int:
     """Add `p_adjusted` to every test of the family that has a p value; count those."""
     family = [test for test in tests if test["p"] is not None]
     adjusted = benjamini_hochberg([test["p"] for test in family])
     for test in tests:
         test["p_adjusted"] = None
     for test, p in zip(family, adjusted, strict=True):
-        test["p_adjusted"] = _significant(p)
+        test["p_adjusted"] = significant(p)
     return len(family)
 
 
-def _check_tested(tested: Iterable[str], measured: Draws) -> None:
+def check_tested(tested: Iterable[str], measured: Draws) -> None:
+    """Check that the metrics to be tested are among those measured.
+
+    Args:
+        tested: Their names.
+        measured: Draws by metric, those of the sample first.
+
+    Raises:
+        UserError: One isn't measured, or the sample leaves it undefined.
+    """
     for metric in tested:
         if metric not in measured or np.isnan(measured[metric][0]):
             known = ", ".join(name for name, draws in measured.items() if not np.isnan(draws[0]))
@@ -376,12 +391,12 @@ def _of_split(table: pd.DataFrame, split: str) -> pd.DataFrame:
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [
-        {str(column): _significant(value) for column, value in row.items()}
+        {str(column): significant(value) for column, value in row.items()}
         for row in table.to_dict("records")
     ]
 
 
-def _significant(value: float | int | None) -> Any:
+def significant(value: float | int | None) -> Any:
     """Round to the 9 significant digits of every committed number; None stays."""
     if value is None or isinstance(value, int):
         return value

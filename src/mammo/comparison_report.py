@@ -65,11 +65,11 @@ def report(evidence: Evidence) -> str:
     """Write the page: Markdown with LF line ends."""
     sections = [
         _opening(evidence),
-        _summary(evidence),
+        _in_short(evidence),
         _data(evidence),
-        _results(evidence),
-        _differences(evidence.result),
-        _baselines(evidence.result),
+        results(evidence.result, evidence.training),
+        differences(evidence.result),
+        baselines(evidence.result),
         _calibration(evidence.result),
         _collapse(evidence.collapse),
         _limits(evidence),
@@ -91,25 +91,27 @@ def _opening(evidence: Evidence) -> str:
     )
 
 
-def _summary(evidence: Evidence) -> str:
-    result = evidence.result
-    metric = result["sample"]["tested_metrics"][0]
-    values = {name: metrics[metric]["value"] for name, metrics in result["strategies"].items()}
-    best = max(values, key=lambda name: values[name])
-    behind = _shown_behind(best, metric, result)
-    weak = [name for name in values if not _beats_all(name, result)]
+def _in_short(evidence: Evidence) -> str:
     collapsed = [name for name, found in evidence.collapse.items() if found["collapsed"]]
-    lines = [
-        f"- Highest in {_words(metric)}: `{best}`, {interval(result['strategies'][best][metric])}. "
-        + (f"Shown to be above {listed(behind)}." if behind else "Not shown to be above another."),
-        f"- Not shown to beat both baselines in {_all_words(result['sample']['tested_metrics'])}: "
-        f"{listed(weak)}."
-        if weak
-        else "- Every strategy is shown to beat both baselines in "
-        f"{_all_words(result['sample']['tested_metrics'])}.",
-        f"- Collapsed while training: {listed(collapsed)}.",
-    ]
+    lines = [*summary(evidence.result), f"- Collapsed while training: {listed(collapsed)}."]
     return "## In short\n\n" + "\n".join(lines)
+
+
+def summary(result: dict[str, Any]) -> list[str]:
+    """Write the lines that say which strategy is best, and which beat the baselines."""
+    tested = result["sample"]["tested_metrics"]
+    values = {name: arm[tested[0]]["value"] for name, arm in result["strategies"].items()}
+    best = max(values, key=lambda name: values[name])
+    behind = _shown_behind(best, tested[0], result)
+    weak = [name for name in values if not _beats_all(name, result)]
+    return [
+        f"- Highest in {in_words(tested[0])}: `{best}`, "
+        f"{interval(result['strategies'][best][tested[0]])}. "
+        + (f"Shown to be above {listed(behind)}." if behind else "Not shown to be above another."),
+        f"- Not shown to beat both baselines in {_all_words(tested)}: {listed(weak)}."
+        if weak
+        else f"- Every strategy is shown to beat both baselines in {_all_words(tested)}.",
+    ]
 
 
 def _shown_behind(best: str, metric: str, result: dict[str, Any]) -> list[str]:
@@ -139,11 +141,16 @@ def _data(evidence: Evidence) -> str:
     )
 
 
-def _results(evidence: Evidence) -> str:
-    result = evidence.result
+def results(result: dict[str, Any], training: dict[str, dict[str, Any]]) -> str:
+    """Write the tables of all arms, by image, breast and patient.
+
+    Args:
+        result: From `mammo.comparison.compare`.
+        training: By strategy: `trainable_parameters`, `trainable_percent`.
+    """
     arms = result["strategies"] | result["baselines"]
     by_image = [
-        [f"`{name}`", _trainable(evidence.training.get(name))]
+        [f"`{name}`", _trainable(training.get(name))]
         + [interval(metrics.get(metric)) for metric in RESULT_COLUMNS]
         for name, metrics in arms.items()
     ]
@@ -166,7 +173,8 @@ def _results(evidence: Evidence) -> str:
     )
 
 
-def _differences(result: dict[str, Any]) -> str:
+def differences(result: dict[str, Any]) -> str:
+    """Write which strategies are shown to differ, question by question."""
     pairs = [pair for pair in result["pairs"] if pair["second"] in result["strategies"]]
     title = "## What differs, and what doesn't"
     if not pairs:
@@ -175,7 +183,7 @@ def _differences(result: dict[str, Any]) -> str:
     rows = [
         [
             f"`{pair['first']}` − `{pair['second']}`",
-            f"{_words(test['metric'])} by {test['level']} ({TESTS[test['test']]})",
+            f"{in_words(test['metric'])} by {test['level']} ({TESTS[test['test']]})",
             _difference(pair, test),
             p_value(test["p"]),
             p_value(test["p_adjusted"]),
@@ -198,7 +206,8 @@ def _differences(result: dict[str, Any]) -> str:
     )
 
 
-def _baselines(result: dict[str, Any]) -> str:
+def baselines(result: dict[str, Any]) -> str:
+    """Write how each strategy stands against each baseline."""
     lines = [
         f"- `{pair['first']}` {_against_baseline(pair, result['sample']['false_discovery_rate'])}"
         for pair in result["pairs"]
@@ -289,11 +298,11 @@ def _limits(evidence: Evidence) -> str:
 def _against_baseline(pair: dict[str, Any], rate: float) -> str:
     """Say in one line whether a network beats a baseline, metric by metric."""
     parts = [
-        f"{_beats(test, rate)} in {_words(test['metric'])} by {_difference(pair, test)} "
+        f"{_beats(test, rate)} in {in_words(test['metric'])} by {_difference(pair, test)} "
         f"(adjusted p {p_value(test['p_adjusted'])})"
         for test in _bootstrap_tests(pair)
     ]
-    return f"against {_words(pair['second'])}: " + "; ".join(parts) + "."
+    return f"against {in_words(pair['second'])}: " + "; ".join(parts) + "."
 
 
 def _beats(test: dict[str, Any], rate: float) -> str:
@@ -375,9 +384,10 @@ def _trainable(training: dict[str, Any] | None) -> str:
     return f"{training['trainable_parameters']:,} ({training['trainable_percent']:.3g} %)"
 
 
-def _words(name: str) -> str:
+def in_words(name: str) -> str:
+    """Name a metric or a baseline as a reader would."""
     return WORDS.get(name, name)
 
 
 def _all_words(metrics: Sequence[str]) -> str:
-    return " and ".join(_words(metric) for metric in metrics)
+    return " and ".join(in_words(metric) for metric in metrics)
