@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from mammo.arms import DENSE, LEVELS, aggregate, check_arms, of_split
 from mammo.baselines import HistogramParams
 from mammo.calibration import apply_temperature, at_bound, fit_temperature, reliability
 from mammo.errors import UserError
@@ -27,17 +28,6 @@ from mammo.statistics import (
     metric_draws,
     resample_patients,
 )
-
-# What one unit of a level is told apart by; views are averaged within it.
-LEVELS = {"image": ["patient", "key"], "breast": ["patient", "laterality"], "patient": ["patient"]}
-CASE = ["key", "patient", "laterality", "view", "split", "label"]
-
-# "Dense" is C and D of BI-RADS (ACR BI-RADS Atlas, 5th ed.); mini-MIAS names its own class D.
-DENSE = {
-    ("A", "B", "C", "D"): ("C", "D"),
-    ("AB", "CD"): ("CD",),
-    ("F", "G", "D"): ("D",),
-}
 
 
 class CompareParams(Params):
@@ -92,7 +82,7 @@ def compare(
     """
     arms = strategies | baselines
     classes = check_arms(arms, ("val", "test") if tempered else ("test",))
-    reference = _of_split(next(iter(arms.values())), "test")
+    reference = of_split(next(iter(arms.values())), "test")
     patients = sorted(reference["patient"].unique())
     if len(patients) < 2:
         raise UserError("data/splits.csv: test must hold at least 2 patients, got 1")
@@ -151,75 +141,6 @@ def comparison_table(result: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["strategy", "level", "metric", "value", "low", "high"])
 
 
-def check_arms(
-    arms: dict[str, pd.DataFrame], splits: Sequence[str] = ("val", "test")
-) -> tuple[str, ...]:
-    """Check that all arms judged the same images, and name the classes.
-
-    Raises:
-        UserError: They didn't, a label isn't a class, or one of the splits holds no image.
-    """
-    reference_name, reference = next(iter(arms.items()))
-    classes = class_names(reference)
-    if classes not in DENSE:
-        raise UserError(
-            f"{reference_name}: the probability columns must be of a known class set, got "
-            f"{', '.join(classes) or 'none'}"
-        )
-    for split in splits:
-        if not (reference["split"] == split).any():
-            raise UserError(f"{reference_name}: predictions must hold the split {split}, got none")
-    strangers = sorted(set(reference["label"]) - set(classes))
-    if strangers:
-        raise UserError(f"{reference_name}: labels must be among {classes}, got {strangers[0]!r}")
-    cases = _cases(reference)
-    for name, table in arms.items():
-        if class_names(table) != classes or not _cases(table).equals(cases):
-            raise UserError(
-                f"{name}: predictions must be of the same images, labels and classes as those of "
-                f"{reference_name}, got others; run `dvc repro` so that all are of one run"
-            )
-    return classes
-
-
-def class_names(table: pd.DataFrame) -> tuple[str, ...]:
-    """Name the classes of a predictions table, in order."""
-    return tuple(
-        column.removeprefix("probability_")
-        for column in table.columns
-        if column.startswith("probability_")
-    )
-
-
-def aggregate(
-    table: pd.DataFrame, level: str, classes: Sequence[str], patients: Sequence[str]
-) -> Units:
-    """Average probabilities over the images of each unit of a level.
-
-    Where images of one unit disagree on the label (a patient whose breasts differ), the denser
-    one counts, as in a mammography report (ACR BI-RADS Atlas, 5th ed., breast composition).
-
-    Args:
-        table: Predictions of one split.
-        level: `image`, `breast` or `patient`.
-        classes: The K class names in order.
-        patients: All patients, sorted.
-    """
-    columns = [f"probability_{label}" for label in classes]
-    position = {label: number for number, label in enumerate(classes)}
-    rows = table.assign(position=table["label"].map(position))
-    groups = rows.groupby(LEVELS[level])
-    probabilities = groups[columns].mean()  # sorted by the unit
-    number = {patient: n for n, patient in enumerate(patients)}
-    of_unit = probabilities.index.get_level_values("patient")
-    return Units(
-        patients=np.array([number[patient] for patient in of_unit]),
-        labels=groups["position"].max().to_numpy(),
-        probabilities=probabilities.to_numpy(),
-        classes=tuple(classes),
-    )
-
-
 def _measure(
     table: pd.DataFrame,
     classes: tuple[str, ...],
@@ -229,7 +150,7 @@ def _measure(
     tempered: bool,
 ) -> _Measured:
     """Measure one arm on all levels, and its calibration on images."""
-    test = _of_split(table, "test")
+    test = of_split(table, "test")
     units = {level: aggregate(test, level, classes, patients) for level in LEVELS}
     dense = [classes.index(label) for label in DENSE[classes]]
     draws = {level: metric_draws(units[level], weights, dense) for level in LEVELS}
@@ -239,7 +160,7 @@ def _measure(
         "reliability": _records(reliability(image.labels, image.probabilities, bins)),
     }
     if tempered:
-        val = _of_split(table, "val")
+        val = of_split(table, "val")
         val_units = aggregate(val, "image", classes, sorted(val["patient"].unique()))
         temperature = fit_temperature(val_units.labels, val_units.probabilities)
         after = replace(image, probabilities=apply_temperature(image.probabilities, temperature))
@@ -379,14 +300,6 @@ def check_tested(tested: Iterable[str], measured: Draws) -> None:
             raise UserError(
                 f"params.yaml: compare.tested_metrics: must be among {known}, got {metric!r}"
             )
-
-
-def _cases(table: pd.DataFrame) -> pd.DataFrame:
-    return table[CASE].sort_values("key").reset_index(drop=True)
-
-
-def _of_split(table: pd.DataFrame, split: str) -> pd.DataFrame:
-    return table[table["split"] == split]
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -14,15 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mammo.comparison import (
-    DENSE,
-    CompareParams,
-    adjust,
-    aggregate,
-    check_arms,
-    check_tested,
-    significant,
-)
+from mammo.arms import DENSE, aggregate, check_arms, of_split
+from mammo.comparison import CompareParams, adjust, check_tested, significant
 from mammo.errors import UserError
 from mammo.statistics import Draws, bootstrap_p, interval, metric_draws, resample_patients
 
@@ -41,7 +34,7 @@ def compare_over_seeds(tables: Tables, params: CompareParams) -> dict[str, Any]:
     """
     arms = [table for by_seed in tables.values() for table in by_seed.values()]
     classes = check_arms({str(n): table for n, table in enumerate(arms)}, ("test",))
-    test = arms[0][arms[0]["split"] == "test"]
+    test = of_split(arms[0], "test")
     patients = sorted(test["patient"].unique())
     if len(patients) < 2:
         raise UserError("data/splits.csv: test must hold at least 2 patients, got 1")
@@ -86,9 +79,7 @@ def _draws_by_seed(
 ) -> Draws:
     """Compute every metric of every seed, all on the same draws of patients: (seeds, 1 + draws)."""
     dense = [classes.index(label) for label in DENSE[classes]]
-    units = [
-        aggregate(table[table["split"] == "test"], "image", classes, patients) for table in tables
-    ]
+    units = [aggregate(of_split(table, "test"), "image", classes, patients) for table in tables]
     rows = [metric_draws(unit, weights, dense) for unit in units]
     return {metric: np.stack([row[metric] for row in rows]) for metric in rows[0]}
 
