@@ -5,6 +5,7 @@
 FOLDER holds the data of test_training.py; `process-0.json`, … are written into it.
 """
 
+import contextlib
 import hashlib
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from mammo.checkpoint import Progress
 from mammo.collapse import CollapseError
 from mammo.compute import ComputeParams, start_together, together
 from mammo.files import write_json
@@ -41,6 +43,7 @@ class Telling(Blank):
 TRAININGS = {
     "head_only": dict(trained=0, warmup=0, source=Telling(), epochs=6),
     "last_blocks": dict(trained=2),
+    "interrupted": dict(trained=2),
     "average": dict(trained=2, ema_decay=0.9),
     "retrained": dict(trained=1, retrain_head_epochs=2),
     "stops_early": dict(trained=0, warmup=0, epochs=9, source=Blank(), stopping=2),
@@ -49,10 +52,30 @@ TRAININGS = {
 }
 
 
+def run_of(folder, fabric, name):
+    """Prepare a training without dropout; of one, the first process keeps the progress."""
+    keeps = name == "interrupted" and fabric.is_global_zero
+    progress = Progress(folder / name, 0) if keeps else None
+    backbone = BackboneParams(**BACKBONE)
+    run = make_run(folder, backbone, fabric, progress=progress, **TRAININGS[name])
+    run.suffix.head.dropout.p = 0.0
+    return run
+
+
+def interrupt(row):
+    """End a training in its third epoch."""
+    if row["epoch"] == 3:
+        raise KeyboardInterrupt
+
+
 def outcome_of(folder, fabric, name):
     """Train; return the history, the best epoch and the parameters' hashes, or the error."""
-    run = make_run(folder, BackboneParams(**BACKBONE), fabric, **TRAININGS[name])
-    run.suffix.head.dropout.p = 0.0
+    if name == "interrupted":
+        run = run_of(folder, fabric, name)
+        run.record = interrupt
+        with contextlib.suppress(KeyboardInterrupt):
+            train(run)
+    run = run_of(folder, fabric, name)
     try:
         outcome = train(run)
     except CollapseError as error:

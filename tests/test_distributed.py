@@ -35,18 +35,22 @@ def environment(**more):
     return {**os.environ, "PYTHONPATH": "src", "OMP_WAIT_POLICY": "PASSIVE", **more}
 
 
-def stage(copy, *command, **more):
-    """Start a stage in the copy."""
+def job(folder, *command, **more):
+    """Start a job in a folder."""
     return subprocess.Popen(
-        command, cwd=copy.folder, env=environment(**more), text=True,
+        command, cwd=folder, env=environment(**more), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
 
 
 def finish(process):
-    """Wait for a stage, within bounds, and return what it said."""
+    """Wait for a job, within bounds, and return what it said."""
     try:
         return process.communicate(timeout=PATIENCE_S)[0]
+    except subprocess.TimeoutExpired:
+        for child in psutil.Process(process.pid).children(recursive=True):
+            child.kill()
+        raise
     finally:
         process.kill()
 
@@ -57,11 +61,10 @@ def together(tmp_path_factory):
     folder = write_data(tmp_path_factory.mktemp("data"), BackboneParams(**BACKBONE))
     for trained in (0, 1, 2):  # stored before two processes would both store them
         stored_views(folder, network_of(folder, BackboneParams(**BACKBONE), trained))
-    script = ROOT / "tests/several_processes.py"
-    subprocess.run(
-        [*TORCHRUN, script, folder], check=True, timeout=PATIENCE_S, capture_output=True, text=True,
-        env=environment(PYTHONPATH=f"{ROOT / 'src'}{os.pathsep}{ROOT / 'tests'}"),
-    )  # fmt: skip
+    paths = os.pathsep.join(str(ROOT / part) for part in ("src", "tests"))
+    both = job(ROOT, *TORCHRUN, "tests/several_processes.py", str(folder), PYTHONPATH=paths)
+    said = finish(both)
+    assert both.returncode == 0, said
     first, second = (json.loads((folder / f"process-{n}.json").read_text()) for n in (0, 1))
     return first, second, outcome_of(folder, start(COMPUTE), "head_only")
 
@@ -81,6 +84,11 @@ def test_two_processes_learn_what_one_learns(together):
     for row, expected in zip(two["rows"], alone["rows"], strict=True):
         assert row == pytest.approx(expected, abs=TOLERANCE)
     assert two["head"] == pytest.approx(alone["head"], abs=TOLERANCE)
+
+
+def test_an_interrupted_training_of_two_ends_as_if_it_had_not_been(together):
+    first, _, _ = together
+    assert first["interrupted"] == first["last_blocks"]
 
 
 def test_early_stopping_and_collapse_end_all_processes(together):
@@ -183,7 +191,7 @@ def assert_same_training(copy, alone):
 
 
 def test_torchrun_trains_as_one_process_does(pipeline, alone):
-    process = stage(pipeline, *TORCHRUN, "stages/train.py", "head_only")
+    process = job(pipeline.folder, *TORCHRUN, "stages/train.py", "head_only")
     said = finish(process)
     assert process.returncode == 0, said
     assert "Starting with 2 processes" in said
@@ -196,7 +204,7 @@ def test_two_machines_train_as_one_process_does(pipeline, alone):
     pipeline.set_params({"compute.num_nodes": 2})
     meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     command = (sys.executable, "stages/train.py", "head_only")
-    nodes = [stage(pipeline, *command, **meeting, NODE_RANK=str(rank)) for rank in (0, 1)]
+    nodes = [job(pipeline.folder, *command, **meeting, NODE_RANK=str(rank)) for rank in (0, 1)]
     try:
         said = [finish(node) for node in nodes]
     finally:
@@ -225,22 +233,22 @@ def test_a_killed_process_ends_the_job_and_the_next_run_goes_on(pipeline):
     """The first process, which writes for all; the next run is of one process."""
     history = pipeline.folder / "plots/training/last_block/history.csv"
     history.unlink(missing_ok=True)
-    job = stage(pipeline, *TORCHRUN, "stages/train.py", "last_block")
+    both = job(pipeline.folder, *TORCHRUN, "stages/train.py", "last_block")
     deadline = time.monotonic() + PATIENCE_S
     while not history.exists() or history.read_text().count("\n") < 8:
-        assert job.poll() is None and time.monotonic() < deadline, finish(job)
+        assert both.poll() is None and time.monotonic() < deadline, finish(both)
         time.sleep(0.02)
-    ranks = {p.environ()["RANK"]: p for p in psutil.Process(job.pid).children()}
+    ranks = {p.environ()["RANK"]: p for p in psutil.Process(both.pid).children()}
     ranks["0"].kill()
     killed_at = time.monotonic()
-    said = finish(job)
+    said = finish(both)
     assert time.monotonic() - killed_at < 30
-    assert job.returncode != 0
+    assert both.returncode != 0
     assert f"Signal {signal.SIGKILL.value} (SIGKILL) received" in said
     assert not (pipeline.folder / "models/last_block").exists()
     assert not list(pipeline.folder.glob("models/.*")) + list(pipeline.folder.glob("metrics/**/.*"))
 
-    resumed = stage(pipeline, sys.executable, "stages/train.py", "last_block")
+    resumed = job(pipeline.folder, sys.executable, "stages/train.py", "last_block")
     said = finish(resumed)
     assert resumed.returncode == 0, said
     assert "last_block: goes on after epoch" in said
