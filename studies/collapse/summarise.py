@@ -5,7 +5,7 @@ All beside this file. No number in results.md is typed by hand.
 
 from pathlib import Path
 
-from mammo.figures import write_png
+from mammo.figure_style import write_png
 from mammo.files import write_json, write_table, write_text
 from mammo.ladder_page import (
     draw_ladder,
