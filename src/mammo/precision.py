@@ -57,9 +57,14 @@ def settle(params: ComputeParams, backbone: BackboneParams) -> ComputeParams:
 
 
 def training_rates(params: ComputeParams, backbone: BackboneParams) -> dict[str, float]:
-    """Measure both precisions: precision -> images a second."""
+    """Measure both precisions: precision -> images a second.
+
+    Uncompiled, whatever `compile` says: compiling twice would take minutes.
+    """
     return {
-        precision: training_rate(params.model_copy(update={"precision": precision}), backbone)
+        precision: training_rate(
+            params.model_copy(update={"precision": precision, "compile": False}), backbone
+        )
         for precision in ("float32", "bfloat16")
     }
 
