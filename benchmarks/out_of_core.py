@@ -304,6 +304,7 @@ def draw(arms: list[Arm], total: int, path: Path) -> None:
     for axes, title, text in zip(panels, titles, labels, strict=True):
         axes.axhspan(1 - FLATNESS_TARGET, 1 + FLATNESS_TARGET, color="0.92", zorder=0)
         axes.set(title=title, xlabel=text, xscale="log", ylim=(0, 2))
+        axes.xaxis.set_major_formatter("{x:,.0f}")
         axes.legend(fontsize=8, frameon=False, title="median cost per image", title_fontsize=8)
     panels[0].set_ylabel("cost per image / its median")
     figure.savefig(path, dpi=120)
