@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONPATH := src
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: repro setup test fuzz lock clean-cache
+.PHONY: repro setup test fuzz bench tune lock clean-cache
 
 repro: setup               ## Rebuild whatever isn't up to date.
 	dvc repro
@@ -33,6 +33,12 @@ test: $(VENV)/.dev         ## Format check, lint, types, tests.
 
 fuzz: $(VENV)/.dev         ## Damage real files in over a thousand ways; none may decode wrongly.
 	python tests/fuzz.py
+
+bench: setup               ## Time training beside a plain reference: benchmarks/results.md (13 minutes).
+	python benchmarks/bench.py
+
+tune: setup                ## Measure this machine; print the lines for params.yaml.
+	python benchmarks/tune.py
 
 lock: $(VENV)/.dev         ## Compile both locks anew from pyproject.toml, with the newest versions.
 	uv pip compile pyproject.toml --upgrade --universal --python-version 3.11 \

@@ -10,7 +10,6 @@ import argparse
 import hashlib
 import io
 import logging
-import platform
 import resource
 import struct
 import subprocess
@@ -28,6 +27,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID
 
+from machine import machine
 from mammo.decoding import decode_files
 from mammo.dicom import Limits
 from mammo.preprocess import PreprocessParams
@@ -253,18 +253,6 @@ def report(per_kind: int, scratch: Path) -> str:
     return "\n".join(lines)
 
 
-def machine() -> str:
-    """Name the processor."""
-    info = Path("/proc/cpuinfo")
-    models = [
-        line.split(":")[1].strip()
-        for line in (info.read_text().splitlines() if info.exists() else [])
-        if line.startswith("model name")
-    ]
-    model = f"{models[0]}, {len(models)} cores" if models else platform.processor()
-    return f"{model}; Python {platform.python_version()}, NumPy {np.__version__}"
-
-
 def main() -> None:
     """Print the tables and write them beside this file."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -280,7 +268,7 @@ def main() -> None:
         table = report(arguments.per_kind, Path(scratch))
     text = (
         "# From DICOM files to shards\n\n"
-        f"`PYTHONPATH=src python benchmarks/decoding.py` on {machine()}; "
+        f"`PYTHONPATH=src python benchmarks/decoding.py` on {machine('numpy')}; "
         f"{4 * arguments.per_kind} files of {ROWS} x {COLUMNS}, 12 bits.\n\n{table}\n"
     )
     print(text)

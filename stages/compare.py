@@ -14,7 +14,8 @@ from mammo.comparison_inputs import (
     read_training,
 )
 from mammo.comparison_report import Evidence, report
-from mammo.evidence_figures import forest_plot, reliability_diagram, write_figure
+from mammo.evidence_figures import forest_plot, reliability_diagram
+from mammo.figure_style import write_png
 from mammo.files import whole_folder, write_json, write_table, write_text
 from mammo.params import load_params, read_params
 from mammo.stage import run_stage
@@ -45,8 +46,8 @@ def main() -> None:
     write_json({**result, "collapse": collapse}, paths.EVIDENCE_METRICS)
     write_table(table, paths.EVIDENCE_TABLE)
     with whole_folder(paths.EVIDENCE_PLOTS) as folder:
-        write_figure(forest_plot(table), folder / "forest.png")
-        write_figure(reliability_diagram(result["calibration"]), folder / "reliability.png")
+        write_png(forest_plot(table), folder / "forest.png")
+        write_png(reliability_diagram(result["calibration"]), folder / "reliability.png")
     write_text(report(evidence), paths.EVIDENCE_REPORT)
 
 

@@ -9,26 +9,25 @@ from mammo import paths
 from mammo.checkpoint import check_backbone, load_suffix
 from mammo.collapse import CollapseParams
 from mammo.compute import ComputeParams, compute_dtype, start
-from mammo.evaluation import EvaluateParams, mean_probabilities, prediction_table, test_metrics
+from mammo.deployment import predict_from_pixels
+from mammo.evaluation import EvaluateParams, prediction_table, test_metrics
 from mammo.files import read_table, whole_folder, write_json, write_table
 from mammo.networks import build_network
 from mammo.params import load_params
-from mammo.sources import FlippedPixels, Pixels
+from mammo.precision import settle
 from mammo.stage import run_stage
-from mammo.strategies import fold_batchnorm
 from mammo.tensors import Tensors
-from mammo.training import predict
 from mammo.weights import BackboneParams
 
 
 def main() -> None:
     """Run the stage for the strategy named on the command line."""
     name = sys.argv[1]
-    compute = load_params("compute", ComputeParams)
     params = load_params("evaluate", EvaluateParams)
     path = paths.MODELS / name / "best_model.safetensors"
     state, facts = load_suffix(path)
     backbone = load_params("backbone", BackboneParams)
+    compute = settle(load_params("compute", ComputeParams), backbone)
     classes: list[str] = facts["classes"]
     network = build_network(
         paths.BACKBONE, backbone, facts["cut"], classes,
@@ -37,18 +36,14 @@ def main() -> None:
     check_backbone(facts, network.backbone_sha256, path)
     network.suffix.load_state_dict(state)
 
-    fabric, dtype, tensors = start(compute), compute_dtype(compute), Tensors(paths.TENSORS)
-    prefix = fold_batchnorm(network.prefix, dtype).to(fabric.device)
+    fabric = start(compute)
     images = read_table(paths.IMAGES).merge(read_table(paths.LABELS), on="key")
     images = images.merge(read_table(paths.SPLITS), on="key")
     images = images[images["split"].isin(["val", "test"])].sort_values(["split", "key"])
-    views = [Pixels, FlippedPixels] if params.test_time_flip else [Pixels]
-    suffix, positions = network.suffix.to(fabric.device), tensors.positions(images["key"])
-    logits = [
-        predict(suffix, view(tensors, prefix, dtype), positions, fabric, params.batch_size)
-        for view in views
-    ]
-    predictions = prediction_table(name, images, mean_probabilities(logits), classes)
+    probabilities = predict_from_pixels(
+        network, Tensors(paths.TENSORS), list(images["key"]), params, fabric, compute_dtype(compute)
+    )
+    predictions = prediction_table(name, images, probabilities, classes)
     facts = {**facts, "best_epoch": facts["epoch"]}
     metrics = test_metrics(predictions, classes, load_params("collapse", CollapseParams), facts)
     with whole_folder(paths.EVALUATION_PLOTS / name) as folder:

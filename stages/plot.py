@@ -7,7 +7,8 @@ import logging
 
 from mammo import paths
 from mammo.curves import Result, comparison_tables
-from mammo.figures import draw_comparison, write_png
+from mammo.figure_style import write_png
+from mammo.figures import draw_comparison
 from mammo.files import read_json, read_table, whole_folder, write_table
 from mammo.params import Params, parse_params, read_params
 from mammo.stage import run_stage

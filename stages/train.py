@@ -14,14 +14,8 @@ from mammo.compute import start_together, together
 from mammo.experiment import load_settings
 from mammo.files import read_table, whole_folder, write_json
 from mammo.history import HistoryWriter, summarise
-from mammo.networks import build_network
-from mammo.retraining import retrain_head
-from mammo.sources import open_source
-from mammo.splits import make_fold
 from mammo.stage import run_stage
-from mammo.training import Run, train
-
-logger = logging.getLogger("train")
+from mammo.trials import Stored, prepare, run_trial
 
 
 def main() -> None:
@@ -31,21 +25,11 @@ def main() -> None:
     fabric = start_together(settings.compute)
     if not fabric.is_global_zero:
         logging.disable(logging.WARNING)  # the first process says it for all
-    network = build_network(
-        paths.BACKBONE, settings.backbone, settings.cut, settings.classes,
-        settings.train.dropout, settings.train.seed, settings.loss.ordinal, settings.train.scope,
-    )  # fmt: skip
-    trainable, by_block = network.trainable(), network.trainable_by_block()
     embeddings = paths.EMBEDDINGS / name
-    keys, source = open_source(
-        embeddings, paths.TENSORS, network.prefix, settings.augment, settings.compute, fabric.device
-    )
     table = read_table(paths.LABELS).merge(read_table(paths.SPLITS), on="key")
-    fold = make_fold(keys, table, settings.classes)
-    setting = settings.describe(fold, network.blocks)
-    for risk in risks(setting):
-        logger.warning("risk: %s", risk)
-
+    trial = prepare(settings, Stored(paths.BACKBONE, embeddings, paths.TENSORS), table, fabric)
+    network = trial.network
+    trainable, by_block = network.trainable(), network.trainable_by_block()
     progress = None
     if fabric.is_global_zero:
         inputs = [embeddings, paths.TENSORS, paths.BACKBONE, paths.LABELS, paths.SPLITS]
@@ -53,15 +37,7 @@ def main() -> None:
         progress = Progress(folder, settings.train.checkpoint_every_s)
     history_path = paths.TRAINING_PLOTS / name / "history.csv"
     with together(fabric), HistoryWriter(history_path, fabric.is_global_zero) as history:
-        run = Run(
-            setting, settings.train, settings.collapse, fold, source, network.suffix, fabric,
-            history.write, progress,
-        )  # fmt: skip
-        outcome = train(run)
-        if settings.train.retrain_head_epochs:
-            outcome = retrain_head(run, outcome)
-    for alert in outcome.alerts:
-        logger.warning("COLLAPSE: %s", alert)
+        outcome = run_trial(trial, history.write, progress)
     if progress is None:
         return  # one process writes for all
     facts = {**settings.facts(), **trainable, "backbone_sha256": network.backbone_sha256}
@@ -73,7 +49,7 @@ def main() -> None:
     counts = {**trainable, "trainable_by_block": by_block}
     summary = summarise(outcome.rows, outcome.best.epoch, counts)
     write_json(
-        {**summary, "risks": risks(setting), "alerts": outcome.alerts},
+        {**summary, "risks": risks(trial.setting), "alerts": outcome.alerts},
         paths.TRAIN_METRICS / f"{name}.json",
     )
     progress.clear()

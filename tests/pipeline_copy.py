@@ -1,5 +1,6 @@
 """A copy of the repository in a temporary folder, with a tiny data set, to run DVC in."""
 
+import json
 import os
 import re
 import shutil
@@ -32,6 +33,14 @@ TINY = {
 }
 
 
+def is_result(name: str) -> bool:
+    """Say whether a committed file is written by a run: of the pipeline, or of a study."""
+    path = Path(name)
+    if path.parts[0] == "studies" and len(path.parts) > 2:
+        return path.suffix != ".py" and path.name not in ("dvc.yaml", "params.yaml")
+    return path.parts[0] in RESULTS
+
+
 class PipelineCopy:
     """The files that Git knows or would add, committed in a repository of their own."""
 
@@ -47,7 +56,7 @@ class PipelineCopy:
         listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
         names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True).stdout.decode()
         for name in filter(None, names.split("\0")):
-            if name.split("/")[0] in RESULTS and not with_results:
+            if is_result(name) and not with_results:
                 continue
             if (ROOT / name).is_file():  # not one that is deleted but still in Git's index
                 target = folder / name
@@ -57,9 +66,11 @@ class PipelineCopy:
         self.run("git", "init", "-q", "-b", "main")
         self.commit("start")
 
-    def set_params(self, changes: dict[str, Any], drop: tuple[str, ...] = ()) -> None:
+    def set_params(
+        self, changes: dict[str, Any], drop: tuple[str, ...] = (), file: str = "params.yaml"
+    ) -> None:
         """Change values of params.yaml by their dotted keys, and drop whole entries."""
-        path = self.folder / "params.yaml"
+        path = self.folder / file
         values = yaml.safe_load(path.read_text())
         for key, value in changes.items():
             *parents, last = key.split(".")
@@ -90,6 +101,23 @@ class PipelineCopy:
         """Run `dvc repro`; return the stages that ran, in order."""
         done = self.run("dvc", "repro", *targets, check=check)
         return re.findall(r"Running stage '([^']+)'", done.stdout)
+
+    def stale(self, pipeline: str) -> dict[str, str]:
+        """Name code, parameters and commands that differ from a lock; missing data don't count."""
+        stale = {}
+        status = json.loads(self.run("dvc", "status", "--json", pipeline).stdout)
+        for stage, changes in status.items():
+            for change in changes:
+                if change == "changed command":
+                    stale[stage] = change
+                    continue
+                for path, state in change.get("changed deps", {}).items():
+                    if state != "deleted":
+                        stale[f"{stage}: {path}"] = state
+                for path, state in change.get("changed outs", {}).items():
+                    if state not in ("deleted", "not in cache"):
+                        stale[f"{stage}: {path}"] = state
+        return stale
 
     def commit(self, message: str) -> None:
         """Commit everything."""

@@ -5,10 +5,10 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
+from distributed import Client
 
 from mammo.cluster import run_tasks_on_cluster
 from mammo.errors import UserError
@@ -16,6 +16,8 @@ from mammo.workers import Bounds
 from test_decoding import contents_of, run, some_files
 
 ROOT = Path(__file__).resolve().parent.parent
+
+pytestmark = pytest.mark.timeout(120)
 
 
 def free_port() -> int:
@@ -43,6 +45,9 @@ def cluster(tmp_path):
     worker = [address, "--no-nanny", "--nthreads", "1", "--host", "127.0.0.1", *options]
     processes += [start("worker", *worker) for _ in range(2)]
     try:
+        # Else the first worker to connect may do all the work, and there is none to kill at it.
+        with Client(address, timeout=60, set_as_default=False) as client:
+            client.wait_for_workers(2, timeout=60)
         yield address, processes[1:]
     finally:
         for process in processes:
@@ -56,15 +61,17 @@ def test_a_killed_worker_costs_nothing_but_time(cluster, tmp_path):
     tasks = [{"do": "note", "number": number, "file": str(log)} for number in range(64)]
 
     def kill_one_at_work() -> None:
-        while not log.exists() or log.read_text().splitlines().count(str(workers[0].pid)) < 3:
-            time.sleep(0.02)
-        workers[0].kill()
+        while workers[0].poll() is None and not done.wait(0.02):
+            if log.exists() and log.read_text().splitlines().count(str(workers[0].pid)) >= 3:
+                workers[0].kill()
 
+    done = threading.Event()
     killer = threading.Thread(target=kill_one_at_work)
     killer.start()
     outcomes = list(run_tasks_on_cluster("worker_tasks:act", tasks, address, Bounds(30, 512)))
+    done.set()
     killer.join()
-    assert workers[0].wait(timeout=10) != 0
+    assert workers[0].poll() is not None, "the worker did no work, so it was never killed at it"
     assert len(log.read_text().splitlines()) > len(tasks)  # what it had under way ran again
     assert sorted(outcome.task["number"] for outcome in outcomes) == list(range(64))
     assert all((outcome.array == outcome.task["number"]).all() for outcome in outcomes)

@@ -8,7 +8,8 @@ import pytest
 from scipy.stats import false_discovery_control
 
 from made_up import predictions
-from mammo.comparison import CompareParams, aggregate, compare, comparison_table
+from mammo.arms import aggregate
+from mammo.comparison import CompareParams, compare, comparison_table
 from mammo.errors import UserError
 from mammo.metrics import classification_metrics
 

@@ -25,7 +25,8 @@ from mammo.comparison_inputs import (
 )
 from mammo.comparison_report import Evidence, report
 from mammo.errors import UserError
-from mammo.evidence_figures import forest_plot, reliability_diagram, write_figure
+from mammo.evidence_figures import forest_plot, reliability_diagram
+from mammo.figure_style import write_png
 from mammo.files import write_json, write_table
 from mammo.tensors import Tensors, write_shards
 
@@ -207,9 +208,9 @@ def test_pictures_are_written_alike_twice(two_strategies, tmp_path):
     table = comparison_table(two_strategies.result)
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        write_figure(forest_plot(table), tmp_path / name / "forest.png")
+        write_png(forest_plot(table), tmp_path / name / "forest.png")
         drawn = reliability_diagram(two_strategies.result["calibration"])
-        write_figure(drawn, tmp_path / name / "reliability.png")
+        write_png(drawn, tmp_path / name / "reliability.png")
     for picture in ("forest.png", "reliability.png"):
         content = (tmp_path / "one" / picture).read_bytes()
         assert content == (tmp_path / "two" / picture).read_bytes()

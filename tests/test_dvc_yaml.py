@@ -11,12 +11,20 @@ from mammo.check import RESERVED
 from mammo.params import read_params
 
 ROOT = Path(__file__).resolve().parent.parent
-STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-PIPELINES = ["dvc.yaml"]
+ROOT_STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+STUDIES = sorted(path.parent.name for path in ROOT.glob("studies/*/dvc.yaml"))
+# by name: the pipeline's stages, and those of each study as study:stage
+STAGES = ROOT_STAGES | {
+    f"{study}:{name}": stage
+    for study in STUDIES
+    for name, stage in yaml.safe_load((ROOT / f"studies/{study}/dvc.yaml").read_text())[
+        "stages"
+    ].items()
+}
 
 
 def script_of(stage):
-    return re.search(r"stages/\w+\.py", body_of(stage)["cmd"]).group()
+    return re.search(r"(stages|studies)/[\w/]+\.py", body_of(stage)["cmd"]).group()
 
 
 def body_of(stage):
@@ -24,7 +32,7 @@ def body_of(stage):
 
 
 def code_deps(stage):
-    return [d for d in body_of(stage)["deps"] if d.startswith(("src/", "stages/"))]
+    return [d for d in body_of(stage)["deps"] if d.endswith(".py") or d.startswith("src/")]
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -58,24 +66,33 @@ def test_a_stage_declares_the_params_that_its_script_loads(stage):
     if stage == "check":
         assert body_of(stage)["params"] == [{"params.yaml": None}]
         return
-    sources = [script_of(stage)]
+    script, study = script_of(stage), stage.partition(":")[0]
+    sources = [script]
     if "src/mammo/experiment.py" in code_deps(stage):
         sources.append("src/mammo/experiment.py")
     text = "".join((ROOT / s).read_text() for s in sources)
     loaded = set(re.findall(r'load_(?:params|leaf)\(\s*f?"(\w+)', text))
     loaded |= set(re.findall(r'(?:read_params\(\)|settings|values)\["(\w+)"\]', text))
+    if script == "studies/check.py":  # which sections, depends on the study
+        assert "strategies" in declared
+        return
+    own = ROOT / "studies" / study / "params.yaml"
+    if own.exists() and loaded & set(read_params(own)):  # a study's own file is a dependency
+        assert str(own.relative_to(ROOT)) in body_of(stage)["deps"]
+        loaded -= set(read_params(own))
     assert declared == loaded
 
 
 def test_every_cmd_runs_the_code_of_its_own_copy():
     for stage in STAGES:
         assert re.fullmatch(
-            r"PYTHONPATH=src python stages/\w+\.py( \$\{key\})?", body_of(stage)["cmd"]
+            r"PYTHONPATH=src python (stages|studies)/[\w/]+\.py( \w+| \$\{[\w.]+\})*",
+            body_of(stage)["cmd"],
         )
 
 
 def test_every_stage_with_bytes_that_depend_on_libraries_says_so():
-    free = {"check", "report"}
+    free = {"check", "report", *(f"{s}:check" for s in STUDIES), "architectures:seconds"}
     for stage in set(STAGES) - free:
         assert "requirements.txt" in body_of(stage)["deps"], stage
 
@@ -83,7 +100,7 @@ def test_every_stage_with_bytes_that_depend_on_libraries_says_so():
 def test_identifying_tables_are_never_pushed():
     outs = {
         k: v
-        for s in STAGES
+        for s in ROOT_STAGES
         for o in body_of(s)["outs"]
         if isinstance(o, dict)
         for k, v in o.items()
@@ -93,7 +110,7 @@ def test_identifying_tables_are_never_pushed():
 
 
 def test_strategy_names_can_not_meet_the_names_of_stages():
-    assert set(STAGES) <= set(RESERVED)
+    assert set(ROOT_STAGES) <= set(RESERVED)
 
 
 def test_no_default_of_a_parameter_hides_in_python():

@@ -14,7 +14,7 @@ from matplotlib.transforms import Bbox
 
 from conftest import ROOT
 from made_up_results import made_up_results, write_results
-from mammo import figures, paths
+from mammo import figure_style, figures, paths
 from mammo.curves import comparison_tables
 
 ABCD = ["A", "B", "C", "D"]
@@ -70,10 +70,10 @@ def printed_texts(figure):
 
 def test_figures_are_the_same_bytes_whatever_the_users_settings(tmp_path):
     for name, figure in draw(*CASES["three strategies"]).items():
-        figures.write_png(figure, tmp_path / "first" / name)
+        figure_style.write_png(figure, tmp_path / "first" / name)
     with mpl.rc_context({"font.size": 30, "axes.facecolor": "black", "savefig.dpi": 20}):
         for name, figure in draw(*CASES["three strategies"]).items():
-            figures.write_png(figure, tmp_path / "second" / name)
+            figure_style.write_png(figure, tmp_path / "second" / name)
     written = sorted(path.name for path in (tmp_path / "first").iterdir())
     assert written == [f"{picture}.png" for picture in PICTURES]
     for name in written:
@@ -83,14 +83,13 @@ def test_figures_are_the_same_bytes_whatever_the_users_settings(tmp_path):
 
 
 def test_a_strategy_keeps_its_colour_and_marker_whatever_is_beside_it():
-    alone = figures.strategy_colours(["full"])["full"]
-    assert figures.strategy_colours([*NAMES, "a", "b"])["full"] == alone
-    assert (
-        figures.strategy_markers(["b", "full"])["full"] == figures.strategy_markers(NAMES)["full"]
-    )
-    many = figures.strategy_colours([*NAMES, "c", "a", "b"])
+    alone = figure_style.strategy_colours(["full"])["full"]
+    assert figure_style.strategy_colours([*NAMES, "a", "b"])["full"] == alone
+    markers = figure_style.strategy_markers
+    assert markers(["b", "full"])["full"] == markers(NAMES)["full"]
+    many = figure_style.strategy_colours([*NAMES, "c", "a", "b"])
     assert len(set(many.values())) == 7
-    assert many["a"] == figures.MORE_COLOURS[0]
+    assert many["a"] == figure_style.MORE_COLOURS[0]
 
 
 def luminance(colour):
@@ -100,7 +99,7 @@ def luminance(colour):
 
 @pytest.mark.parametrize("k", [2, 3, 4])
 def test_class_colours_differ_in_lightness_so_that_no_hue_is_needed(k):
-    lightness = [luminance(colour) for colour in figures.class_colours(k)]
+    lightness = [luminance(colour) for colour in figure_style.class_colours(k)]
     assert (np.diff(lightness) > 0.1).all()
 
 

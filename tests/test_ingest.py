@@ -17,10 +17,11 @@ from mammo.dicom import Limits
 from mammo.errors import UserError
 from mammo.files import read_table
 from mammo.identity import image_key, patient_key, read_dataset_key
-from mammo.ingest import Ingested, IngestParams, Policies, ingest
+from mammo.ingest import Ingested, IngestParams, ingest
 from mammo.ingest_summary import format_summary
 from mammo.inspection import inspect_files
 from mammo.params import parse_params
+from mammo.sieve import Policies
 from mammogram_files import code, pixels_of, write_dicom, write_picture, write_text
 from test_datasets import (
     COLUMNS,

@@ -18,7 +18,7 @@ from PIL import Image
 
 from conftest import ROOT
 from made_up_results import made_up_results, write_results
-from mammo import figures, paths
+from mammo import figure_style, paths
 from mammo.curves import comparison_tables, strategy_tables
 from mammo.errors import UserError
 from mammo.files import write_table
@@ -189,10 +189,10 @@ def test_each_template_draws_each_strategy_in_its_colour(name, names, classes, t
     with Image.open(picture) as image:
         counts = image.convert("RGB").getcolors(maxcolors=1 << 24)
     drawn = np.array([colour for _, colour in counts]) / 255
-    expected, tolerance = list(figures.strategy_colours(names).values()), 0.5 / 255
+    expected, tolerance = list(figure_style.strategy_colours(names).values()), 0.5 / 255
     if name == "predicted_shares":
         # Vega and matplotlib tabulate cividis each in their own way.
-        expected, tolerance = figures.class_colours(len(classes)), 10 / 255
+        expected, tolerance = figure_style.class_colours(len(classes)), 10 / 255
     if name == "confusion":
         expected = ["white"]
     for colour in expected:

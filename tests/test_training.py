@@ -1,14 +1,18 @@
 """Training: warm-up and release, resuming, collapse, and one answer on every path."""
 
+import os
+import shutil
+
 import numpy as np
 import pytest
 import torch
+from torch._dynamo.utils import counters
 
 from mammo.augment import Augmentation, AugmentParams
 from mammo.balancing import BalancingParams
 from mammo.checkpoint import Progress, check_backbone, load_suffix, save_suffix
 from mammo.collapse import CollapseError, CollapseParams, Setting
-from mammo.compute import ComputeParams, start
+from mammo.compute import ComputeParams, compile_module, start
 from mammo.embedding import EmbedParams, embed, plan
 from mammo.errors import UserError
 from mammo.evaluation import mean_probabilities
@@ -40,13 +44,15 @@ BACKBONE = dict(
 CPU = torch.device("cpu")
 
 
+COMPUTE = ComputeParams(
+    accelerator="cpu", devices=1, num_nodes=1, threads=2, precision="float32", compile=False,
+    deterministic=True,
+)  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def fabric():
-    compute = ComputeParams(
-        accelerator="cpu", devices=1, num_nodes=1, threads=2, precision="float32",
-        deterministic=True,
-    )  # fmt: skip
-    return start(compute)
+    return start(COMPUTE)
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +166,25 @@ def test_two_runs_are_bit_identical(folder, backbone, fabric):
     first, second = (train(make_run(folder, backbone, fabric)) for _ in range(2))
     assert first.rows == second.rows
     assert not changed(first.last, second.last)
+
+
+@pytest.mark.skipif(
+    shutil.which(os.environ.get("CXX", "g++")) is None, reason="torch.compile needs a C++ compiler"
+)
+def test_a_compiled_suffix_trains_as_the_uncompiled_one_and_repeats(folder, backbone, fabric):
+    """Through the warm-up, the release and the evaluation: at least a graph each."""
+    counters.clear()
+    compiled = []
+    for _ in range(2):
+        run = make_run(folder, backbone, fabric, trained=1, epochs=2)
+        compile_module(run.suffix, COMPUTE.model_copy(update={"compile": True}), CPU)
+        compiled.append(train(run))
+    assert counters["stats"]["unique_graphs"] >= 3
+    plain = train(make_run(folder, backbone, fabric, trained=1, epochs=2))
+    assert compiled[0].rows == compiled[1].rows
+    assert set(compiled[0].last) == set(plain.last)
+    for row, expected in zip(compiled[0].rows, plain.rows, strict=True):
+        assert row["loss"] == pytest.approx(expected["loss"], rel=1e-3)
 
 
 @pytest.mark.parametrize(("stop_after", "ema_decay"), [(1, 0), (2, 0), (3, 0), (2, 0.9)])

@@ -155,7 +155,7 @@ def test_an_imagenet_file_in_place_needs_no_network(state, tmp_path, monkeypatch
 
 def test_procedural_pretraining_moves_the_parameters_and_repeats(state):
     compute = ComputeParams(
-        accelerator="cpu", devices=1, num_nodes=1, threads=2, precision="float32",
+        accelerator="cpu", devices=1, num_nodes=1, threads=2, precision="float32", compile=False,
         deterministic=True,
     )  # fmt: skip
     first, second = (pretrain(backbone("procedural"), start(compute)) for _ in range(2))

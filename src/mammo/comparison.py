@@ -5,7 +5,7 @@ An arm is a strategy or a baseline; its predictions are a table as in
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, product
 from typing import Annotated, Any
 
@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from mammo.arms import DENSE, LEVELS, aggregate, check_arms, of_split
 from mammo.baselines import HistogramParams
 from mammo.calibration import apply_temperature, at_bound, fit_temperature, reliability
 from mammo.errors import UserError
@@ -27,17 +28,6 @@ from mammo.statistics import (
     metric_draws,
     resample_patients,
 )
-
-# What one unit of a level is told apart by; views are averaged within it.
-LEVELS = {"image": ["patient", "key"], "breast": ["patient", "laterality"], "patient": ["patient"]}
-CASE = ["key", "patient", "laterality", "view", "split", "label"]
-
-# "Dense" is C and D of BI-RADS (ACR BI-RADS Atlas, 5th ed.); mini-MIAS names its own class D.
-DENSE = {
-    ("A", "B", "C", "D"): ("C", "D"),
-    ("AB", "CD"): ("CD",),
-    ("F", "G", "D"): ("D",),
-}
 
 
 class CompareParams(Params):
@@ -72,7 +62,10 @@ class _Measured:
 
 
 def compare(
-    strategies: dict[str, pd.DataFrame], baselines: dict[str, pd.DataFrame], params: CompareParams
+    strategies: dict[str, pd.DataFrame],
+    baselines: dict[str, pd.DataFrame],
+    params: CompareParams,
+    tempered: bool = True,
 ) -> dict[str, Any]:
     """Compare arms that judged the same images; floats of 9 significant digits.
 
@@ -81,28 +74,30 @@ def compare(
             probability_<class>…` for the splits val and test.
         baselines: Predictions by baseline, likewise.
         params: Draws, level, tests.
+        tempered: Whether a temperature is fitted on val; without it val isn't needed.
 
     Raises:
         UserError: Tables disagree on their images, or a split is empty, or test has one patient,
             or `tested_metrics` names something that isn't measured.
     """
     arms = strategies | baselines
-    classes = check_arms(arms)
-    reference = _of_split(next(iter(arms.values())), "test")
+    classes = check_arms(arms, ("val", "test") if tempered else ("test",))
+    reference = of_split(next(iter(arms.values())), "test")
     patients = sorted(reference["patient"].unique())
     if len(patients) < 2:
         raise UserError("data/splits.csv: test must hold at least 2 patients, got 1")
     weights = resample_patients(len(patients), params.draws, params.seed)
     measured = {
-        name: _measure(table, classes, patients, weights, params) for name, table in arms.items()
+        name: _measure(table, classes, patients, weights, params, tempered)
+        for name, table in arms.items()
     }
     first = next(iter(measured.values()))
-    _check_tested(params.tested_metrics, first.draws["image"])
+    check_tested(params.tested_metrics, first.draws["image"])
     pairs = [
         _compare_pair(a, b, measured[a], measured[b], params)
         for a, b in [*combinations(strategies, 2), *product(strategies, baselines)]
     ]
-    family = _adjust([test for pair in pairs for test in pair["tests"]])
+    family = adjust([test for pair in pairs for test in pair["tests"]])
     by_level = {
         level: {name: _intervals(m, level, params.confidence) for name, m in measured.items()}
         for level in LEVELS
@@ -146,105 +141,37 @@ def comparison_table(result: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["strategy", "level", "metric", "value", "low", "high"])
 
 
-def check_arms(arms: dict[str, pd.DataFrame]) -> tuple[str, ...]:
-    """Check that all arms judged the same images, and name the classes.
-
-    Raises:
-        UserError: They didn't, a label isn't a class, or val or test holds no image.
-    """
-    reference_name, reference = next(iter(arms.items()))
-    classes = class_names(reference)
-    if classes not in DENSE:
-        raise UserError(
-            f"{reference_name}: the probability columns must be of a known class set, got "
-            f"{', '.join(classes) or 'none'}"
-        )
-    for split in ("val", "test"):
-        if not (reference["split"] == split).any():
-            raise UserError(f"{reference_name}: predictions must hold the split {split}, got none")
-    strangers = sorted(set(reference["label"]) - set(classes))
-    if strangers:
-        raise UserError(f"{reference_name}: labels must be among {classes}, got {strangers[0]!r}")
-    cases = _cases(reference)
-    for name, table in arms.items():
-        if class_names(table) != classes or not _cases(table).equals(cases):
-            raise UserError(
-                f"{name}: predictions must be of the same images, labels and classes as those of "
-                f"{reference_name}, got others; run `dvc repro` so that all are of one run"
-            )
-    return classes
-
-
-def class_names(table: pd.DataFrame) -> tuple[str, ...]:
-    """Name the classes of a predictions table, in order."""
-    return tuple(
-        column.removeprefix("probability_")
-        for column in table.columns
-        if column.startswith("probability_")
-    )
-
-
-def aggregate(
-    table: pd.DataFrame, level: str, classes: Sequence[str], patients: Sequence[str]
-) -> Units:
-    """Average probabilities over the images of each unit of a level.
-
-    Where images of one unit disagree on the label (a patient whose breasts differ), the denser
-    one counts, as in a mammography report (ACR BI-RADS Atlas, 5th ed., breast composition).
-
-    Args:
-        table: Predictions of one split.
-        level: `image`, `breast` or `patient`.
-        classes: The K class names in order.
-        patients: All patients, sorted.
-    """
-    columns = [f"probability_{label}" for label in classes]
-    position = {label: number for number, label in enumerate(classes)}
-    rows = table.assign(position=table["label"].map(position))
-    groups = rows.groupby(LEVELS[level])
-    probabilities = groups[columns].mean()  # sorted by the unit
-    number = {patient: n for n, patient in enumerate(patients)}
-    of_unit = probabilities.index.get_level_values("patient")
-    return Units(
-        patients=np.array([number[patient] for patient in of_unit]),
-        labels=groups["position"].max().to_numpy(),
-        probabilities=probabilities.to_numpy(),
-        classes=tuple(classes),
-    )
-
-
 def _measure(
     table: pd.DataFrame,
     classes: tuple[str, ...],
     patients: Sequence[str],
     weights: np.ndarray,
     params: CompareParams,
+    tempered: bool,
 ) -> _Measured:
     """Measure one arm on all levels, and its calibration on images."""
-    test = _of_split(table, "test")
+    test = of_split(table, "test")
     units = {level: aggregate(test, level, classes, patients) for level in LEVELS}
     dense = [classes.index(label) for label in DENSE[classes]]
     draws = {level: metric_draws(units[level], weights, dense) for level in LEVELS}
-    val = _of_split(table, "val")
-    val_units = aggregate(val, "image", classes, sorted(val["patient"].unique()))
-    temperature = fit_temperature(val_units.labels, val_units.probabilities)
-    image = units["image"]
-    tempered = Units(
-        image.patients,
-        image.labels,
-        apply_temperature(image.probabilities, temperature),
-        image.classes,
-    )
-    bins = params.calibration_bins
+    image, bins = units["image"], params.calibration_bins
     draws["image"]["ece"] = calibration_draws(image, weights, bins)
-    draws["image"]["ece_tempered"] = calibration_draws(tempered, weights, bins)
-    calibration = {
-        "temperature": _significant(temperature),
-        "temperature_at_bound": at_bound(temperature),
-        "fitted_on": "val",
+    calibration: dict[str, Any] = {
         "reliability": _records(reliability(image.labels, image.probabilities, bins)),
-        "reliability_tempered": _records(reliability(image.labels, tempered.probabilities, bins)),
     }
+    if tempered:
+        val = of_split(table, "val")
+        val_units = aggregate(val, "image", classes, sorted(val["patient"].unique()))
+        temperature = fit_temperature(val_units.labels, val_units.probabilities)
+        after = replace(image, probabilities=apply_temperature(image.probabilities, temperature))
+        draws["image"]["ece_tempered"] = calibration_draws(after, weights, bins)
+        calibration = {
+            "temperature": significant(temperature),
+            "temperature_at_bound": at_bound(temperature),
+            "fitted_on": "val",
+            **calibration,
+            "reliability_tempered": _records(reliability(image.labels, after.probabilities, bins)),
+        }
     return _Measured(units, draws, calibration)
 
 
@@ -257,9 +184,9 @@ def _intervals(measured: _Measured, level: str, confidence: float) -> dict[str, 
             continue
         found = interval(draws, confidence)
         entries[metric] = {
-            "value": _significant(found.value),
-            "low": _significant(found.low),
-            "high": _significant(found.high),
+            "value": significant(found.value),
+            "low": significant(found.low),
+            "high": significant(found.high),
             "n_patients": _patients_behind(metric, units),
             "undefined_draws": found.undefined_draws,
         }
@@ -288,8 +215,8 @@ def _compare_pair(
             "test": "bootstrap",
             "level": "image",
             "metric": metric,
-            "difference": _significant(intervals[metric].value),
-            "p": _significant(bootstrap_p(differences[metric])),
+            "difference": significant(intervals[metric].value),
+            "p": significant(bootstrap_p(differences[metric])),
         }
         for metric in params.tested_metrics
     ]
@@ -298,9 +225,9 @@ def _compare_pair(
         "second": second,
         "differences": {
             metric: {
-                "value": _significant(found.value),
-                "low": _significant(found.low),
-                "high": _significant(found.high),
+                "value": significant(found.value),
+                "low": significant(found.low),
+                "high": significant(found.high),
                 "undefined_draws": found.undefined_draws,
             }
             for metric, found in intervals.items()
@@ -316,12 +243,12 @@ def _mcnemar(a: _Measured, b: _Measured) -> dict[str, Any]:
         "test": "mcnemar",
         "level": "patient",
         "metric": "accuracy",
-        "difference": _significant(
+        "difference": significant(
             (result.only_first_right - result.only_second_right) / len(one.labels)
         ),
         "only_first_right": result.only_first_right,
         "only_second_right": result.only_second_right,
-        "p": _significant(result.p),
+        "p": significant(result.p),
     }
 
 
@@ -339,25 +266,34 @@ def _delong(a: _Measured, b: _Measured) -> dict[str, Any]:
         other.probabilities[:, dense].sum(axis=1),
     )
     return test | {
-        "difference": _significant(result.aucs[0] - result.aucs[1]),
-        "standard_error": _significant(result.standard_error),
-        "z": _significant(result.z),
-        "p": _significant(result.p),
+        "difference": significant(result.aucs[0] - result.aucs[1]),
+        "standard_error": significant(result.standard_error),
+        "z": significant(result.z),
+        "p": significant(result.p),
     }
 
 
-def _adjust(tests: list[dict[str, Any]]) -> int:
+def adjust(tests: list[dict[str, Any]]) -> int:
     """Add `p_adjusted` to every test of the family that has a p value; count those."""
     family = [test for test in tests if test["p"] is not None]
     adjusted = benjamini_hochberg([test["p"] for test in family])
     for test in tests:
         test["p_adjusted"] = None
     for test, p in zip(family, adjusted, strict=True):
-        test["p_adjusted"] = _significant(p)
+        test["p_adjusted"] = significant(p)
     return len(family)
 
 
-def _check_tested(tested: Iterable[str], measured: Draws) -> None:
+def check_tested(tested: Iterable[str], measured: Draws) -> None:
+    """Check that the metrics to be tested are among those measured.
+
+    Args:
+        tested: Their names.
+        measured: Draws by metric, those of the sample first.
+
+    Raises:
+        UserError: One isn't measured, or the sample leaves it undefined.
+    """
     for metric in tested:
         if metric not in measured or np.isnan(measured[metric][0]):
             known = ", ".join(name for name, draws in measured.items() if not np.isnan(draws[0]))
@@ -366,22 +302,14 @@ def _check_tested(tested: Iterable[str], measured: Draws) -> None:
             )
 
 
-def _cases(table: pd.DataFrame) -> pd.DataFrame:
-    return table[CASE].sort_values("key").reset_index(drop=True)
-
-
-def _of_split(table: pd.DataFrame, split: str) -> pd.DataFrame:
-    return table[table["split"] == split]
-
-
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [
-        {str(column): _significant(value) for column, value in row.items()}
+        {str(column): significant(value) for column, value in row.items()}
         for row in table.to_dict("records")
     ]
 
 
-def _significant(value: float | int | None) -> Any:
+def significant(value: float | int | None) -> Any:
     """Round to the 9 significant digits of every committed number; None stays."""
     if value is None or isinstance(value, int):
         return value

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mammo.arms import CASE, class_names
 from mammo.baselines import (
     INTENSITY_HISTOGRAM,
     MAJORITY_CLASS,
@@ -15,7 +16,6 @@ from mammo.baselines import (
     majority_class,
     predict_from_histograms,
 )
-from mammo.comparison import CASE, class_names
 from mammo.errors import UserError
 from mammo.files import read_json, read_table
 from mammo.tensors import Tensors

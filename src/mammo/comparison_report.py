@@ -11,6 +11,17 @@ from typing import Any
 import pandas as pd
 
 from mammo.baselines import INTENSITY_HISTOGRAM, MAJORITY_CLASS
+from mammo.wording import (
+    NOTHING,
+    count,
+    epoch_ranges,
+    interval,
+    listed,
+    number,
+    p_value,
+    percent,
+    table,
+)
 
 SPLITS = ("train", "val", "test")
 WORDS = {
@@ -27,7 +38,6 @@ WORDS = {
 }
 TESTS = {"bootstrap": "bootstrap", "mcnemar": "McNemar", "delong": "DeLong"}
 RESULT_COLUMNS = ("bal_acc_adj", "kappa", "kappa_quadratic", "auc_macro", "far_error_share")
-NOTHING = "–"
 
 
 @dataclass(frozen=True)
@@ -55,11 +65,11 @@ def report(evidence: Evidence) -> str:
     """Write the page: Markdown with LF line ends."""
     sections = [
         _opening(evidence),
-        _summary(evidence),
+        _in_short(evidence),
         _data(evidence),
-        _results(evidence),
-        _differences(evidence.result),
-        _baselines(evidence.result),
+        results(evidence.result, evidence.training),
+        differences(evidence.result),
+        baselines(evidence.result),
         _calibration(evidence.result),
         _collapse(evidence.collapse),
         _limits(evidence),
@@ -73,33 +83,35 @@ def _opening(evidence: Evidence) -> str:
     return (
         f"# Strategies compared: {subject}\n\n"
         f"Breast density in the classes {', '.join(sample['classes'])}, judged on "
-        f"{_count(sample['images'], 'test image')} ({_count(sample['breasts'], 'breast')}, "
-        f"{_count(sample['patients'], 'patient')}). Values in brackets are "
-        f"{_percent(sample['confidence'])} intervals from {sample['draws']:,} bootstrap draws of "
+        f"{count(sample['images'], 'test image')} ({count(sample['breasts'], 'breast')}, "
+        f"{count(sample['patients'], 'patient')}). Values in brackets are "
+        f"{percent(sample['confidence'])} intervals from {sample['draws']:,} bootstrap draws of "
         "whole patients. Images of one patient resemble each other: an interval drawn from images "
         "would be too narrow."
     )
 
 
-def _summary(evidence: Evidence) -> str:
-    result = evidence.result
-    metric = result["sample"]["tested_metrics"][0]
-    values = {name: metrics[metric]["value"] for name, metrics in result["strategies"].items()}
-    best = max(values, key=lambda name: values[name])
-    behind = _shown_behind(best, metric, result)
-    weak = [name for name in values if not _beats_all(name, result)]
+def _in_short(evidence: Evidence) -> str:
     collapsed = [name for name, found in evidence.collapse.items() if found["collapsed"]]
-    lines = [
-        f"- Highest in {_words(metric)}: `{best}`, {_cell(result['strategies'][best][metric])}. "
-        + (f"Shown to be above {_names(behind)}." if behind else "Not shown to be above another."),
-        f"- Not shown to beat both baselines in {_all_words(result['sample']['tested_metrics'])}: "
-        f"{_names(weak)}."
-        if weak
-        else "- Every strategy is shown to beat both baselines in "
-        f"{_all_words(result['sample']['tested_metrics'])}.",
-        f"- Collapsed while training: {_names(collapsed)}.",
-    ]
+    lines = [*summary(evidence.result), f"- Collapsed while training: {listed(collapsed)}."]
     return "## In short\n\n" + "\n".join(lines)
+
+
+def summary(result: dict[str, Any]) -> list[str]:
+    """Write the lines that say which strategy is best, and which beat the baselines."""
+    tested = result["sample"]["tested_metrics"]
+    values = {name: arm[tested[0]]["value"] for name, arm in result["strategies"].items()}
+    best = max(values, key=lambda name: values[name])
+    behind = _shown_behind(best, tested[0], result)
+    weak = [name for name in values if not _beats_all(name, result)]
+    return [
+        f"- Highest in {in_words(tested[0])}: `{best}`, "
+        f"{interval(result['strategies'][best][tested[0]])}. "
+        + (f"Shown to be above {listed(behind)}." if behind else "Not shown to be above another."),
+        f"- Not shown to beat both baselines in {_all_words(tested)}: {listed(weak)}."
+        if weak
+        else f"- Every strategy is shown to beat both baselines in {_all_words(tested)}.",
+    ]
 
 
 def _shown_behind(best: str, metric: str, result: dict[str, Any]) -> list[str]:
@@ -125,38 +137,44 @@ def _data(evidence: Evidence) -> str:
         "## Data and split\n\n"
         "Images (patients). No patient is in two splits. Training fits on train; the epoch and the "
         "calibration temperature are chosen on val; everything below is measured on test.\n\n"
-        + _table(header, rows)
+        + table(header, rows)
     )
 
 
-def _results(evidence: Evidence) -> str:
-    result = evidence.result
+def results(result: dict[str, Any], training: dict[str, dict[str, Any]]) -> str:
+    """Write the tables of all arms, by image, breast and patient.
+
+    Args:
+        result: From `mammo.comparison.compare`.
+        training: By strategy: `trainable_parameters`, `trainable_percent`.
+    """
     arms = result["strategies"] | result["baselines"]
     by_image = [
-        [f"`{name}`", _trainable(evidence.training.get(name))]
-        + [_cell(metrics.get(metric)) for metric in RESULT_COLUMNS]
+        [f"`{name}`", _trainable(training.get(name))]
+        + [interval(metrics.get(metric)) for metric in RESULT_COLUMNS]
         for name, metrics in arms.items()
     ]
     by_level = [
         [f"`{name}`"]
-        + [_cell(level[name].get("bal_acc_adj")) for level in _levels(result)]
-        + [_cell(result["patient_level"][name].get("auc_dense"))]
+        + [interval(level[name].get("bal_acc_adj")) for level in _levels(result)]
+        + [interval(result["patient_level"][name].get("auc_dense"))]
         for name in arms
     ]
     header = ["", "trained parameters", *(WORDS[metric] for metric in RESULT_COLUMNS)]
     return (
         "## Results, by image\n\n"
-        + _table(header, by_image)
+        + table(header, by_image)
         + f"\n\n## Results, by image, breast and patient\n\n{WORDS['bal_acc_adj'].capitalize()}, "
         "and the AUC for dense ("
         + " or ".join(result["sample"]["dense_classes"])
         + ") versus not. A breast's and a patient's probabilities are the mean over their "
         "images; a patient counts as the denser breast does.\n\n"
-        + _table(["", "image", "breast", "patient", "dense-versus-not AUC, patient"], by_level)
+        + table(["", "image", "breast", "patient", "dense-versus-not AUC, patient"], by_level)
     )
 
 
-def _differences(result: dict[str, Any]) -> str:
+def differences(result: dict[str, Any]) -> str:
+    """Write which strategies are shown to differ, question by question."""
     pairs = [pair for pair in result["pairs"] if pair["second"] in result["strategies"]]
     title = "## What differs, and what doesn't"
     if not pairs:
@@ -165,10 +183,10 @@ def _differences(result: dict[str, Any]) -> str:
     rows = [
         [
             f"`{pair['first']}` − `{pair['second']}`",
-            f"{_words(test['metric'])} by {test['level']} ({TESTS[test['test']]})",
+            f"{in_words(test['metric'])} by {test['level']} ({TESTS[test['test']]})",
             _difference(pair, test),
-            _p(test["p"]),
-            _p(test["p_adjusted"]),
+            p_value(test["p"]),
+            p_value(test["p_adjusted"]),
             _verdict(pair, test, sample["false_discovery_rate"]),
         ]
         for pair in pairs
@@ -177,18 +195,19 @@ def _differences(result: dict[str, Any]) -> str:
     shown = sum(1 for row in rows if row[-1].startswith("`"))
     return (
         f"{title}\n\n"
-        f"Of {_count(len(rows), 'question')} asked about the strategies, {shown} "
+        f"Of {count(len(rows), 'question')} asked about the strategies, {shown} "
         f"{'shows' if shown == 1 else 'show'} a difference. A difference counts as shown where its "
         "p value, adjusted by Benjamini–Hochberg for the "
-        f"{_count(sample['tests_in_family'], 'test')} of this page (those against the baselines "
+        f"{count(sample['tests_in_family'], 'test')} of this page (those against the baselines "
         f"too), is at most {sample['false_discovery_rate']:g}. Where none is shown, the strategies "
         "may still differ by as much as the interval spans. The bootstrap draws patients with all "
         "their images; McNemar's exact test takes one decision a patient, DeLong's one score.\n\n"
-        + _table(["pair", "question", "difference", "p", "adjusted p", "higher"], rows)
+        + table(["pair", "question", "difference", "p", "adjusted p", "higher"], rows)
     )
 
 
-def _baselines(result: dict[str, Any]) -> str:
+def baselines(result: dict[str, Any]) -> str:
+    """Write how each strategy stands against each baseline."""
     lines = [
         f"- `{pair['first']}` {_against_baseline(pair, result['sample']['false_discovery_rate'])}"
         for pair in result["pairs"]
@@ -211,9 +230,9 @@ def _calibration(result: dict[str, Any]) -> str:
         rows.append(
             [
                 f"`{name}`",
-                _cell(metrics["ece"]),
+                interval(metrics["ece"]),
                 f"{found['temperature']:.2f}{mark}",
-                _cell(metrics["ece_tempered"]),
+                interval(metrics["ece_tempered"]),
             ]
         )
     return (
@@ -221,7 +240,7 @@ def _calibration(result: dict[str, Any]) -> str:
         "Expected calibration error: how far stated confidence lies from the share that is right. "
         "The temperature is fitted on val and applied to test; above 1 it says overconfident. The "
         "intervals take it as given, and chance alone keeps this error above 0.\n\n"
-        + _table(["", "error", "temperature", "error after"], rows)
+        + table(["", "error", "temperature", "error after"], rows)
     )
 
 
@@ -255,7 +274,7 @@ def _limits(evidence: Evidence) -> str:
         ((label, n) for label, n in counts.items() if n), key=lambda item: item[1]
     )
     lines.append(
-        f"- The rarest class in test, {rarest}, comes from {_count(n_rarest, 'patient')}: its "
+        f"- The rarest class in test, {rarest}, comes from {count(n_rarest, 'patient')}: its "
         "recall, and every mean over classes, leans on "
         f"{'that one' if n_rarest == 1 else 'those'}."
     )
@@ -279,11 +298,11 @@ def _limits(evidence: Evidence) -> str:
 def _against_baseline(pair: dict[str, Any], rate: float) -> str:
     """Say in one line whether a network beats a baseline, metric by metric."""
     parts = [
-        f"{_beats(test, rate)} in {_words(test['metric'])} by {_difference(pair, test)} "
-        f"(adjusted p {_p(test['p_adjusted'])})"
+        f"{_beats(test, rate)} in {in_words(test['metric'])} by {_difference(pair, test)} "
+        f"(adjusted p {p_value(test['p_adjusted'])})"
         for test in _bootstrap_tests(pair)
     ]
-    return f"against {_words(pair['second'])}: " + "; ".join(parts) + "."
+    return f"against {in_words(pair['second'])}: " + "; ".join(parts) + "."
 
 
 def _beats(test: dict[str, Any], rate: float) -> str:
@@ -321,41 +340,29 @@ def _is_shown(test: dict[str, Any], rate: float) -> bool:
 
 def _difference(pair: dict[str, Any], test: dict[str, Any]) -> str:
     if test["test"] == "bootstrap":
-        return _cell(pair["differences"][test["metric"]], "+")
+        return interval(pair["differences"][test["metric"]], "+")
     if test["test"] == "mcnemar":
         return (
-            f"{_number(test['difference'], '+')} (alone right: {test['only_first_right']} against "
+            f"{number(test['difference'], '+')} (alone right: {test['only_first_right']} against "
             f"{test['only_second_right']} patients)"
         )
-    return NOTHING if test["difference"] is None else _number(test["difference"], "+")
+    return NOTHING if test["difference"] is None else number(test["difference"], "+")
 
 
 def _collapse_sentence(found: dict[str, Any]) -> str:
     if found["collapsed"]:
-        what = f"collapsed in {_epochs(found['collapsed'])}"
+        what = f"collapsed in {epoch_ranges(found['collapsed'])}"
     else:
         what = "never collapsed"
-    warned = f", with warnings in {_epochs(found['warning'])}" if found["warning"] else ""
+    warned = f", with warnings in {epoch_ranges(found['warning'])}" if found["warning"] else ""
     return (
-        f"{what}{warned}, of {_count(found['epochs'], 'epoch')}; it ended {_ended(found['status'])}"
-        f", with {_percent(found['max_predicted_share'])} of val answered by one class."
+        f"{what}{warned}, of {count(found['epochs'], 'epoch')}; it ended {_ended(found['status'])}"
+        f", with {percent(found['max_predicted_share'])} of val answered by one class."
     )
 
 
 def _ended(status: str) -> str:
     return "with a warning" if status == "warning" else status
-
-
-def _epochs(epochs: Sequence[int]) -> str:
-    """Write epochs as ranges: [1, 2, 3, 6] becomes `epochs 1–3, 6`."""
-    ranges: list[list[int]] = []
-    for epoch in epochs:
-        if ranges and epoch == ranges[-1][-1] + 1:
-            ranges[-1][-1:] = [epoch] if len(ranges[-1]) > 1 else [ranges[-1][0], epoch]
-        else:
-            ranges.append([epoch])
-    text = ", ".join("–".join(map(str, ends)) for ends in ranges)
-    return f"epoch{'s' if len(epochs) > 1 else ''} {text}"
 
 
 def _by_class(cases: pd.DataFrame, classes: Sequence[str]) -> list[pd.DataFrame]:
@@ -377,47 +384,10 @@ def _trainable(training: dict[str, Any] | None) -> str:
     return f"{training['trainable_parameters']:,} ({training['trainable_percent']:.3g} %)"
 
 
-def _cell(entry: dict[str, Any] | None, sign: str = "") -> str:
-    """Write a value with its interval; two decimals are all that such a sample supports."""
-    if entry is None:
-        return NOTHING
-    value = _number(entry["value"], sign)
-    if entry["low"] is None:
-        return f"{value} (no interval)"
-    return f"{value} [{_number(entry['low'], sign)}, {_number(entry['high'], sign)}]"
-
-
-def _number(value: float, sign: str = "") -> str:
-    """Write two decimals with a true minus sign, and never a negative zero."""
-    return f"{value:{sign}z.2f}".replace("-", "−")
-
-
-def _p(p: float | None) -> str:
-    if p is None:
-        return NOTHING
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.3g} %"
-
-
-def _words(name: str) -> str:
+def in_words(name: str) -> str:
+    """Name a metric or a baseline as a reader would."""
     return WORDS.get(name, name)
 
 
 def _all_words(metrics: Sequence[str]) -> str:
-    return " and ".join(_words(metric) for metric in metrics)
-
-
-def _names(names: Sequence[str]) -> str:
-    return ", ".join(f"`{name}`" for name in names) if names else "none"
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return " and ".join(in_words(metric) for metric in metrics)

@@ -1,7 +1,9 @@
 """Where and how exactly the arithmetic runs: device, precision, threads, determinism."""
 
+import ctypes
 import logging
 import os
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -12,6 +14,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pydantic import Field
+from torch import nn
 from torch.distributed import DistError, is_torchelastic_launched
 
 from mammo.errors import UserError
@@ -31,7 +34,8 @@ class ComputeParams(Params):
     devices: Annotated[int, Field(ge=1)]
     num_nodes: Annotated[int, Field(ge=1)]
     threads: Annotated[int, Field(ge=1)]
-    precision: Literal["bfloat16", "float32"]
+    precision: Literal["auto", "bfloat16", "float32"]
+    compile: bool
     deterministic: bool
 
 
@@ -63,7 +67,10 @@ def start_together(params: ComputeParams) -> Fabric:
 
 
 def _start(params: ComputeParams, devices: int, num_nodes: int) -> Fabric:
+    _keep_freed_memory()
     torch.use_deterministic_algorithms(params.deterministic)
+    # On by default with determinism, to show reads of memory never written: a tenth of the time.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if params.deterministic:
         # cuBLAS is deterministic only with a fixed workspace, and reads this at its first call
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -114,8 +121,28 @@ def _shared_gradients() -> DDPStrategy:
     return DDPStrategy(forward_sync_buffers=False, timeout=PATIENCE)
 
 
+def _keep_freed_memory() -> None:
+    """Let glibc keep freed memory for the next activations.
+
+    It returns large blocks to the system at once, and getting them again, page by page, takes a
+    third of a prefix's time.
+
+    Source: mallopt(3), M_TRIM_THRESHOLD (-1) and M_MMAP_MAX (-4).
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(-1, 2**31 - 1)
+        libc.mallopt(-4, 0)
+
+
 def compute_dtype(params: ComputeParams) -> torch.dtype:
-    """Choose the dtype of the arithmetic: float32 where the processor has no bfloat16."""
+    """Choose the dtype of the arithmetic: float32 where the processor has no bfloat16.
+
+    Raises:
+        ValueError: The precision is still `auto`; `mammo.precision.settle` measures it.
+    """
+    if params.precision == "auto":
+        raise ValueError("compute.precision: auto must be settled before anything is computed")
     if params.precision == "float32":
         return torch.float32
     if not has_bfloat16(params.accelerator):
@@ -131,6 +158,30 @@ def has_bfloat16(accelerator: str) -> bool:
     if torch.backends.mkldnn.is_available() and os.uname().machine == "x86_64":
         return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def compile_module(module: nn.Module, params: ComputeParams, device: torch.device) -> None:
+    """Compile what a module computes, in place, if `compute.compile` asks for it.
+
+    Each batch size is compiled for itself; nothing falls back to uncompiled code in silence.
+
+    Raises:
+        UserError: The compiler that torch needs (C++ for the CPU, Triton for a GPU) doesn't work.
+    """
+    if not params.compile:
+        return
+    from torch._dynamo.exc import TorchDynamoException  # an import of seconds
+
+    try:
+        torch.compile(nn.Tanh(), fullgraph=True)(torch.ones(8, device=device))
+    except TorchDynamoException as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(
+            f"params.yaml: compute.compile: needs a working compiler for {device.type}, got "
+            f"{reason!r}; install one (Debian: apt-get install g++ python3-dev), or set "
+            "compute.compile: false"
+        ) from None
+    module.compile(fullgraph=True, dynamic=False)
 
 
 def seed_everything(*seed: int) -> None:

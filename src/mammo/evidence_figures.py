@@ -1,17 +1,13 @@
 """The two pictures of the comparison: a forest plot and reliability diagrams."""
 
 import math
-from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("agg")
-
-import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from mammo.figure_style import style
 
 FOREST_METRICS = {
     "bal_acc_adj": "balanced accuracy above chance",
@@ -23,7 +19,6 @@ LEVEL_STYLE = {"image": ("o", "#0b6e99"), "breast": ("s", "#d17a00"), "patient":
 AS_STATED, TEMPERED = "#0b6e99", "#d17a00"
 NO_SKILL = {"auc_dense": 0.5}
 PANELS_PER_ROW = 5
-DOTS_PER_INCH = 120
 
 
 def forest_plot(table: pd.DataFrame) -> Figure:
@@ -32,14 +27,15 @@ def forest_plot(table: pd.DataFrame) -> Figure:
     Args:
         table: From `mammo.comparison.comparison_table`.
     """
+    with style():
+        return _forest(table)
+
+
+def _forest(table: pd.DataFrame) -> Figure:
     names = list(table["strategy"].unique())
-    figure, panels = plt.subplots(
-        1,
-        len(FOREST_METRICS),
-        figsize=(3.1 * len(FOREST_METRICS) + 1.2, 0.62 * len(names) + 1.5),
-        sharey=True,
-        layout="constrained",
-    )
+    size = (3.1 * len(FOREST_METRICS) + 1.2, 0.62 * len(names) + 1.5)
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(1, len(FOREST_METRICS), sharey=True)
     for axes, (metric, title) in zip(panels, FOREST_METRICS.items(), strict=True):
         _forest_panel(axes, table[table["metric"] == metric], names)
         axes.axvline(NO_SKILL.get(metric, 0), color="0.6", linewidth=1, linestyle=":", zorder=0)
@@ -47,7 +43,7 @@ def forest_plot(table: pd.DataFrame) -> Figure:
     panels[0].set_yticks(range(len(names)), names)
     panels[0].invert_yaxis()
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     return figure
 
 
@@ -57,17 +53,15 @@ def reliability_diagram(calibration: dict[str, dict[str, Any]]) -> Figure:
     Args:
         calibration: The part of that name of `mammo.comparison.compare`'s result.
     """
+    with style():
+        return _reliability(calibration)
+
+
+def _reliability(calibration: dict[str, dict[str, Any]]) -> Figure:
     rows = math.ceil(len(calibration) / PANELS_PER_ROW)
     columns = min(len(calibration), PANELS_PER_ROW)
-    figure, grid = plt.subplots(
-        rows,
-        columns,
-        figsize=(3 * columns + 0.6, 3.4 * rows + 0.5),
-        sharex=True,
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
-    )
+    figure = Figure(figsize=(3 * columns + 0.6, 3.4 * rows + 0.5), layout="constrained")
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     panels = list(grid.flat)
     for axes in panels[len(calibration) :]:
         axes.set_axis_off()
@@ -82,14 +76,8 @@ def reliability_diagram(calibration: dict[str, dict[str, Any]]) -> Figure:
     for row in grid:
         row[0].set_ylabel("share right (area: images)")
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     return figure
-
-
-def write_figure(figure: Figure, path: Path) -> None:
-    """Write a PNG without the metadata that would change with the library's version."""
-    figure.savefig(path, dpi=DOTS_PER_INCH, metadata={"Software": None})
-    plt.close(figure)
 
 
 def _forest_panel(axes: Axes, rows: pd.DataFrame, names: list[str]) -> None:
@@ -106,9 +94,8 @@ def _forest_panel(axes: Axes, rows: pd.DataFrame, names: list[str]) -> None:
             markersize=5,
             label=f"by {level}",
         )
-    axes.grid(axis="x", color="0.92")
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.grid(visible=False, axis="y")
+    axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
 
 

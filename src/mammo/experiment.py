@@ -13,6 +13,7 @@ from mammo.compute import ComputeParams
 from mammo.losses import LossParams
 from mammo.networks import strategy_cut
 from mammo.params import load_leaf, load_params
+from mammo.precision import settle
 from mammo.splits import Fold
 from mammo.strategies import StrategyParams
 from mammo.training import TrainParams
@@ -65,7 +66,7 @@ class Settings:
 
 
 def load_settings(name: str) -> Settings:
-    """Load the settings of the strategy called `name`.
+    """Load the settings of the strategy called `name`; precision `auto` is settled.
 
     Raises:
         UserError: A key of params.yaml is missing, unknown or out of range.
@@ -83,5 +84,5 @@ def load_settings(name: str) -> Settings:
         loss=load_params("loss", LossParams),
         collapse=load_params("collapse", CollapseParams),
         augment=load_params("augment", AugmentParams),
-        compute=load_params("compute", ComputeParams),
+        compute=settle(load_params("compute", ComputeParams), backbone),
     )

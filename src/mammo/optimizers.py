@@ -32,7 +32,8 @@ def make_optimizer(
         {"params": list(parts[name].parameters()), "scale": scale}
         for name, scale in block_scales(suffix, layer_decay).items()
     ]
-    return torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay)
+    # fused: one pass over the parameters, half the time of the default on a processor
+    return torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay, fused=True)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:

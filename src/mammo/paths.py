@@ -38,6 +38,9 @@ EVIDENCE_TABLE = PLOTS / "comparison.csv"
 EVIDENCE_PLOTS = PLOTS / "evidence"
 EVIDENCE_REPORT = Path("report.md")
 
+STUDIES = Path("studies")
+STUDY_DATA = DATA / "studies"
+
 # DVC names the main checkout in DVC_ROOT, also for runs in a temporary copy: one scratch for all.
 MAIN_CHECKOUT = Path(os.environ.get("DVC_ROOT", "."))
 SCRATCH = MAIN_CHECKOUT / ".cache"

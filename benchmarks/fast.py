@@ -1,0 +1,157 @@
+"""Our path, timed: the library's own embedding and training, called as the stages call them."""
+
+import shutil
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from mammo import paths
+from mammo.augment import Augmentation
+from mammo.checkpoint import Progress
+from mammo.compute import compute_dtype, start
+from mammo.embedding import EmbedParams, embed, plan
+from mammo.experiment import load_settings
+from mammo.files import read_table, write_json
+from mammo.networks import Network, build_network
+from mammo.optimizers import make_optimizer
+from mammo.params import load_params
+from mammo.sources import PLAN, open_source
+from mammo.splits import make_fold
+from mammo.strategies import fold_batchnorm
+from mammo.tensors import Tensors, write_shards
+from mammo.training import Run, train
+
+
+class Fast:
+    """One strategy on the images of the current folder, which is laid out as the pipeline's."""
+
+    def __init__(self, strategy: str):
+        self.name = strategy
+        self.settings = load_settings(strategy)
+        self.params = load_params("embed", EmbedParams)
+        self.fabric = start(self.settings.compute)
+        self.dtype = compute_dtype(self.settings.compute)
+        self.images = Tensors(paths.TENSORS)
+        self.folder = paths.EMBEDDINGS / strategy
+
+    def network(self) -> Network:
+        """Load and cut the network."""
+        settings = self.settings
+        return build_network(
+            paths.BACKBONE, settings.backbone, settings.cut, settings.classes,
+            settings.train.dropout, settings.train.seed,
+        )  # fmt: skip
+
+    def embed(self) -> float:
+        """Do what stage `embed` does; return the seconds that the views alone took (0: none)."""
+        network = self.network()
+        size_px, count = self.images.shape[-1], len(self.images)
+        decision = plan(network.prefix, network.suffix, size_px, count, self.params)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        seconds = 0.0
+        if decision.stored:
+            prefix = fold_batchnorm(network.prefix, self.dtype).to(self.fabric.device)
+            augmentation = Augmentation(self.settings.augment)
+            started = time.perf_counter()
+            items = embed(
+                self.images, prefix, augmentation, self.params, self.fabric.device, self.dtype
+            )
+            write_shards(items, self.images.keys, self.folder, self.params.shard_mb * 2**20)
+            seconds = time.perf_counter() - started
+        write_json(asdict(decision), self.folder / PLAN)
+        return seconds
+
+    def open(self, progress: Path) -> Run:
+        """Do what stage `train` does before it trains."""
+        network = self.network()
+        keys, source = open_source(
+            self.folder, paths.TENSORS, network.prefix, self.settings.augment,
+            self.settings.compute, self.fabric.device,
+        )  # fmt: skip
+        table = read_table(paths.LABELS).merge(read_table(paths.SPLITS), on="key")
+        fold = make_fold(keys, table, self.settings.classes)
+        shutil.rmtree(progress, ignore_errors=True)
+        return Run(
+            self.settings.describe(fold, network.blocks), self.settings.train,
+            self.settings.collapse, fold, source, network.suffix, self.fabric,
+            record=lambda row: None,
+            progress=Progress(progress, self.settings.train.checkpoint_every_s),
+        )  # fmt: skip
+
+    def repeat(self) -> dict[str, float]:
+        """Time embedding, opening and an epoch, and the two bare rates beside them.
+
+        Returns:
+            Seconds: `embed` whole, `views` its part that makes and stores views, `open`, `epoch`;
+            `bare_views` and `bare_epoch` on random data in memory.
+        """
+        started = time.perf_counter()
+        views = self.embed()
+        embedded = time.perf_counter()
+        run = self.open(paths.SCRATCH / "bench" / self.name)
+        opened = time.perf_counter()
+        train(run)
+        trained = time.perf_counter()
+        seconds = {
+            "embed": embedded - started if views else 0.0,
+            "views": views,
+            "open": opened - embedded,
+            "epoch": (trained - opened) / run.epochs,
+        }
+        if views:
+            seconds["bare_views"] = self.bare_views()
+        if self.settings.cut == 0:
+            seconds["bare_epoch"] = self.bare_epoch(run)
+        return seconds
+
+    @torch.inference_mode()
+    def bare_views(self, batches: int = 6) -> float:
+        """Time the prefix alone on a random batch in memory, scaled to the views of all images."""
+        prefix = fold_batchnorm(self.network().prefix, self.dtype)
+        views = 1 + self.params.views
+        count = max(1, self.params.batch_size // views) * views
+        batch = self.random_images(count).to(self.dtype)
+        prefix(batch)
+        started = time.perf_counter()
+        for _ in range(batches):
+            prefix(batch)
+        each = (time.perf_counter() - started) / (batches * count)
+        return each * views * len(self.images)
+
+    def bare_epoch(self, run: Run) -> float:
+        """Time the steps of an epoch on one random batch: training ones, then those of val."""
+        suffix, size = run.suffix, run.params.batch_size
+        suffix.load_state_dict(self.network().suffix.state_dict())
+        optimizer = make_optimizer(suffix, run.lr, run.params.weight_decay, layer_decay=1)
+        batch, labels = self.random_images(size), torch.arange(size) % len(run.fold.classes)
+        self.bare_step(suffix, optimizer, batch, labels)
+        started = time.perf_counter()
+        for _ in range(len(run.fold.train) // size):
+            self.bare_step(suffix, optimizer, batch, labels)
+        suffix.eval()
+        with torch.inference_mode(), self.fabric.autocast():
+            for _ in range(len(run.fold.val) // size):
+                suffix(batch)
+        return time.perf_counter() - started
+
+    def bare_step(
+        self, suffix: nn.Module, optimizer: torch.optim.Optimizer, batch: torch.Tensor,
+        labels: torch.Tensor,
+    ) -> None:  # fmt: skip
+        """Take a training step on data in memory."""
+        suffix.train()
+        with self.fabric.autocast():
+            loss = cross_entropy(suffix(batch), labels)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+
+    def random_images(self, count: int) -> torch.Tensor:
+        """Draw a normalised batch: (count, 3, H, W) float32, channels-last."""
+        size_px = self.images.shape[-1]
+        return torch.randn(count, 3, size_px, size_px).to(memory_format=torch.channels_last)

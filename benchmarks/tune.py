@@ -1,0 +1,121 @@
+"""Measure precision, threads and the embedding's batch size here; print the lines to set.
+
+Nothing is changed: params.yaml holds fixed values, so that results are the same everywhere, and
+what is printed is for its owner to take over.
+
+    make tune                                                          (up to 3 minutes)
+    PYTHONPATH=src python benchmarks/tune.py --compile                 (some minutes more)
+"""
+
+import argparse
+import logging
+import os
+import statistics
+import time
+from collections.abc import Sequence
+
+import torch
+
+from machine import machine
+from mammo.compute import ComputeParams, compute_dtype, has_bfloat16, start
+from mammo.embedding import EmbedParams
+from mammo.params import load_leaf, load_params
+from mammo.precision import training_rate
+from mammo.strategies import Prefix, fold_batchnorm
+from mammo.weights import BackboneParams, random_network
+
+BATCH_SIZES = (16, 32, 64, 128)
+WORTH_IT = 1.03  # a setting must be faster than the present one by this to be advised
+Rates = dict[object, float]
+
+
+def prefix_rate(
+    params: ComputeParams, backbone: BackboneParams, batch_size: int, size_px: int, repeats: int = 3
+) -> float:
+    """Time the whole backbone as a folded prefix on random data in memory: views a second."""
+    fabric, dtype = start(params), compute_dtype(params)
+    blocks = backbone.architecture.blocks(random_network(backbone))
+    prefix = fold_batchnorm(Prefix(blocks, pooled=True), dtype).to(fabric.device)
+    batch = torch.randn(batch_size, 3, size_px, size_px, device=fabric.device)
+    batch = batch.to(dtype, memory_format=torch.channels_last)
+    seconds = []
+    with torch.inference_mode():
+        for _ in range(1 + repeats):
+            started = time.perf_counter()
+            prefix(batch).cpu()  # waits for a GPU
+            seconds.append(time.perf_counter() - started)
+    return batch_size / statistics.median(seconds[1:])
+
+
+def advise(rates: Rates, present: object) -> object:
+    """Choose the fastest setting, or the present one where that is as good."""
+    fastest = max(rates, key=lambda setting: rates[setting])
+    return fastest if rates[fastest] > WORTH_IT * rates.get(present, 0) else present
+
+
+def report(key: str, unit: str, rates: Rates, present: object) -> object:
+    """Print what was measured; return the advised setting."""
+    chosen = advise(rates, present)
+    measured = ", ".join(f"{setting}: {rate:.1f}" for setting, rate in rates.items())
+    print(f"{key} ({unit}): {measured}; in params.yaml: {present}", flush=True)
+    return chosen
+
+
+def tune(
+    compute: ComputeParams,
+    backbone: BackboneParams,
+    embed: EmbedParams,
+    size_px: int,
+    batch_size: int,
+    with_compile: bool = False,
+    batch_sizes: Sequence[int] = BATCH_SIZES,
+) -> dict[str, dict[str, object]]:
+    """Measure one setting after the other, each with the best of those before it.
+
+    Returns:
+        The advised settings: section of params.yaml -> key -> value.
+    """
+
+    def rate(**changes: object) -> float:
+        changed = compute.model_copy(update=changes)
+        return training_rate(changed, backbone, batch_size, size_px, steps=3)
+
+    advised: dict[str, object] = {"compile": False}
+    dtypes = ["float32", *(["bfloat16"] if has_bfloat16(compute.accelerator) else [])]
+    unit = "training, images/s"
+    rates: Rates = {one: rate(precision=one, compile=False) for one in dtypes}
+    advised["precision"] = report("precision", unit, rates, compute.precision)
+    cores = sorted({1, compute.threads, os.cpu_count() or 1})
+    rates = {one: rate(**advised, threads=one) for one in cores}
+    advised["threads"] = report("threads", unit, rates, compute.threads)
+    if with_compile:
+        rates = {one: rate(**{**advised, "compile": one}) for one in (False, True)}
+        advised["compile"] = report("compile", unit, rates, compute.compile)
+    changed = compute.model_copy(update=advised)
+    sizes = sorted({*batch_sizes, embed.batch_size})
+    rates = {one: prefix_rate(changed, backbone, one, size_px) for one in sizes}
+    views = report("embed.batch_size", "prefix, views/s", rates, embed.batch_size)
+    return {"embed": {"batch_size": views}, "compute": advised}
+
+
+def main() -> None:
+    """Measure for the configured backbone and print the lines of params.yaml."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--compile", action="store_true", help="measure torch.compile too")
+    with_compile = parser.parse_args().compile
+    logging.disable(logging.WARNING)
+    backbone = load_params("backbone", BackboneParams)
+    print(f"{machine('torch')}; {backbone.arch}\n")
+    advised = tune(
+        load_params("compute", ComputeParams), backbone, load_params("embed", EmbedParams),
+        load_leaf("preprocess.size_px", int), load_leaf("train.batch_size", int), with_compile,
+    )  # fmt: skip
+    print("\nfor params.yaml:")
+    for section, settings in advised.items():
+        print(f"{section}:")
+        for key, value in settings.items():
+            print(f"  {key}: {str(value).lower()}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,20 @@
+"""Draw the study's pictures: params.yaml -> data/studies/collapse/pictures/."""
+
+from pathlib import Path
+
+from mammo.files import whole_folder
+from mammo.ladder_pictures import load_pictures, write_pictures
+from mammo.stage import run_stage
+
+OWN = Path("studies/collapse/params.yaml")
+PICTURES = Path("data/studies/collapse/pictures")
+
+
+def main() -> None:
+    """Run the stage."""
+    with whole_folder(PICTURES) as folder:
+        write_pictures(folder, load_pictures(OWN))
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,28 @@
+"""Train one row of the ladder with every seed, and look at test after each epoch.
+
+data/studies/collapse/{pictures,weights} -> studies/collapse/epochs/ROW.csv
+"""
+
+import sys
+from pathlib import Path
+
+from mammo import paths
+from mammo.files import write_table
+from mammo.ladder_bench import load_sections, run_rows
+from mammo.stage import run_stage
+
+STUDY = Path("studies/collapse")
+DATA = Path("data/studies/collapse")
+
+
+def main() -> None:
+    """Run the stage for the row named on the command line."""
+    name = sys.argv[1]
+    sections = load_sections(STUDY / "params.yaml", paths.PARAMS)
+    weights = DATA / "weights" / "backbone.safetensors"
+    epochs = run_rows([name], sections.seeds, DATA / "pictures", weights, sections)
+    write_table(epochs, STUDY / "epochs" / f"{name}.csv")
+
+
+if __name__ == "__main__":
+    run_stage(main)

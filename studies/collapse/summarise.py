@@ -1,0 +1,36 @@
+"""Judge all runs: studies/collapse/{epochs,bands.yaml} -> runs.csv, results.{json,md}, ladder.png.
+
+All beside this file. No number in results.md is typed by hand.
+"""
+
+from pathlib import Path
+
+from mammo.figures import write_png
+from mammo.files import write_json, write_table, write_text
+from mammo.ladder_page import (
+    draw_ladder,
+    load_ladder,
+    page,
+    read_bands,
+    read_epochs,
+    results,
+)
+from mammo.ladder_verdict import runs_table
+from mammo.stage import run_stage
+
+STUDY = Path("studies/collapse")
+
+
+def main() -> None:
+    """Run the stage."""
+    ladder = load_ladder(STUDY / "params.yaml")
+    runs = runs_table(read_epochs(STUDY / "epochs", list(ladder.rows)), ladder.truth)
+    found = results(runs, ladder, read_bands(STUDY / "bands.yaml")["ladder"])
+    write_table(runs, STUDY / "runs.csv")
+    write_json(found, STUDY / "results.json")
+    write_text(page(found, ladder), STUDY / "results.md")
+    write_png(draw_ladder(runs, ladder), STUDY / "ladder.png")
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,34 @@
+"""Put the seeds together: studies/seeds/runs -> results.{json,md} beside them."""
+
+from mammo import paths
+from mammo.comparison import CompareParams
+from mammo.comparison_inputs import read_predictions
+from mammo.files import write_json, write_text
+from mammo.params import load_leaf, load_params
+from mammo.pooling import read_cells
+from mammo.seed_spread import compare_over_seeds
+from mammo.stage import run_stage
+from mammo.studies import SeedsParams, study_params
+from mammo.study_pages import seeds_page, subject_of
+
+HERE = paths.STUDIES / "seeds"
+
+
+def main() -> None:
+    """Run the stage."""
+    study = load_params("seeds", SeedsParams, study_params("seeds"))
+    params = load_params("compare", CompareParams)
+    names = [f"{name}-{seed}" for name in study.strategies for seed in study.seeds]
+    tables = read_predictions(names, HERE / "runs")
+    by_seed = {
+        name: {seed: tables[f"{name}-{seed}"] for seed in study.seeds} for name in study.strategies
+    }
+    result = compare_over_seeds(by_seed, params)
+    cells = read_cells(HERE / "runs", study.strategies, study.seeds)
+    subject = subject_of(load_leaf("dataset.name", str), load_leaf("dataset.root", str))
+    write_json({**result, "runs": cells}, HERE / "results.json")
+    write_text(seeds_page(subject, result, cells), HERE / "results.md")
+
+
+if __name__ == "__main__":
+    run_stage(main)
