@@ -9,7 +9,7 @@ lightest of the architectures. By the library's calls, without DVC:
 Then each trains on 1,000 images up to all of them. Anonymous memory is sampled while all this
 runs; pages of a memmap are the page cache's and don't count.
 
-    PYTHONPATH=src python benchmarks/out_of_core.py            (about 30 minutes, 17 GB of disk)
+    PYTHONPATH=src python benchmarks/out_of_core.py            (under an hour, 15 GB of disk)
     PYTHONPATH=src python benchmarks/out_of_core.py --images 2000 --folder FOLDER    (a try)
 """
 
