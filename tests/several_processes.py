@@ -23,8 +23,9 @@ from mammo.weights import BackboneParams
 from test_training import BACKBONE, Blank, make_run
 
 COMPUTE = ComputeParams(
-    accelerator="cpu", devices=1, num_nodes=1, threads=1, precision="float32", deterministic=True
-)
+    accelerator="cpu", devices=1, num_nodes=1, threads=1, precision="float32", compile=False,
+    deterministic=True,
+)  # fmt: skip
 
 
 class Telling(Blank):
