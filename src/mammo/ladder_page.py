@@ -32,6 +32,7 @@ class RolesParams(Params):
     optimisation: Annotated[list[str], Field(min_length=2, max_length=2)]
     full: Annotated[list[str], Field(min_length=1)]
     ungrouped: Annotated[list[str], Field(min_length=1)]
+    prior: Annotated[list[str], Field(min_length=2, max_length=2)]
     unbalanced: str
     weights: str
     sampler: str
@@ -75,7 +76,8 @@ def read_epochs(folder: Path, rows: Sequence[str]) -> pd.DataFrame:
     epochs = pd.concat(
         [read_table(folder / f"{name}.csv", **kinds) for name in rows], ignore_index=True
     )
-    epochs["drift_sd"] = pd.to_numeric(epochs["drift_sd"])  # blank where nothing is frozen
+    for column in ("drift_sd", "drift_var"):
+        epochs[column] = pd.to_numeric(epochs[column])  # blank where nothing is frozen
     return epochs
 
 
@@ -127,8 +129,9 @@ def claims(
     usual = [collapsed(n) > rows[n]["seeds"] / 2 for n in roles.full]
     fast, sane = roles.optimisation
     by_rate = collapsed(fast) > rows[fast]["seeds"] / 2 and collapsed(sane) == 0
-    twins = [roles.unbalanced, roles.weights, roles.sampler]
-    by_prior = collapsed(roles.unbalanced) - collapsed(roles.sampler)
+    plain, balanced = roles.prior
+    by_prior = collapsed(plain) > rows[plain]["seeds"] / 2 and collapsed(balanced) == 0
+    twins = [roles.unbalanced, roles.sampler]
     gain = paired(runs, roles.sampler, roles.unbalanced, "bal_acc_adj")
     swings = paired(runs, roles.double, roles.sampler, "largest_swing")
     unstable = collapsed(roles.double) > collapsed(roles.sampler) or bool((swings > 0).all())
@@ -150,12 +153,13 @@ def claims(
         {
             "claim": "There is a collapse of the prior: at a sane rate the imbalance decides",
             "holds": "yes"
-            if collapsed(roles.unbalanced) > rows[roles.unbalanced]["seeds"] / 2 and by_prior > 0
+            if by_prior
             else "in part"
-            if by_prior > 0
+            if collapsed(plain) > collapsed(balanced)
             else "no",
-            "evidence": f"Collapsed runs: {counted(twins)}. "
-            + _mean_shares(rows, [roles.unbalanced, roles.sampler]),
+            "evidence": f"Collapsed runs: {counted(roles.prior)}; all else is the same. "
+            f"{_mean_shares(rows, roles.prior)} With more of the network trained: "
+            f"{counted([roles.unbalanced, roles.sampler])}; {_mean_shares(rows, twins)}",
         },
         {
             "claim": "The sampler alone suffices",
@@ -182,10 +186,11 @@ def claims(
         {
             "claim": "Frozen blocks left in train mode drift, and that does harm",
             "holds": _harm(paired(runs, roles.drifting, roles.sampler, "bal_acc_adj"), drift),
-            "evidence": f"BatchNorm's running means moved by {drift['drift_sd']:.2f} standard "
-            f"deviations (median channel, mean of seeds), in the pipeline's frozen blocks by "
-            f"{still['drift_sd']:g}; {difference(roles.drifting, roles.sampler)}. (Yes: they moved "
-            "and every seed is worse; in part: they moved.)",
+            "evidence": f"BatchNorm's running means moved by {drift['drift_sd']:.3f} standard "
+            f"deviations and its variances by {drift['drift_var']:.1%} (mean of channels and "
+            f"seeds), in the pipeline's frozen blocks by {still['drift_sd']:g} and "
+            f"{still['drift_var']:.0%}; {difference(roles.drifting, roles.sampler)}. (Yes: they "
+            "moved and every seed is worse; in part: they moved.)",
         },
         {
             "claim": "A split by image flatters val",
@@ -278,7 +283,7 @@ def _rows_section(rows: dict[str, dict[str, Any]], ladder: Ladder) -> str:
     )
     lines = []
     for number, (name, row) in enumerate(rows.items(), start=1):
-        drift = "–" if row["drift_sd"] is None else f"{row['drift_sd']:.2f}"
+        drift = "–" if row["drift_sd"] is None else f"{row['drift_sd']:.3g}; {row['drift_var']:.2g}"
         lines.append(
             f"| {number} | `{name}` | {ladder.rows[name]} | {_span(row['bal_acc_adj'])} | "
             f"{_span(row['kappa'])} | {_span(row['largest_share'])} | "
@@ -288,8 +293,9 @@ def _rows_section(rows: dict[str, dict[str, Any]], ladder: Ladder) -> str:
     text = (
         "\n\nMean over seeds and, in brackets, the least and the most of them; on test, after the "
         "last epoch. *With an alarm*: the detector raised one at any time. *val − test*: "
-        "bal_acc_adj. *Drift*: how far the running means of BatchNorm moved in the frozen blocks, "
-        "in standard deviations, median channel; – where nothing is frozen."
+        "bal_acc_adj. *Drift*: how far BatchNorm's running means moved in the frozen blocks, in "
+        "standard deviations, and its variances, as a share; means over channels; – where nothing "
+        "is frozen."
     )
     return "## The ladder\n\n" + head + "\n".join(lines) + text
 
