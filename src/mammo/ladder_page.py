@@ -159,7 +159,7 @@ def claims(
             else "no",
             "evidence": f"Collapsed runs: {counted(roles.prior)}; all else is the same. "
             f"{_mean_shares(rows, roles.prior)} With more of the network trained: "
-            f"{counted([roles.unbalanced, roles.sampler])}; {_mean_shares(rows, twins)}",
+            f"{counted(twins)}. {_mean_shares(rows, twins)}",
         },
         {
             "claim": "The sampler alone suffices",
@@ -213,8 +213,8 @@ def page(found: dict[str, Any], ladder: Ladder) -> str:
         f"pixels; {ladder.images} images to learn from and to validate, {ladder.held_out} of other "
         f"patients to test, the same for every row and seed; classes: {shares}. A run has "
         "**collapsed in truth** if after its last epoch bal_acc_adj on test is below "
-        f"{truth.bal_acc_adj_below:g} and one class takes at least {truth.share_from:.0%} of the "
-        "predictions. Written by `summarise.py` from `runs.csv`.\n\n"
+        f"{truth.bal_acc_adj_below:g} and one class takes at least {100 * truth.share_from:g} % of "
+        "the predictions. Written by `summarise.py` from `runs.csv`.\n\n"
         "![bal_acc_adj and largest predicted share of every run](ladder.png)",
         _rows_section(found["rows"], ladder),
         _claims_section(found["claims"]),
@@ -227,13 +227,14 @@ def page(found: dict[str, Any], ladder: Ladder) -> str:
 def draw_ladder(runs: pd.DataFrame, ladder: Ladder) -> Figure:
     """Draw every run: bal_acc_adj and largest predicted share on test, a line of dots a row."""
     names = list(ladder.rows)
-    figure = Figure(figsize=(11, 0.56 * len(names) + 2.0), layout="constrained")
+    figure = Figure(figsize=(11, 0.56 * len(names) + 1.8), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     _ladder_panel(left, runs, names, "bal_acc_adj", ladder.truth.bal_acc_adj_below)
     _ladder_panel(right, runs, names, "largest_share", ladder.truth.share_from)
-    left.set_title("balanced accuracy above chance (1: perfect, 0: chance)", fontsize=11)
-    right.set_title("largest predicted share (1: one class for all)", fontsize=11)
-    right.set_xlim(right=1.03)
+    left.set_title("Balanced accuracy above chance, on test\n(0: chance, 1: perfect)", fontsize=11)
+    right.set_title("Largest predicted share, on test\n(1: one class for all)", fontsize=11)
+    left.set_xlim(min(-0.04, runs["bal_acc_adj"].min() - 0.04), 1.04)
+    right.set_xlim(0.2, 1.04)
     labels = [f"{i}. {ladder.rows[name]}" for i, name in enumerate(names, start=1)]
     left.set_yticks(range(len(names)), labels)
     left.invert_yaxis()
@@ -247,7 +248,7 @@ def draw_ladder(runs: pd.DataFrame, ladder: Ladder) -> Figure:
         Line2D([], [], marker="|", markersize=12, color=MEAN, linestyle="", label="mean of seeds"),
         Line2D([], [], color="#777777", linestyle=":", label="bound of the truth"),
     ]  # fmt: skip
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=9.5)
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=10, frameon=False)
     return figure
 
 
@@ -265,10 +266,10 @@ def _ladder_panel(
         value = part[column].to_numpy()
         axes.plot(
             value[alarmed], heights[alarmed], "o", markersize=11, markerfacecolor="none",
-            markeredgecolor="#777777", zorder=2, clip_on=False,
+            markeredgecolor="#777777", zorder=2,
         )  # fmt: skip
-        axes.plot(value[~fell], heights[~fell], "o", color=HEALTHY, markersize=6, clip_on=False)
-        axes.plot(value[fell], heights[fell], "X", color=COLLAPSED, markersize=7, clip_on=False)
+        axes.plot(value[~fell], heights[~fell], "o", color=HEALTHY, markersize=6)
+        axes.plot(value[fell], heights[fell], "X", color=COLLAPSED, markersize=7)
         axes.plot([value.mean()] * 2, [height - 0.34, height + 0.34], color=MEAN, linewidth=1.6)
     for height in range(1, len(names)):
         axes.axhline(height - 0.5, color="#e4e4e4", linewidth=0.8, zorder=0)
@@ -350,7 +351,7 @@ def _detector_verdict(found: dict[str, Any], within: int) -> str:
 def _bands_section(outside: list[str]) -> str:
     if outside:
         return "## Bands\n\nOutside the committed bands: " + "; ".join(outside) + "."
-    return "## Bands\n\nEvery row lies within its committed band (`bands.yaml`)."
+    return "## Bands\n\nEvery row lies within its committed band ([`bands.yaml`](bands.yaml))."
 
 
 def _harm(differences: np.ndarray, drift: dict[str, Any]) -> str:
@@ -361,7 +362,7 @@ def _harm(differences: np.ndarray, drift: dict[str, Any]) -> str:
 
 def _mean_shares(rows: dict[str, dict[str, Any]], names: Sequence[str]) -> str:
     parts = [f"`{n}` {rows[n]['largest_share']['mean']:.2f}" for n in names]
-    return f"Mean of the largest share: {', '.join(parts)}."
+    return f"Mean largest share: {', '.join(parts)}."
 
 
 def _span(found: dict[str, float]) -> str:
