@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from lightning_fabric import Fabric
 from pydantic import Field, model_validator
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mammo.augment import Augmentation, AugmentParams
@@ -136,7 +136,7 @@ def run_row(name: str, row: RowParams, seed: int, bench: Bench) -> list[dict[str
         One record an epoch: `val_*` and `test_*` of bal_acc_adj, kappa and largest predicted
         share, and the class that has it on test; `val_status`, and `alarm` where the pipeline's
         watch raises one in that epoch;
-        `drift_sd`, how far BatchNorm's means moved in the frozen blocks (None without any).
+        how far BatchNorm's statistics moved in the frozen blocks, as `drift` has it.
     """
     at = strategy_cut(bench.backbone, row, name)
     network = build_network(
@@ -150,7 +150,7 @@ def run_row(name: str, row: RowParams, seed: int, bench: Bench) -> list[dict[str
     source = _source(row, seed, fold_batchnorm(prefix, torch.float32), bench)
     fold, test = draw_fold(row, seed, bench)
     setting = _setting(name, row, fold, network.blocks)
-    before = _means(frozen)
+    before = _statistics(frozen)
     records: list[dict[str, Any]] = []
     watch = Watch(setting, bench.collapse)
 
@@ -174,7 +174,7 @@ def run_row(name: str, row: RowParams, seed: int, bench: Bench) -> list[dict[str
                 **_judged("val", epoch_row),
                 **_judged("test", tested),
                 "test_favourite": CLASSES[int(np.argmax(shares))],
-                "drift_sd": _drift(before, frozen),
+                **drift(before, frozen),
             }
         )
 
@@ -237,23 +237,25 @@ def _judged(split: str, metrics: Metrics) -> dict[str, float]:
     return {f"{split}_{name}": float(metrics[key] or 0) for name, key in JUDGED.items()}
 
 
-def _means(blocks: list[nn.Module]) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Copy the running means and deviations of each BatchNorm."""
-    return [
-        (norm.running_mean.clone(), (norm.running_var + norm.eps).sqrt()) for norm in _norms(blocks)
-    ]
+def _statistics(blocks: list[nn.Module]) -> tuple[Tensor, Tensor]:
+    """Copy the running means and variances of all BatchNorms: (channels,) each."""
+    modules: list[Any] = [module for block in blocks for module in block.modules()]
+    norms = [module for module in modules if isinstance(module, _BatchNorm)]
+    pairs: list[Any] = [(norm.running_mean, norm.running_var) for norm in norms]
+    means, variances = zip(*pairs, strict=True) if pairs else ([torch.empty(0)], [torch.empty(0)])
+    return torch.cat(means), torch.cat(variances)  # copies
 
 
-def _drift(before: list[tuple[torch.Tensor, torch.Tensor]], blocks: list[nn.Module]) -> Any:
-    """Measure how far the running means moved: the median channel's way, in deviations."""
-    if not before:
-        return None
-    ways = [
-        (norm.running_mean - mean).abs() / deviation
-        for norm, (mean, deviation) in zip(_norms(blocks), before, strict=True)
-    ]
-    return float(torch.cat(ways).median())
+def drift(before: tuple[Tensor, Tensor], blocks: list[nn.Module]) -> dict[str, float | None]:
+    """Measure how far the running statistics moved, on average over channels.
 
-
-def _norms(blocks: list[nn.Module]) -> list[Any]:
-    return [m for block in blocks for m in block.modules() if isinstance(m, _BatchNorm)]
+    Returns:
+        `drift_sd`: of the mean, in the standard deviations it began with; `drift_var`: of the
+        variance, as a share of it. None where no block has any.
+    """
+    after = _statistics(blocks)
+    if not len(after[0]):
+        return {"drift_sd": None, "drift_var": None}
+    moved = (after[0] - before[0]).abs() / before[1].sqrt()
+    changed = (after[1] / before[1] - 1).abs()
+    return {"drift_sd": float(moved.mean()), "drift_var": float(changed.mean())}

@@ -32,6 +32,7 @@ class RolesParams(Params):
     optimisation: Annotated[list[str], Field(min_length=2, max_length=2)]
     full: Annotated[list[str], Field(min_length=1)]
     ungrouped: Annotated[list[str], Field(min_length=1)]
+    prior: Annotated[list[str], Field(min_length=2, max_length=2)]
     unbalanced: str
     weights: str
     sampler: str
@@ -75,7 +76,8 @@ def read_epochs(folder: Path, rows: Sequence[str]) -> pd.DataFrame:
     epochs = pd.concat(
         [read_table(folder / f"{name}.csv", **kinds) for name in rows], ignore_index=True
     )
-    epochs["drift_sd"] = pd.to_numeric(epochs["drift_sd"])  # blank where nothing is frozen
+    for column in ("drift_sd", "drift_var"):
+        epochs[column] = pd.to_numeric(epochs[column])  # blank where nothing is frozen
     return epochs
 
 
@@ -127,8 +129,9 @@ def claims(
     usual = [collapsed(n) > rows[n]["seeds"] / 2 for n in roles.full]
     fast, sane = roles.optimisation
     by_rate = collapsed(fast) > rows[fast]["seeds"] / 2 and collapsed(sane) == 0
-    twins = [roles.unbalanced, roles.weights, roles.sampler]
-    by_prior = collapsed(roles.unbalanced) - collapsed(roles.sampler)
+    plain, balanced = roles.prior
+    by_prior = collapsed(plain) > rows[plain]["seeds"] / 2 and collapsed(balanced) == 0
+    twins = [roles.unbalanced, roles.sampler]
     gain = paired(runs, roles.sampler, roles.unbalanced, "bal_acc_adj")
     swings = paired(runs, roles.double, roles.sampler, "largest_swing")
     unstable = collapsed(roles.double) > collapsed(roles.sampler) or bool((swings > 0).all())
@@ -150,12 +153,13 @@ def claims(
         {
             "claim": "There is a collapse of the prior: at a sane rate the imbalance decides",
             "holds": "yes"
-            if collapsed(roles.unbalanced) > rows[roles.unbalanced]["seeds"] / 2 and by_prior > 0
+            if by_prior
             else "in part"
-            if by_prior > 0
+            if collapsed(plain) > collapsed(balanced)
             else "no",
-            "evidence": f"Collapsed runs: {counted(twins)}. "
-            + _mean_shares(rows, [roles.unbalanced, roles.sampler]),
+            "evidence": f"Collapsed runs: {counted(roles.prior)}; all else is the same. "
+            f"{_mean_shares(rows, roles.prior)} With more of the network trained: "
+            f"{counted(twins)}. {_mean_shares(rows, twins)}",
         },
         {
             "claim": "The sampler alone suffices",
@@ -182,10 +186,11 @@ def claims(
         {
             "claim": "Frozen blocks left in train mode drift, and that does harm",
             "holds": _harm(paired(runs, roles.drifting, roles.sampler, "bal_acc_adj"), drift),
-            "evidence": f"BatchNorm's running means moved by {drift['drift_sd']:.2f} standard "
-            f"deviations (median channel, mean of seeds), in the pipeline's frozen blocks by "
-            f"{still['drift_sd']:g}; {difference(roles.drifting, roles.sampler)}. (Yes: they moved "
-            "and every seed is worse; in part: they moved.)",
+            "evidence": f"BatchNorm's running means moved by {drift['drift_sd']:.3f} standard "
+            f"deviations and its variances by {drift['drift_var']:.1%} (mean of channels and "
+            f"seeds), in the pipeline's frozen blocks by {still['drift_sd']:g} and "
+            f"{still['drift_var']:.0%}; {difference(roles.drifting, roles.sampler)}. (Yes: they "
+            "moved and every seed is worse; in part: they moved.)",
         },
         {
             "claim": "A split by image flatters val",
@@ -208,8 +213,8 @@ def page(found: dict[str, Any], ladder: Ladder) -> str:
         f"pixels; {ladder.images} images to learn from and to validate, {ladder.held_out} of other "
         f"patients to test, the same for every row and seed; classes: {shares}. A run has "
         "**collapsed in truth** if after its last epoch bal_acc_adj on test is below "
-        f"{truth.bal_acc_adj_below:g} and one class takes at least {truth.share_from:.0%} of the "
-        "predictions. Written by `summarise.py` from `runs.csv`.\n\n"
+        f"{truth.bal_acc_adj_below:g} and one class takes at least {100 * truth.share_from:g} % of "
+        "the predictions. Written by `summarise.py` from `runs.csv`.\n\n"
         "![bal_acc_adj and largest predicted share of every run](ladder.png)",
         _rows_section(found["rows"], ladder),
         _claims_section(found["claims"]),
@@ -222,13 +227,14 @@ def page(found: dict[str, Any], ladder: Ladder) -> str:
 def draw_ladder(runs: pd.DataFrame, ladder: Ladder) -> Figure:
     """Draw every run: bal_acc_adj and largest predicted share on test, a line of dots a row."""
     names = list(ladder.rows)
-    figure = Figure(figsize=(11, 0.56 * len(names) + 2.0), layout="constrained")
+    figure = Figure(figsize=(11, 0.56 * len(names) + 1.8), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     _ladder_panel(left, runs, names, "bal_acc_adj", ladder.truth.bal_acc_adj_below)
     _ladder_panel(right, runs, names, "largest_share", ladder.truth.share_from)
-    left.set_title("balanced accuracy above chance (1: perfect, 0: chance)", fontsize=11)
-    right.set_title("largest predicted share (1: one class for all)", fontsize=11)
-    right.set_xlim(right=1.03)
+    left.set_title("Balanced accuracy above chance, on test\n(0: chance, 1: perfect)", fontsize=11)
+    right.set_title("Largest predicted share, on test\n(1: one class for all)", fontsize=11)
+    left.set_xlim(min(-0.04, runs["bal_acc_adj"].min() - 0.04), 1.04)
+    right.set_xlim(0.2, 1.04)
     labels = [f"{i}. {ladder.rows[name]}" for i, name in enumerate(names, start=1)]
     left.set_yticks(range(len(names)), labels)
     left.invert_yaxis()
@@ -242,7 +248,7 @@ def draw_ladder(runs: pd.DataFrame, ladder: Ladder) -> Figure:
         Line2D([], [], marker="|", markersize=12, color=MEAN, linestyle="", label="mean of seeds"),
         Line2D([], [], color="#777777", linestyle=":", label="bound of the truth"),
     ]  # fmt: skip
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=9.5)
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=10, frameon=False)
     return figure
 
 
@@ -260,10 +266,10 @@ def _ladder_panel(
         value = part[column].to_numpy()
         axes.plot(
             value[alarmed], heights[alarmed], "o", markersize=11, markerfacecolor="none",
-            markeredgecolor="#777777", zorder=2, clip_on=False,
+            markeredgecolor="#777777", zorder=2,
         )  # fmt: skip
-        axes.plot(value[~fell], heights[~fell], "o", color=HEALTHY, markersize=6, clip_on=False)
-        axes.plot(value[fell], heights[fell], "X", color=COLLAPSED, markersize=7, clip_on=False)
+        axes.plot(value[~fell], heights[~fell], "o", color=HEALTHY, markersize=6)
+        axes.plot(value[fell], heights[fell], "X", color=COLLAPSED, markersize=7)
         axes.plot([value.mean()] * 2, [height - 0.34, height + 0.34], color=MEAN, linewidth=1.6)
     for height in range(1, len(names)):
         axes.axhline(height - 0.5, color="#e4e4e4", linewidth=0.8, zorder=0)
@@ -278,7 +284,7 @@ def _rows_section(rows: dict[str, dict[str, Any]], ladder: Ladder) -> str:
     )
     lines = []
     for number, (name, row) in enumerate(rows.items(), start=1):
-        drift = "–" if row["drift_sd"] is None else f"{row['drift_sd']:.2f}"
+        drift = "–" if row["drift_sd"] is None else f"{row['drift_sd']:.3g}; {row['drift_var']:.2g}"
         lines.append(
             f"| {number} | `{name}` | {ladder.rows[name]} | {_span(row['bal_acc_adj'])} | "
             f"{_span(row['kappa'])} | {_span(row['largest_share'])} | "
@@ -288,8 +294,9 @@ def _rows_section(rows: dict[str, dict[str, Any]], ladder: Ladder) -> str:
     text = (
         "\n\nMean over seeds and, in brackets, the least and the most of them; on test, after the "
         "last epoch. *With an alarm*: the detector raised one at any time. *val − test*: "
-        "bal_acc_adj. *Drift*: how far the running means of BatchNorm moved in the frozen blocks, "
-        "in standard deviations, median channel; – where nothing is frozen."
+        "bal_acc_adj. *Drift*: how far BatchNorm's running means moved in the frozen blocks, in "
+        "standard deviations, and its variances, as a share; means over channels; – where nothing "
+        "is frozen."
     )
     return "## The ladder\n\n" + head + "\n".join(lines) + text
 
@@ -344,7 +351,7 @@ def _detector_verdict(found: dict[str, Any], within: int) -> str:
 def _bands_section(outside: list[str]) -> str:
     if outside:
         return "## Bands\n\nOutside the committed bands: " + "; ".join(outside) + "."
-    return "## Bands\n\nEvery row lies within its committed band (`bands.yaml`)."
+    return "## Bands\n\nEvery row lies within its committed band ([`bands.yaml`](bands.yaml))."
 
 
 def _harm(differences: np.ndarray, drift: dict[str, Any]) -> str:
@@ -355,7 +362,7 @@ def _harm(differences: np.ndarray, drift: dict[str, Any]) -> str:
 
 def _mean_shares(rows: dict[str, dict[str, Any]], names: Sequence[str]) -> str:
     parts = [f"`{n}` {rows[n]['largest_share']['mean']:.2f}" for n in names]
-    return f"Mean of the largest share: {', '.join(parts)}."
+    return f"Mean largest share: {', '.join(parts)}."
 
 
 def _span(found: dict[str, float]) -> str:

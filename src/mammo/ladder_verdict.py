@@ -41,7 +41,7 @@ def runs_table(epochs: pd.DataFrame, truth: TruthParams) -> pd.DataFrame:
         `val_bal_acc_adj`; `largest_swing`, the mean change of the largest share from epoch to
         epoch on test; `final_status` by the detector; `alarms`, the epoch of the `first_alarm`
         and of the `standing_alarm` (which no better epoch has cleared by the end), NaN for none;
-        `collapsed` and `onset` in truth; `drift_sd`.
+        `collapsed` and `onset` in truth; `drift_*`.
     """
     runs = [
         _judge(run.reset_index(drop=True), truth)
@@ -77,6 +77,7 @@ def _judge(run: pd.DataFrame, truth: TruthParams) -> dict[str, Any]:
         "onset": onset,
         "ever_collapsed": int(in_truth.any()),
         "drift_sd": last["drift_sd"],
+        "drift_var": last["drift_var"],
     }
 
 
@@ -130,7 +131,10 @@ def rows_table(runs: pd.DataFrame) -> dict[str, dict[str, Any]]:
             }
             for column in ("bal_acc_adj", "kappa", "largest_share", "val_bal_acc_adj")
         }  # fmt: skip
-        drift = part["drift_sd"]
+        drift = {
+            column: None if part[column].isna().all() else part[column].mean()
+            for column in ("drift_sd", "drift_var")
+        }
         found[str(name)] = {
             "seeds": len(part),
             **spans,
@@ -139,7 +143,7 @@ def rows_table(runs: pd.DataFrame) -> dict[str, dict[str, Any]]:
             "collapsed": int(part["collapsed"].sum()),
             "alarmed": int((part["alarms"] > 0).sum()),
             "favourites": "".join(sorted(set(part.loc[part["collapsed"] == 1, "favourite"]))),
-            "drift_sd": None if drift.isna().all() else drift.mean(),
+            **drift,
         }
     return found
 
