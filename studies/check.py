@@ -6,7 +6,7 @@ from mammo import paths
 from mammo.files import write_text
 from mammo.params import read_params
 from mammo.stage import run_stage
-from mammo.studies import check_study
+from mammo.studies.params import check_study
 
 
 def main() -> None:

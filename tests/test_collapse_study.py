@@ -13,11 +13,12 @@ from mammo import paths
 from mammo.compute import start
 from mammo.errors import UserError
 from mammo.files import read_table
-from mammo.ladder import CLASSES, Bench, RowParams, draw_fold, run_row
-from mammo.ladder_bench import ReducedParams, load_sections, reduced_ladder
-from mammo.ladder_page import load_ladder, page, read_bands, read_epochs, results
-from mammo.ladder_pictures import PicturesParams, plan_table, write_pictures
-from mammo.ladder_verdict import (
+from mammo.params import load_params, parse_params
+from mammo.studies.ladder import CLASSES, Bench, RowParams, draw_fold, run_row
+from mammo.studies.ladder_bench import ReducedParams, load_sections, reduced_ladder
+from mammo.studies.ladder_page import load_ladder, page, read_bands, read_epochs, results
+from mammo.studies.ladder_pictures import PicturesParams, plan_table, write_pictures
+from mammo.studies.ladder_verdict import (
     BandParams,
     TruthParams,
     bands,
@@ -26,7 +27,6 @@ from mammo.ladder_verdict import (
     outside_bands,
     runs_table,
 )
-from mammo.params import load_params, parse_params
 from mammo.tensors import Tensors
 from mammo.weights import body, random_network, save_backbone
 
@@ -233,7 +233,7 @@ def test_the_reduced_ladder_lies_in_its_bands(tmp_path):
 def test_a_row_depends_on_its_own_settings_and_on_all_sections_that_a_run_reads():
     stage = yaml.safe_load((STUDY / "dvc.yaml").read_text())["stages"]["run"]["do"]
     declared = next(p for p in stage["params"] if isinstance(p, dict))[str(OWN.relative_to(ROOT))]
-    source = (ROOT / "src/mammo/ladder_bench.py").read_text()
+    source = (ROOT / "src/mammo/studies/ladder_bench.py").read_text()
     loader = source[source.index("def load_sections") : source.index("def run_rows")]
     loaded = set(re.findall(r'load_(?:params|leaf)\("(\w+)", [^)]*study\)', loader))
     assert {"rows", "seeds"} < loaded

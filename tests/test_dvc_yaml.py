@@ -69,7 +69,8 @@ def test_a_stage_declares_the_params_that_its_script_loads(stage):
         return
     script, study = script_of(stage), stage.partition(":")[0]
     sources = [script]
-    loaders = ("experiment", "ladder_bench", "ladder_page", "ladder_pictures")
+    studied = ("ladder_bench", "ladder_page", "ladder_pictures")
+    loaders = ("experiment", *(f"studies/{name}" for name in studied))
     sources += {f"src/mammo/{name}.py" for name in loaders} & set(code_deps(stage))
     text = "".join((ROOT / s).read_text() for s in sources)
     loaded = set(re.findall(r'load_(?:params|leaf)\(\s*f?"(\w+)', text))

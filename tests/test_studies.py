@@ -12,10 +12,10 @@ from made_up import predictions
 from mammo.comparison import CompareParams, compare
 from mammo.errors import UserError
 from mammo.params import read_params
-from mammo.pooling import pool_folds
-from mammo.seed_spread import compare_over_seeds, mean_draws
 from mammo.splits import SplitParams
-from mammo.studies import check_study, fold_cases
+from mammo.studies.params import check_study, fold_cases
+from mammo.studies.pooling import pool_folds
+from mammo.studies.seed_spread import compare_over_seeds, mean_draws
 from pipeline_copy import ROOT, TINY, PipelineCopy
 
 STUDIES = sorted(path.parent.name for path in ROOT.glob("studies/*/dvc.yaml"))

@@ -6,14 +6,14 @@
 import sys
 
 from mammo import paths
-from mammo.cells import of_architecture, run_cell, write_cell
 from mammo.compute import start
 from mammo.evaluation import EvaluateParams
 from mammo.experiment import load_settings
 from mammo.files import read_table, write_json
 from mammo.params import load_params
 from mammo.stage import run_stage
-from mammo.studies import OWN, split_images
+from mammo.studies.cells import of_architecture, run_cell, write_cell
+from mammo.studies.params import OWN, split_images
 from mammo.trials import Stored
 
 HERE = paths.STUDIES / "architectures"

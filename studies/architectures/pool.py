@@ -7,10 +7,10 @@ from mammo.evidence_figures import forest_plot
 from mammo.figure_style import write_png
 from mammo.files import read_json, read_table, write_json, write_text
 from mammo.params import load_leaf, load_params
-from mammo.pooling import cell_facts
 from mammo.stage import run_stage
-from mammo.studies import ArchitecturesParams, split_images, study_params
-from mammo.study_pages import architectures_page, subject_of
+from mammo.studies.pages import architectures_page, subject_of
+from mammo.studies.params import ArchitecturesParams, split_images, study_params
+from mammo.studies.pooling import cell_facts
 from mammo.tensors import Tensors
 
 HERE = paths.STUDIES / "architectures"

@@ -6,7 +6,7 @@ from mammo import paths
 from mammo.files import read_json, write_table
 from mammo.params import load_leaf, load_params
 from mammo.stage import run_stage
-from mammo.studies import ArchitecturesParams, study_params
+from mammo.studies.params import ArchitecturesParams, study_params
 
 HERE = paths.STUDIES / "architectures"
 

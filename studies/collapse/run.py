@@ -8,8 +8,8 @@ from pathlib import Path
 
 from mammo import paths
 from mammo.files import write_table
-from mammo.ladder_bench import load_sections, run_rows
 from mammo.stage import run_stage
+from mammo.studies.ladder_bench import load_sections, run_rows
 
 STUDY = Path("studies/collapse")
 DATA = Path("data/studies/collapse")

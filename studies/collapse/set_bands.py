@@ -11,11 +11,11 @@ import yaml
 
 from mammo import paths
 from mammo.files import write_text
-from mammo.ladder_bench import ReducedParams, load_sections, reduced_ladder
-from mammo.ladder_page import load_ladder, read_epochs
-from mammo.ladder_verdict import BandParams, bands, runs_table
 from mammo.params import load_params
 from mammo.stage import run_stage
+from mammo.studies.ladder_bench import ReducedParams, load_sections, reduced_ladder
+from mammo.studies.ladder_page import load_ladder, read_epochs
+from mammo.studies.ladder_verdict import BandParams, bands, runs_table
 
 STUDY = Path("studies/collapse")
 HEAD = """\

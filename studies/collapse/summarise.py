@@ -7,7 +7,8 @@ from pathlib import Path
 
 from mammo.figure_style import write_png
 from mammo.files import write_json, write_table, write_text
-from mammo.ladder_page import (
+from mammo.stage import run_stage
+from mammo.studies.ladder_page import (
     draw_ladder,
     load_ladder,
     page,
@@ -15,8 +16,7 @@ from mammo.ladder_page import (
     read_epochs,
     results,
 )
-from mammo.ladder_verdict import runs_table
-from mammo.stage import run_stage
+from mammo.studies.ladder_verdict import runs_table
 
 STUDY = Path("studies/collapse")
 

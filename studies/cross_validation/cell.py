@@ -6,14 +6,14 @@ Fold K is test and the next one val. Tensors, weights and embeddings are those o
 import sys
 
 from mammo import paths
-from mammo.cells import run_cell, write_cell
 from mammo.compute import start
 from mammo.evaluation import EvaluateParams
 from mammo.experiment import load_settings
 from mammo.params import load_params
 from mammo.splits import SplitParams
 from mammo.stage import run_stage
-from mammo.studies import fold_cases, split_images
+from mammo.studies.cells import run_cell, write_cell
+from mammo.studies.params import fold_cases, split_images
 from mammo.trials import Stored
 
 

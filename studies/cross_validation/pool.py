@@ -11,16 +11,16 @@ from mammo.evidence_figures import forest_plot
 from mammo.figure_style import write_png
 from mammo.files import write_json, write_text
 from mammo.params import load_leaf, load_params
-from mammo.pooling import pool_folds, read_cells
 from mammo.splits import SplitParams
 from mammo.stage import run_stage
-from mammo.studies import (
+from mammo.studies.pages import cross_validation_page, subject_of
+from mammo.studies.params import (
     CrossValidationParams,
     fold_cases,
     split_images,
     study_params,
 )
-from mammo.study_pages import cross_validation_page, subject_of
+from mammo.studies.pooling import pool_folds, read_cells
 from mammo.tensors import Tensors
 
 HERE = paths.STUDIES / "cross_validation"

@@ -4,14 +4,14 @@ import sys
 from dataclasses import replace
 
 from mammo import paths
-from mammo.cells import run_cell, write_cell
 from mammo.compute import start
 from mammo.evaluation import EvaluateParams
 from mammo.experiment import load_settings
 from mammo.files import read_table
 from mammo.params import load_params
 from mammo.stage import run_stage
-from mammo.studies import split_images
+from mammo.studies.cells import run_cell, write_cell
+from mammo.studies.params import split_images
 from mammo.trials import Stored
 
 

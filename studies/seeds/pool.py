@@ -5,11 +5,11 @@ from mammo.comparison import CompareParams
 from mammo.comparison_inputs import read_predictions
 from mammo.files import write_json, write_text
 from mammo.params import load_leaf, load_params
-from mammo.pooling import read_cells
-from mammo.seed_spread import compare_over_seeds
 from mammo.stage import run_stage
-from mammo.studies import SeedsParams, study_params
-from mammo.study_pages import seeds_page, subject_of
+from mammo.studies.pages import seeds_page, subject_of
+from mammo.studies.params import SeedsParams, study_params
+from mammo.studies.pooling import read_cells
+from mammo.studies.seed_spread import compare_over_seeds
 
 HERE = paths.STUDIES / "seeds"
 

@@ -27,7 +27,7 @@ def cross_validation_page(
     Args:
         subject: What the images are, in words.
         result: From `mammo.comparison.compare`, of the pooled predictions.
-        cells: From `mammo.pooling.cell_facts`, by strategy and fold.
+        cells: From `mammo.studies.pooling.cell_facts`, by strategy and fold.
         cases: Columns patient, label of every image.
     """
     sample = result["sample"]
@@ -82,8 +82,8 @@ def seeds_page(subject: str, result: dict[str, Any], cells: Cells) -> str:
 
     Args:
         subject: What the images are, in words.
-        result: From `mammo.seed_spread.compare_over_seeds`.
-        cells: From `mammo.pooling.cell_facts`, by strategy and seed.
+        result: From `mammo.studies.seed_spread.compare_over_seeds`.
+        cells: From `mammo.studies.pooling.cell_facts`, by strategy and seed.
     """
     sample = result["sample"]
     seeds = len(sample["seeds"])
@@ -140,7 +140,7 @@ def architectures_page(subject: str, result: dict[str, Any], facts: dict[str, An
     Args:
         subject: What the images are, in words.
         result: From `mammo.comparison.compare`; an arm is `architecture strategy`.
-        facts: From `mammo.pooling.cell_facts`, by arm.
+        facts: From `mammo.studies.pooling.cell_facts`, by arm.
     """
     sample = result["sample"]
     arms = result["strategies"] | result["baselines"]

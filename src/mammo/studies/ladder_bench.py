@@ -17,10 +17,10 @@ from mammo.collapse import CollapseParams
 from mammo.compute import ComputeParams, start
 from mammo.errors import UserError
 from mammo.files import read_table
-from mammo.ladder import Bench, CommonParams, RowParams, run_row
-from mammo.ladder_pictures import PicturesParams, load_pictures, write_pictures
 from mammo.params import Params, load_leaf, load_params, parse_params
 from mammo.phantom_plan import PhantomParams
+from mammo.studies.ladder import Bench, CommonParams, RowParams, run_row
+from mammo.studies.ladder_pictures import PicturesParams, load_pictures, write_pictures
 from mammo.tensors import Tensors
 from mammo.textures import pretrain
 from mammo.weights import BackboneParams, save_backbone

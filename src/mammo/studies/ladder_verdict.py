@@ -33,7 +33,7 @@ def runs_table(epochs: pd.DataFrame, truth: TruthParams) -> pd.DataFrame:
     """Judge each run: one row a run, in the order of `epochs`.
 
     Args:
-        epochs: The records of `mammo.ladder.run_row`, all runs.
+        epochs: The records of `mammo.studies.ladder.run_row`, all runs.
         truth: When an epoch counts as collapsed.
 
     Returns:

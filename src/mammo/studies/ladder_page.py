@@ -18,8 +18,14 @@ from pydantic import Field
 
 from mammo.errors import UserError
 from mammo.files import read_table
-from mammo.ladder_verdict import TruthParams, detector_table, outside_bands, paired, rows_table
 from mammo.params import Params, load_leaf, load_params
+from mammo.studies.ladder_verdict import (
+    TruthParams,
+    detector_table,
+    outside_bands,
+    paired,
+    rows_table,
+)
 
 Bands = dict[str, dict[str, dict[str, list[float]]]]
 NUMBERS = ("bal_acc_adj", "kappa", "share")
