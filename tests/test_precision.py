@@ -1,6 +1,8 @@
 """The measured precision, and compiling: opt-in, kept, and never silently something else."""
 
 import os
+import platform
+import resource
 import shutil
 import subprocess
 import sys
@@ -11,7 +13,7 @@ import torch
 from torch import nn
 
 from mammo import paths
-from mammo.compute import ComputeParams, compile_module, compute_dtype, has_bfloat16
+from mammo.compute import ComputeParams, compile_module, compute_dtype, has_bfloat16, start
 from mammo.errors import UserError
 from mammo.files import read_json, write_json
 from mammo.params import load_params
@@ -108,3 +110,20 @@ def test_without_a_compiler_compiling_ends_in_a_clear_error(tmp_path):
     )  # fmt: skip
     assert "UserError: params.yaml: compute.compile: needs a working compiler" in done.stderr
     assert "set compute.compile: false" in done.stderr
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators aren't told")
+def test_large_activations_reuse_freed_memory():
+    start(compute(precision="float32"))
+    faults = []
+    for _ in range(12):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.ones(2**24)  # 64 MB, or 16,384 pages of 4 KB
+        faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    assert sum(faults[-6:]) < 1_000  # the heap has grown by then
+
+
+def test_determinism_does_not_fill_new_tensors():
+    start(compute(precision="float32"))
+    assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.utils.deterministic.fill_uninitialized_memory
