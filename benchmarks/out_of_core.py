@@ -64,6 +64,7 @@ MEMORY_TARGET_GB = 3
 FLATNESS_TARGET = 0.25
 CLASSES = ["A", "B", "C", "D"]
 ARMS = {"head_only": 512, "last_block": 128}  # strategy: side of the images, px
+PIXELS_PER_BATCH = 2**21  # that a step of embedding takes: 8 views at 512 px
 
 
 @dataclass
@@ -175,7 +176,8 @@ def embed_arm(
     head_only stores the clean view alone: with one view more, its share of the time would double.
     """
     clean_alone = arm.strategy == "head_only"
-    params = section("embed", EmbedParams, views=0 if clean_alone else 1, batch_size=32)
+    batch_size = min(64, PIXELS_PER_BATCH // arm.size_px**2)
+    params = section("embed", EmbedParams, views=0 if clean_alone else 1, batch_size=batch_size)
     decided = plan(
         network.prefix, network.suffix, arm.size_px, len(tensors),
         params.model_copy(update={"views": 1}),
