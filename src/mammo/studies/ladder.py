@@ -25,7 +25,7 @@ from mammo.networks import build_network, strategy_cut
 from mammo.params import Params
 from mammo.sources import FreshViews, Pixels, Source
 from mammo.splits import Fold, SplitParams, assign_patients, make_fold
-from mammo.strategies import StrategyParams, Suffix, fold_batchnorm
+from mammo.strategies import Prefix, StrategyParams, Suffix, fold_batchnorm
 from mammo.tensors import Tensors
 from mammo.training import Run, TrainParams, predict, train
 from mammo.weights import BackboneParams
@@ -134,22 +134,14 @@ def run_row(name: str, row: RowParams, seed: int, bench: Bench) -> list[dict[str
 
     Returns:
         One record an epoch: `val_*` and `test_*` of bal_acc_adj, kappa and largest predicted
-        share, and the class that has it on test; `val_status`, and `alarm` where the pipeline's
-        watch raises one in that epoch;
-        how far BatchNorm's statistics moved in the frozen blocks, as `drift` has it.
+        share, and the class that has it on test; `val_status`, and `alarm`: 1 where the pipeline's
+        watch raises one in that epoch; how far BatchNorm's statistics moved in the frozen blocks,
+        as `drift` has it.
     """
-    at = strategy_cut(bench.backbone, row, name)
-    network = build_network(
-        bench.weights, bench.backbone, at, CLASSES, bench.common.dropout, seed
-    )  # fmt: skip
-    prefix, suffix, frozen = network.prefix, network.suffix, list(network.prefix.blocks)
-    if row.prefix_in_train_mode:
-        whole = build_network(bench.weights, bench.backbone, 0, CLASSES, bench.common.dropout, seed)
-        suffix = DriftingSuffix(whole.suffix.blocks, whole.suffix.head, at)
-        prefix, frozen = whole.prefix, suffix.held_blocks()
+    prefix, suffix, frozen = _build(name, row, seed, bench)
     source = _source(row, seed, fold_batchnorm(prefix, torch.float32), bench)
     fold, test = draw_fold(row, seed, bench)
-    setting = _setting(name, row, fold, network.blocks)
+    setting = _setting(name, row, fold, bench)
     before = _statistics(frozen)
     records: list[dict[str, Any]] = []
     watch = Watch(setting, bench.collapse)
@@ -210,6 +202,25 @@ def draw_fold(row: RowParams, seed: int, bench: Bench) -> tuple[Fold, np.ndarray
     return fold, np.flatnonzero([key in tested for key in bench.tensors.keys])
 
 
+def _build(
+    name: str, row: RowParams, seed: int, bench: Bench
+) -> tuple[Prefix, Suffix, list[nn.Module]]:
+    """Cut the backbone as the pipeline does; or, to let it drift, leave all of it in the suffix.
+
+    Returns:
+        The prefix, the suffix, and the frozen blocks, wherever they are.
+    """
+    at = strategy_cut(bench.backbone, row, name)
+    where = 0 if row.prefix_in_train_mode else at
+    network = build_network(
+        bench.weights, bench.backbone, where, CLASSES, bench.common.dropout, seed
+    )  # fmt: skip
+    if not row.prefix_in_train_mode:
+        return network.prefix, network.suffix, list(network.prefix.blocks)
+    drifting = DriftingSuffix(network.suffix.blocks, network.suffix.head, at)
+    return network.prefix, drifting, drifting.held_blocks()
+
+
 def _source(row: RowParams, seed: int, prefix: nn.Module, bench: Bench) -> Source:
     if not row.augmented:
         return PlainViews(bench.tensors, prefix, torch.float32)
@@ -217,7 +228,9 @@ def _source(row: RowParams, seed: int, prefix: nn.Module, bench: Bench) -> Sourc
     return FreshViews(bench.tensors, prefix, torch.float32, augment)
 
 
-def _setting(name: str, row: RowParams, fold: Fold, blocks: int) -> Setting:
+def _setting(name: str, row: RowParams, fold: Fold, bench: Bench) -> Setting:
+    architecture = bench.backbone.architecture
+    blocks = len(architecture.blocks(architecture.build()))
     imbalance = imbalance_ratio(class_counts(fold.labels[fold.train], len(CLASSES)))
     loss = LossParams(name="cross_entropy", tau=1, label_smoothing=0)
     return Setting(
