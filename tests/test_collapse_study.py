@@ -213,9 +213,8 @@ def test_the_committed_results_are_those_of_the_committed_runs_and_lie_in_the_ba
     ladder = load_ladder(OWN)
     runs = runs_table(read_epochs(STUDY / "epochs", list(ladder.rows)), TRUTH)
     assert len(runs) == ladder.seeds * len(ladder.rows)
-    committed = read_bands(STUDY / "bands.yaml")["ladder"]
-    assert outside_bands(runs, committed) == []
-    found = results(runs, ladder, committed)
+    assert outside_bands(runs, read_bands(STUDY / "bands.yaml")["ladder"]) == []
+    found = results(runs, ladder)
     assert (STUDY / "results.md").read_text(encoding="utf-8") == page(found, ladder)
 
 

@@ -1,4 +1,4 @@
-"""Judge all runs: studies/collapse/{epochs,bands.yaml} -> runs.csv, results.{json,md}, ladder.png.
+"""Judge all runs: studies/collapse/epochs -> runs.csv, results.{json,md}, ladder.png.
 
 All beside this file. No number in results.md is typed by hand.
 """
@@ -12,7 +12,6 @@ from mammo.studies.ladder_page import (
     draw_ladder,
     load_ladder,
     page,
-    read_bands,
     read_epochs,
     results,
 )
@@ -25,7 +24,7 @@ def main() -> None:
     """Run the stage."""
     ladder = load_ladder(STUDY / "params.yaml")
     runs = runs_table(read_epochs(STUDY / "epochs", list(ladder.rows)), ladder.truth)
-    found = results(runs, ladder, read_bands(STUDY / "bands.yaml")["ladder"])
+    found = results(runs, ladder)
     write_table(runs, STUDY / "runs.csv")
     write_json(found, STUDY / "results.json")
     write_text(page(found, ladder), STUDY / "results.md")

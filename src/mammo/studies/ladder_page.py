@@ -22,7 +22,6 @@ from mammo.params import Params, load_leaf, load_params
 from mammo.studies.ladder_verdict import (
     TruthParams,
     detector_table,
-    outside_bands,
     paired,
     rows_table,
 )
@@ -98,19 +97,11 @@ def read_bands(path: Path) -> Bands:
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
-def results(
-    runs: pd.DataFrame, ladder: Ladder, bands: dict[str, dict[str, list[float]]]
-) -> dict[str, Any]:
-    """Sum up: the rows, the detector, the claims, and what lies outside the bands."""
+def results(runs: pd.DataFrame, ladder: Ladder) -> dict[str, Any]:
+    """Sum up: the rows, the detector, the claims."""
     rows = rows_table(runs)
-    return _rounded(
-        {
-            "rows": rows,
-            "detector": detector_table(runs, ladder.truth),
-            "claims": claims(runs, rows, ladder),
-            "outside_bands": outside_bands(runs, bands),
-        }
-    )
+    detector = detector_table(runs, ladder.truth)
+    return _rounded({"rows": rows, "detector": detector, "claims": claims(runs, rows, ladder)})
 
 
 def claims(
@@ -225,7 +216,6 @@ def page(found: dict[str, Any], ladder: Ladder) -> str:
         _rows_section(found["rows"], ladder),
         _claims_section(found["claims"]),
         _detector_section(found["detector"], ladder),
-        _bands_section(found["outside_bands"]),
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -352,12 +342,6 @@ def _detector_verdict(found: dict[str, Any], within: int) -> str:
     if found["alarmed"]:
         parts.append(f"{found['alarmed']} runs that had not collapsed by the end had an alarm")
     return f"The detector isn't perfect by this truth: {' and '.join(parts)}."
-
-
-def _bands_section(outside: list[str]) -> str:
-    if outside:
-        return "## Bands\n\nOutside the committed bands: " + "; ".join(outside) + "."
-    return "## Bands\n\nEvery row lies within its committed band ([`bands.yaml`](bands.yaml))."
 
 
 def _harm(differences: np.ndarray, drift: dict[str, Any]) -> str:
