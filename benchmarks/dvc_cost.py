@@ -4,12 +4,12 @@ A repository of one stage that writes `data/tensors` and one that reads it, with
 of this one. The shards hold random bytes, the time to make them isn't counted. Measured for each
 shard size, with DVC's command-line start in every figure:
 
-- commit: `dvc commit`, which hashes every byte and moves the files into the cache;
+- commit: `dvc commit`, which hashes every byte and copies the files into the cache;
 - status and repro: `dvc status` and `dvc repro` with nothing changed, files known by size and time;
 - a new clone: `dvc status` once more without that knowledge, so that every byte is hashed again;
 - an image more: `dvc commit` after the last shard alone has changed, and what the cache grows by.
 
-    PYTHONPATH=src python benchmarks/dvc_cost.py            (about 10 minutes, 16 GB of disk)
+    PYTHONPATH=src python benchmarks/dvc_cost.py            (about 15 minutes, 30 GB of disk)
     PYTHONPATH=src python benchmarks/dvc_cost.py --gb 1     (a try; writes nothing)
 """
 
