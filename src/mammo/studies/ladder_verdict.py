@@ -4,6 +4,7 @@ The truth is taken from test patients whom the detector never sees: a run has co
 last epoch answers (nearly) one class for everybody and is no better than chance.
 """
 
+import math
 from typing import Annotated, Any
 
 import numpy as np
@@ -162,8 +163,8 @@ def bands(runs: pd.DataFrame, params: BandParams) -> dict[str, dict[str, list[fl
     """
 
     def band(values: pd.Series, least: float) -> list[float]:
-        low = np.floor(100 * (values.min() - params.margin)) / 100
-        high = np.ceil(100 * (values.max() + params.margin)) / 100
+        low = math.floor(100 * (values.min() - params.margin)) / 100
+        high = math.ceil(100 * (values.max() + params.margin)) / 100
         return [round(max(low, least), 2), round(min(high, 1.0), 2)]
 
     return {
