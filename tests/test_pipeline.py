@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 from pipeline_copy import ROOT, TINY, PipelineCopy
 
@@ -46,6 +47,10 @@ def test_two_clones_give_the_same_bytes(pipeline, tmp_path):
     other.repro()
     first, second = pipeline.read_bytes(*COMMITTED), other.read_bytes(*COMMITTED)
     assert first.keys() == second.keys()
+    # From nothing, DVC writes stages down in the order in which it ran them, and which of two
+    # independent ones comes first is open; in a clone, the committed lock's order stays.
+    locks = (yaml.safe_load(files.pop("dvc.lock")) for files in (first, second))
+    assert next(locks) == next(locks)
     assert [name for name in first if first[name] != second[name]] == []
 
 
@@ -139,7 +144,7 @@ def own_data(pipeline):
     yield own, lines
     shutil.rmtree(own)
     pipeline.run("git", "checkout", "-q", ".")
-    pipeline.run("dvc", "checkout", "-q", "--force")
+    pipeline.run("dvc", "checkout", "-q", "--force", "dvc.yaml")
 
 
 def test_a_label_decodes_and_embeds_nothing_and_an_added_image_itself_alone(pipeline, own_data):
@@ -165,7 +170,7 @@ def test_a_label_decodes_and_embeds_nothing_and_an_added_image_itself_alone(pipe
 
 def test_experiments_choose_the_strategy_and_diff_the_metrics(pipeline):
     pipeline.run("git", "checkout", "-q", ".")
-    pipeline.run("dvc", "checkout", "-q", "--force")
+    pipeline.run("dvc", "checkout", "-q", "--force", "dvc.yaml")
     done = pipeline.run("dvc", "exp", "run", "-S", "strategy=head_only")
     assert "Running stage 'report'" in done.stdout
     assert "Running stage 'train" not in done.stdout
@@ -182,7 +187,7 @@ def test_with_the_target_report_one_arm_alone_trains(pipeline):
     ran = [s for s in ALL if f"Running stage '{s}'" in done.stdout]
     assert ran == ["check", "train@head_only", "evaluate@head_only", "report"]
     pipeline.run("git", "checkout", "-q", ".")
-    pipeline.run("dvc", "checkout", "-q", "--force")
+    pipeline.run("dvc", "checkout", "-q", "--force", "dvc.yaml")
 
 
 def test_a_queued_sweep_runs_the_code_that_was_queued(pipeline):
@@ -221,7 +226,7 @@ def test_an_unknown_strategy_stops_at_check_with_a_clear_word(pipeline):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_killed_training_goes_on_and_ends_the_same(pipeline, number):
     pipeline.run("git", "checkout", "-q", ".")
-    pipeline.run("dvc", "checkout", "-q", "--force")
+    pipeline.run("dvc", "checkout", "-q", "--force", "dvc.yaml")
     pipeline.set_params({"strategies.head_only.epochs": 40, "train.checkpoint_every_s": 0})
     command = [sys.executable, "stages/train.py", "head_only"]
     env = {**os.environ, "PYTHONPATH": "src"}
@@ -249,7 +254,7 @@ def test_a_killed_training_goes_on_and_ends_the_same(pipeline, number):
     assert kept == pipeline.read_bytes("models/head_only/*", "plots/training/head_only/*")
     assert not list((pipeline.folder / ".cache/train").glob("*"))
     pipeline.run("git", "checkout", "-q", ".")
-    pipeline.run("dvc", "checkout", "-q", "--force")
+    pipeline.run("dvc", "checkout", "-q", "--force", "dvc.yaml")
 
 
 @pytest.mark.shared
