@@ -15,7 +15,6 @@ shard size, with DVC's command-line start in every figure:
 
 import argparse
 import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -25,9 +24,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import dvc
 import numpy as np
 
+from machine import machine
 from mammo.files import write_json
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -114,7 +113,7 @@ def report(rows: list[dict[str, Any]], total_bytes: int) -> str:
     lines = [
         "# What DVC itself costs at RSNA's size",
         "",
-        f"`PYTHONPATH=src python benchmarks/dvc_cost.py` on {machine()}; {gb:.1f} GB in "
+        f"`PYTHONPATH=src python benchmarks/dvc_cost.py` on {machine('dvc')}; {gb:.1f} GB in "
         "`data/tensors`. Seconds include DVC's start.",
         "",
         "| shard, MB | files | commit, s | GB/s | `dvc status`, s | `dvc repro`, nothing to do, s "
@@ -137,14 +136,6 @@ def report(rows: list[dict[str, Any]], total_bytes: int) -> str:
         "later shard is new, whatever its size.",
     ]
     return "\n".join([*lines, ""])
-
-
-def machine() -> str:
-    """Name the processor and the versions."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    versions = f"Python {platform.python_version()}, DVC {dvc.__version__}"
-    return f"{models[0]}, {len(models)} cores; {versions}"
 
 
 def main() -> None:

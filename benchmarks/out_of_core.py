@@ -15,7 +15,6 @@ runs; pages of a memmap are the page cache's and don't count.
 
 import argparse
 import logging
-import platform
 import shutil
 import statistics
 import tempfile
@@ -37,6 +36,7 @@ from tqdm import tqdm
 matplotlib.use("agg")
 from matplotlib import pyplot as plt
 
+from machine import machine
 from mammo.augment import Augmentation, AugmentParams
 from mammo.balancing import BalancingParams
 from mammo.collapse import CollapseParams, Setting
@@ -340,8 +340,9 @@ def report(arms: list[Arm], sizes: dict[str, float], total: int, seconds: float)
     lines = [
         "# Out of core: a set of RSNA's size",
         "",
-        f"`PYTHONPATH=src python benchmarks/out_of_core.py` on {machine()}: {total:,} made-up "
-        f"images, MobileNetV2 with random parameters; {seconds / 60:.0f} minutes in all.",
+        f"`PYTHONPATH=src python benchmarks/out_of_core.py` on {machine('torch', 'numpy')}: "
+        f"{total:,} made-up images, MobileNetV2 with random parameters; {seconds / 60:.0f} "
+        "minutes in all.",
         "",
         "| | images, GB | embedding | s | ms an image, median | largest deviation of a tenth "
         "| training, ms an image and epoch, median | largest deviation "
@@ -388,16 +389,6 @@ def report(arms: list[Arm], sizes: dict[str, float], total: int, seconds: float)
         "",
     ]
     return "\n".join(lines)
-
-
-def machine() -> str:
-    """Name the processor and the versions."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return (
-        f"{models[0]}, {len(models)} cores; Python {platform.python_version()}, "
-        f"torch {torch.__version__}, NumPy {np.__version__}"
-    )
 
 
 def main() -> None:

@@ -16,8 +16,10 @@ from mammo.files import read_table
 from mammo.params import load_params, parse_params
 from mammo.studies.ladder import CLASSES, Bench, RowParams, draw_fold, run_row
 from mammo.studies.ladder_bench import ReducedParams, load_sections, reduced_ladder
-from mammo.studies.ladder_page import load_ladder, page, read_bands, read_epochs, results
+from mammo.studies.ladder_page import page, results
 from mammo.studies.ladder_pictures import PicturesParams, plan_table, write_pictures
+from mammo.studies.ladder_records import load_ladder, read_bands, read_epochs
+from mammo.studies.ladder_rules import Rule, alarms, rules_table
 from mammo.studies.ladder_verdict import (
     BandParams,
     TruthParams,
@@ -111,7 +113,7 @@ def test_where_everything_trains_nothing_counts_as_drift(bench):
 
 
 def test_pairs_of_rows_that_a_claim_compares_differ_in_one_thing():
-    roles = load_ladder(OWN).roles
+    roles = load_ladder(OWN, ROOT / paths.PARAMS).roles
 
     def differing(first, second):
         pair = SECTIONS.rows[first], SECTIONS.rows[second]
@@ -210,12 +212,42 @@ def test_a_band_spans_the_seeds_and_the_margin_and_faults_are_named():
 
 
 def test_the_committed_results_are_those_of_the_committed_runs_and_lie_in_the_bands():
-    ladder = load_ladder(OWN)
-    runs = runs_table(read_epochs(STUDY / "epochs", list(ladder.rows)), TRUTH)
+    ladder = load_ladder(OWN, ROOT / paths.PARAMS)
+    epochs = read_epochs(STUDY / "epochs", list(ladder.rows))
+    runs = runs_table(epochs, TRUTH)
     assert len(runs) == ladder.seeds * len(ladder.rows)
     assert outside_bands(runs, read_bands(STUDY / "bands.yaml")["ladder"]) == []
-    found = results(runs, ladder)
+    found = results(epochs, ladder)
     assert (STUDY / "results.md").read_text(encoding="utf-8") == page(found, ladder)
+
+
+@pytest.mark.parametrize(
+    ("statuses", "rule", "raised"),
+    [
+        ("cccc", Rule(2, counts_warmup=False), [4]),
+        ("cccc", Rule(2, counts_warmup=True), [3]),
+        ("cccc", Rule(1, counts_warmup=False), [3]),
+        ("..c.cc", Rule(2, counts_warmup=True), [6]),
+        ("c.cccc.cc", Rule(2, counts_warmup=False), [4, 9]),
+        ("cc....", Rule(1, counts_warmup=True), []),
+    ],
+)
+def test_a_rule_raises_one_alarm_a_streak_and_none_in_the_warm_up(statuses, rule, raised):
+    names = ["collapsed" if status == "c" else "healthy" for status in statuses]
+    found = alarms(names, 2, rule)
+    assert [epoch for epoch, alarm in enumerate(found, start=1) if alarm] == raised
+
+
+def test_replayed_by_the_pipelines_rule_the_alarms_are_those_recorded():
+    ladder = load_ladder(OWN, ROOT / paths.PARAMS)
+    epochs = read_epochs(STUDY / "epochs", list(ladder.rows))
+    rules = rules_table(epochs, ladder.warmups, TRUTH)
+    own = next(r for r in rules if r["patience"] == ladder.patience and not r["counts_warmup"])
+    recorded = detector_table(runs_table(epochs, TRUTH), TRUTH)
+    assert {key: own[key] for key in recorded} == recorded
+    for (row, _), run in epochs.groupby(["row", "seed"]):
+        replayed = alarms(run["val_status"].tolist(), ladder.warmups[row], Rule(2, False))
+        assert replayed == run["alarm"].tolist()
 
 
 def test_the_reduced_ladder_lies_in_its_bands(tmp_path):

@@ -69,7 +69,7 @@ def test_a_stage_declares_the_params_that_its_script_loads(stage):
         return
     script, study = script_of(stage), stage.partition(":")[0]
     sources = [script]
-    studied = ("ladder_bench", "ladder_page", "ladder_pictures")
+    studied = ("ladder_bench", "ladder_pictures", "ladder_records")
     loaders = ("experiment", *(f"studies/{name}" for name in studied))
     sources += {f"src/mammo/{name}.py" for name in loaders} & set(code_deps(stage))
     text = "".join((ROOT / s).read_text() for s in sources)

@@ -14,7 +14,7 @@ from mammo.files import write_text
 from mammo.params import load_params
 from mammo.stage import run_stage
 from mammo.studies.ladder_bench import ReducedParams, load_sections, reduced_ladder
-from mammo.studies.ladder_page import load_ladder, read_epochs
+from mammo.studies.ladder_records import load_ladder, read_epochs
 from mammo.studies.ladder_verdict import BandParams, bands, runs_table
 
 STUDY = Path("studies/collapse")
@@ -27,7 +27,7 @@ HEAD = """\
 def main() -> None:
     """Write the bands."""
     own = STUDY / "params.yaml"
-    ladder, params = load_ladder(own), load_params("bands", BandParams, own)
+    ladder, params = load_ladder(own, paths.PARAMS), load_params("bands", BandParams, own)
     epochs = {"ladder": read_epochs(STUDY / "epochs", list(ladder.rows))}
     with tempfile.TemporaryDirectory() as folder:
         sections = load_sections(own, paths.PARAMS)

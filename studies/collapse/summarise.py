@@ -5,16 +5,13 @@ All beside this file. No number in results.md is typed by hand.
 
 from pathlib import Path
 
+from mammo import paths
 from mammo.figure_style import write_png
 from mammo.files import write_json, write_table, write_text
 from mammo.stage import run_stage
-from mammo.studies.ladder_page import (
-    draw_ladder,
-    load_ladder,
-    page,
-    read_epochs,
-    results,
-)
+from mammo.studies.ladder_figure import draw_ladder
+from mammo.studies.ladder_page import page, results
+from mammo.studies.ladder_records import load_ladder, read_epochs
 from mammo.studies.ladder_verdict import runs_table
 
 STUDY = Path("studies/collapse")
@@ -22,9 +19,9 @@ STUDY = Path("studies/collapse")
 
 def main() -> None:
     """Run the stage."""
-    ladder = load_ladder(STUDY / "params.yaml")
-    runs = runs_table(read_epochs(STUDY / "epochs", list(ladder.rows)), ladder.truth)
-    found = results(runs, ladder)
+    ladder = load_ladder(STUDY / "params.yaml", paths.PARAMS)
+    epochs = read_epochs(STUDY / "epochs", list(ladder.rows))
+    runs, found = runs_table(epochs, ladder.truth), results(epochs, ladder)
     write_table(runs, STUDY / "runs.csv")
     write_json(found, STUDY / "results.json")
     write_text(page(found, ladder), STUDY / "results.md")
