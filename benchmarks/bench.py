@@ -44,7 +44,7 @@ TARGETS = {  # of ResNet50: first run, second experiment
 }  # fmt: skip
 EPOCHS = 10
 TRAIN, VAL, SIZE_PX, BATCH_SIZE = 240, 80, 224, 16
-PLAIN_TRAIN, PLAIN_VAL = 96, 32  # of these, the images that the plain reference is timed on
+PLAIN_TRAIN, PLAIN_VAL = 64, 16  # of these, the images that the plain reference is timed on
 REPEATS = 3
 
 

@@ -110,7 +110,7 @@ class Fast:
         return seconds
 
     @torch.inference_mode()
-    def bare_views(self, batches: int = 6) -> float:
+    def bare_views(self, batches: int = 4) -> float:
         """Time the prefix alone on a random batch in memory, scaled to the views of all images."""
         prefix = fold_batchnorm(self.network().prefix, self.dtype)
         views = 1 + self.params.views
@@ -123,21 +123,24 @@ class Fast:
         each = (time.perf_counter() - started) / (batches * count)
         return each * views * len(self.images)
 
-    def bare_epoch(self, run: Run) -> float:
-        """Time the steps of an epoch on one random batch: training ones, then those of val."""
+    def bare_epoch(self, run: Run, train_steps: int = 6, val_steps: int = 3) -> float:
+        """Time steps on one random batch, scaled to those of an epoch: training, then val."""
         suffix, size = run.suffix, run.params.batch_size
         suffix.load_state_dict(self.network().suffix.state_dict())
         optimizer = make_optimizer(suffix, run.lr, run.params.weight_decay, layer_decay=1)
         batch, labels = self.random_images(size), torch.arange(size) % len(run.fold.classes)
         self.bare_step(suffix, optimizer, batch, labels)
         started = time.perf_counter()
-        for _ in range(len(run.fold.train) // size):
+        for _ in range(train_steps):
             self.bare_step(suffix, optimizer, batch, labels)
+        trained = time.perf_counter()
         suffix.eval()
         with torch.inference_mode(), self.fabric.autocast():
-            for _ in range(len(run.fold.val) // size):
+            for _ in range(val_steps):
                 suffix(batch)
-        return time.perf_counter() - started
+        validated = time.perf_counter()
+        train_step, val_step = (trained - started) / train_steps, (validated - trained) / val_steps
+        return (len(run.fold.train) * train_step + len(run.fold.val) * val_step) / size
 
     def bare_step(
         self, suffix: nn.Module, optimizer: torch.optim.Optimizer, batch: torch.Tensor,

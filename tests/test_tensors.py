@@ -42,6 +42,21 @@ def test_one_view_of_each_item_is_gathered(tmp_path):
     assert np.array_equal(gathered, array[[3, 0, 1], [0, 1, 1]])
 
 
+def test_a_shard_is_the_file_that_numpy_saves_whatever_the_order_in_memory(tmp_path):
+    array = np.random.default_rng(0).random((2, 3, 4, 5)).astype(np.float16)
+    channels_last = np.ascontiguousarray(array.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    write_shards(iter(channels_last), ["a", "b"], tmp_path, 10**6)
+    np.save(tmp_path / "saved.npy", array)
+    assert (tmp_path / "shard-00000.npy").read_bytes() == (tmp_path / "saved.npy").read_bytes()
+
+
+@pytest.mark.parametrize("odd", [np.zeros((3, 5), np.uint8), np.zeros((3, 4), np.float32)])
+@pytest.mark.parametrize("shard_bytes", [12, 10**6])  # in a shard of its own, or among others
+def test_an_array_of_another_shape_or_dtype_is_an_error(tmp_path, odd, shard_bytes):
+    with pytest.raises(ValueError, match="b: "):
+        write_shards(iter([items(1)[0], odd]), ["a", "b"], tmp_path, shard_bytes)
+
+
 def test_shards_are_read_only(tmp_path):
     write_shards(iter(items(2)), ["a", "b"], tmp_path, 100)
     with pytest.raises(ValueError, match="read-only"):

@@ -98,6 +98,26 @@ def stored_views(folder, network):
     return StoredViews(Tensors(target), seed=0)
 
 
+class Scaled(torch.nn.Module):
+    """A prefix that only multiplies."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, images):
+        return images * self.factor
+
+
+@pytest.mark.parametrize("factor", [1e6, float("nan")])
+def test_what_half_precision_cannot_hold_is_not_stored(folder, factor):
+    tensors, augmentation = Tensors(folder / "tensors"), Augmentation(AUGMENT)
+    fits = next(embed(tensors, Scaled(1.0), augmentation, EMBED, CPU, torch.float32))
+    assert fits.flags.c_contiguous and np.isfinite(fits).all()
+    with pytest.raises(FloatingPointError, match="half precision"):
+        next(embed(tensors, Scaled(factor), augmentation, EMBED, CPU, torch.float32))
+
+
 def make_run(
     folder, backbone, fabric, trained=2, epochs=4, warmup=1, record=lambda row: None,
     source=None, progress=None, action="warn", stopping=0, lr=1e-2, weights=False, patience=1,

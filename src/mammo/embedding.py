@@ -119,10 +119,11 @@ def embed(
     with bar, torch.inference_mode():
         for pictures in read_ahead(_views(tensors, augmentation, views, b) for b in batches):
             crossing = prefix(network_input(pictures, device, dtype))
-            half = crossing.to(torch.float16).cpu().numpy()  # (b * views, ...)
-            if not np.isfinite(half).all():
+            # Contiguous, as it is stored; otherwise writing would pick out element by element.
+            half = crossing.to(torch.float16, memory_format=torch.contiguous_format)
+            if not half.abs().amax().isfinite():  # NaN and infinity both show in the maximum
                 raise FloatingPointError("an activation at the cut exceeds half precision (65,504)")
-            yield from half.reshape(-1, views, *half.shape[1:])
+            yield from half.cpu().numpy().reshape(-1, views, *half.shape[1:])
             bar.update(len(pictures) // views)
 
 

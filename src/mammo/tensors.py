@@ -5,10 +5,12 @@ sorted by key. Both `data/tensors/` and `data/embeddings/S/` are such folders.
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import chain, count, islice
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.lib.format import dtype_to_descr, write_array_header_1_0
 
 from mammo.errors import UserError
 from mammo.files import read_table, write_table
@@ -26,27 +28,29 @@ def write_shards(
         shard_bytes: The size of a shard; a shard holds at least one array.
 
     Raises:
-        ValueError: The keys aren't sorted and unique, or the numbers of both differ.
+        ValueError: The keys aren't sorted and unique, the numbers of both differ, or so do the
+            arrays' shapes or dtypes.
     """
     if list(keys) != sorted(set(keys)):
         raise ValueError("keys must be sorted and unique")
     rows: list[tuple[str, int, int]] = []
-    shard: np.memmap | None = None
-    number, per_shard = -1, 1
-    for key, item in zip(keys, items, strict=True):
-        if len(rows) == 0:
-            per_shard = max(1, shard_bytes // max(1, item.nbytes))
-        row = len(rows) % per_shard
-        if row == 0:
-            number += 1
-            count = min(per_shard, len(keys) - len(rows))
-            path = folder / f"shard-{number:05d}.npy"
-            shard = np.lib.format.open_memmap(path, "w+", item.dtype, (count, *item.shape))
-        if shard is not None:
-            shard[row] = item
-        rows.append((key, number, row))
-    if shard is not None:
-        shard.flush()
+    pairs = zip(keys, items, strict=True)
+    for number in count():
+        first = next(pairs, None)
+        if first is None:
+            break
+        if number == 0:
+            shape, dtype = first[1].shape, first[1].dtype
+        length = min(max(1, shard_bytes // max(1, first[1].nbytes)), len(keys) - len(rows))
+        # Not through a memmap: filling a new file that way costs a page fault every 4 KB.
+        with (folder / f"shard-{number:05d}.npy").open("wb") as shard:
+            header = {"descr": dtype_to_descr(dtype), "fortran_order": False}
+            write_array_header_1_0(shard, {**header, "shape": (length, *shape)})
+            for row, (key, item) in enumerate(chain([first], islice(pairs, length - 1))):
+                if (item.shape, item.dtype) != (shape, dtype):
+                    raise ValueError(f"{key}: {item.shape} {item.dtype} among {shape} {dtype}")
+                shard.write(np.ascontiguousarray(item).data)
+                rows.append((key, number, row))
     write_table(pd.DataFrame(rows, columns=["key", "shard", "row"]), folder / "index.csv")
 
 
