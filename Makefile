@@ -34,7 +34,7 @@ test: $(VENV)/.dev         ## Format check, lint, types, tests.
 fuzz: $(VENV)/.dev         ## Damage real files in over a thousand ways; none may decode wrongly.
 	python tests/fuzz.py
 
-bench: setup               ## Time training beside a plain reference: benchmarks/results.md (18 minutes).
+bench: setup               ## Time training beside a plain reference: benchmarks/results.md (16 minutes).
 	python benchmarks/bench.py
 
 tune: setup                ## Measure this machine; print the lines for params.yaml.
