@@ -9,7 +9,7 @@ shard size, with DVC's command-line start in every figure:
 - a new clone: `dvc status` once more without that knowledge, so that every byte is hashed again;
 - an image more: `dvc commit` after the last shard alone has changed, and what the cache grows by.
 
-    PYTHONPATH=src python benchmarks/dvc_cost.py            (about 15 minutes, 30 GB of disk)
+    PYTHONPATH=src python benchmarks/dvc_cost.py            (6 minutes, 30 GB of disk)
     PYTHONPATH=src python benchmarks/dvc_cost.py --gb 1     (a try; writes nothing)
 """
 
@@ -128,12 +128,14 @@ def report(rows: list[dict[str, Any]], total_bytes: int) -> str:
         )
     lines += [
         "",
-        "Hashing is all of it, and hashing doesn't care for the shard size. What does: with one "
-        "shard that sorts last changed, the cache grows by that shard, and only it is hashed "
-        "again. So `preprocess.shard_mb` and `embed.shard_mb` are 256: small enough that little "
-        "is stored twice, large enough that a set of this size is some fifty files to open, "
-        "list, push and pull. An image whose key sorts earlier moves all after it; then every "
-        "later shard is new, whatever its size.",
+        "The shard size changes none of the seconds that matter: a commit hashes every byte, which "
+        "a new clone's status does too, and copies it into the cache, which is the rest. What it "
+        "changes is what is stored twice: with the last image changed, the cache grows by the "
+        "last shard, which holds what is left over, anything up to the shard size, and only it "
+        "is hashed again. So `preprocess.shard_mb` and `embed.shard_mb` are 256: small enough "
+        "that little is stored twice, large enough that a set of this size is some fifty files to "
+        "open, list, push and pull. An image whose key sorts earlier moves all after it; then "
+        "every later shard is new, whatever its size.",
     ]
     return "\n".join([*lines, ""])
 
