@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
+from mammo.answers import Answers
 from mammo.augment import Augmentation, AugmentParams
 from mammo.balancing import BalancingParams
 from mammo.checkpoint import Progress, check_backbone, load_suffix, save_suffix
@@ -96,6 +97,21 @@ def stored_views(folder, network):
         items = embed(tensors, prefix, Augmentation(AUGMENT), EMBED, CPU, torch.float32)
         write_shards(items, tensors.keys, target, 2**16)
     return StoredViews(Tensors(target), seed=0)
+
+
+def test_answers_come_back_in_the_order_of_the_batches_and_none_may_be_missing(fabric):
+    batches = [np.arange(3), np.arange(2), np.arange(2)]
+    logits = torch.arange(14.0).reshape(7, 2).requires_grad_()
+    answers = Answers(fabric, batches)
+    with pytest.raises(ValueError, match="0 images were answered"):
+        answers.gather()
+    for part in logits[:5].split([3, 2]):
+        answers.add(part)
+    with pytest.raises(ValueError, match="5 images were answered"):
+        answers.gather()
+    answers.add(logits[5:])
+    assert torch.equal(answers.gather(), logits.detach())
+    assert not answers.gather().requires_grad
 
 
 class Scaled(torch.nn.Module):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from tqdm import trange
 
+from mammo.answers import Answers
 from mammo.averaging import MovingAverage
 from mammo.balancing import class_counts, draw_epoch, loss_weights
 from mammo.checkpoint import Progress, State
@@ -185,11 +186,11 @@ def predict(
     """Compute the logits of clean images, in the order of `positions`: (n, K) float32."""
     suffix.eval()
     batches = split_evenly(positions, batch_size)
-    parts = []
+    answers = Answers(fabric, batches)
     with torch.inference_mode(), fabric.autocast():
         for _, read in _reads(batches, fabric, source.clean_batch):
-            parts.append(suffix(source.to_cut(read, fabric.device)))
-        return _gather(fabric, parts, batches)
+            answers.add(suffix(source.to_cut(read, fabric.device)))
+        return answers.gather()
 
 
 def split_evenly(positions: np.ndarray, batch_size: int) -> list[np.ndarray]:
@@ -231,8 +232,8 @@ def _train_epoch(run: Run, model: Any, epoch: int) -> Row:
     labels, train = run.fold.labels, run.fold.train
     order = train[draw_epoch(labels[train], run.setting.balancing, run.params.seed, number)]
     batches = split_evenly(order, run.params.batch_size)
-    seen: list[Tensor] = []
-    losses: list[Tensor] = []
+    seen = Answers(run.fabric, batches)
+    losses = torch.empty(len(batches), device=run.fabric.device)
     reads = _reads(batches, run.fabric, lambda mine: run.source.train_batch(mine, number))
     for step, (batch, read) in enumerate(reads):
         set_learning_rate(run.optimizer, learning_rate(run, epoch - 1 + step / len(batches)))
@@ -243,12 +244,11 @@ def _train_epoch(run: Run, model: Any, epoch: int) -> Row:
         run.optimizer.step()
         if run.average:
             run.average.update(run.suffix)
-        seen.append(logits.detach())
-        losses.append(loss.detach() * len(batch))
+        seen.add(logits)
+        losses[step] = loss.detach() * len(batch)
     _share_statistics(run)
-    total: Any = run.fabric.all_reduce(torch.stack(losses).sum())  # the mean over the processes
-    logits = _gather(run.fabric, seen, batches)
-    return _row(run, epoch, "train", logits, labels[order], float(total) / len(order))
+    total: Any = run.fabric.all_reduce(losses.sum())  # the mean over the processes
+    return _row(run, epoch, "train", seen.gather(), labels[order], float(total) / len(order))
 
 
 @torch.no_grad()
@@ -312,19 +312,6 @@ def _reads(
     """Yield each whole batch with what this rank reads of it, reading ahead in a thread."""
     rank, ranks = fabric.global_rank, fabric.world_size
     return read_ahead((batch, read(batch[rank::ranks])) for batch in batches)
-
-
-def _gather(fabric: Fabric, parts: list[Tensor], batches: list[np.ndarray]) -> Tensor:
-    """Put all processes' logits together, in the order of the whole batches: (n, K), on the CPU."""
-    logits: Any = torch.cat(parts)
-    if fabric.world_size > 1:
-        ends = np.cumsum([len(batch) for batch in batches])
-        rows = np.split(np.arange(ends[-1]), ends[:-1])
-        mine = np.concatenate([r[fabric.global_rank :: fabric.world_size] for r in rows])
-        whole = logits.new_zeros(ends[-1], logits.shape[1])
-        whole[torch.from_numpy(mine).to(logits.device)] = logits
-        logits = fabric.all_reduce(whole, reduce_op="sum")  # the others have zeros in these rows
-    return logits.cpu()
 
 
 def _copy(suffix: nn.Module) -> State:
