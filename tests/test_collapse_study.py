@@ -246,7 +246,8 @@ def test_replayed_by_the_pipelines_rule_the_alarms_are_those_recorded():
     recorded = detector_table(runs_table(epochs, TRUTH), TRUTH)
     assert {key: own[key] for key in recorded} == recorded
     for (row, _), run in epochs.groupby(["row", "seed"]):
-        replayed = alarms(run["val_status"].tolist(), ladder.warmups[row], Rule(2, False))
+        own_rule = Rule(ladder.patience, counts_warmup=False)
+        replayed = alarms(run["val_status"].tolist(), ladder.warmups[row], own_rule)
         assert replayed == run["alarm"].tolist()
 
 
