@@ -32,7 +32,7 @@ test: $(VENV)/.dev         ## Format check, lint, types, tests.
 	pytest
 
 fuzz: $(VENV)/.dev         ## Damage real files in over a thousand ways; none may decode wrongly.
-	python tests/fuzz.py
+	python tests/support/fuzz.py
 
 bench: setup               ## Time training beside a plain reference: benchmarks/results.md (16 minutes).
 	python benchmarks/bench.py

@@ -30,10 +30,12 @@ from tqdm import tqdm
 from fast import Fast
 from machine import machine
 from mammo import paths
-from mammo.files import write_json, write_table, write_text
+from mammo.network.backbones import architecture_of
+from mammo.network.params import BackboneParams
+from mammo.network.weights import body, random_network, save_backbone
 from mammo.params import load_params, read_params
-from mammo.tensors import write_shards
-from mammo.weights import BackboneParams, body, random_network, save_backbone
+from mammo.storage.files import write_json, write_table, write_text
+from mammo.storage.tensors import write_shards
 from plain import Plain
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -69,7 +71,7 @@ def make_folder(folder: Path, arch: str, train: int, val: int, size_px: int) -> 
     folder.mkdir()
     write_text(yaml.safe_dump(values), folder / paths.PARAMS)
     backbone = load_params("backbone", BackboneParams, folder / paths.PARAMS)
-    state = body(random_network(backbone).state_dict(), backbone.architecture)
+    state = body(random_network(backbone).state_dict(), architecture_of(backbone))
     (folder / paths.WEIGHTS).mkdir(parents=True)
     save_backbone(state, folder / paths.BACKBONE)
     keys = [f"{number:05d}" for number in range(train + val)]

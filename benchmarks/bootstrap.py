@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 
-from mammo.statistics import Units, interval, metric_draws, resample_patients
+from mammo.comparison.bootstrap import Units, interval, metric_draws, resample_patients
 
 IMAGES_PER_PATIENT = 4
 

@@ -28,11 +28,11 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import UID
 
 from machine import machine
-from mammo.decoding import decode_files
-from mammo.dicom import Limits
-from mammo.preprocess import PreprocessParams
-from mammo.store import Store
-from mammo.tensors import Tensors, write_shards
+from mammo.dicom.params import Limits
+from mammo.preprocess.dataset import decode_files
+from mammo.preprocess.params import PreprocessParams
+from mammo.storage.scratch import Store
+from mammo.storage.tensors import Tensors, write_shards
 
 ROWS, COLUMNS = 3518, 2800
 SIZE_PX = 512

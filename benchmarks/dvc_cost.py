@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from machine import machine
-from mammo.files import write_json
+from mammo.storage.files import write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 GB = 14.3  # 54,706 images of 512 x 512 bytes

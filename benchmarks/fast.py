@@ -10,20 +10,21 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from mammo import paths
-from mammo.augment import Augmentation
-from mammo.checkpoint import Progress
-from mammo.compute import compute_dtype, start
-from mammo.embedding import EmbedParams, embed, plan
-from mammo.experiment import load_settings
-from mammo.files import read_table, write_json
-from mammo.networks import Network, build_network
-from mammo.optimizers import make_optimizer
+from mammo.cohort.cases import make_fold
+from mammo.embedding.augment import Augmentation
+from mammo.embedding.embedding import embed, plan
+from mammo.embedding.params import EmbedParams
+from mammo.embedding.sources import PLAN, open_source
+from mammo.network.compute import compute_dtype, start
+from mammo.network.network import Network, build_network
+from mammo.network.strategies import fold_batchnorm
 from mammo.params import load_params
-from mammo.sources import PLAN, open_source
-from mammo.splits import make_fold
-from mammo.strategies import fold_batchnorm
-from mammo.tensors import Tensors, write_shards
-from mammo.training import Run, train
+from mammo.storage.files import read_table, write_json
+from mammo.storage.tensors import Tensors, write_shards
+from mammo.training.loop import Run, train
+from mammo.training.optimizers import make_optimizer
+from mammo.training.progress import Progress
+from mammo.training.settings import load_settings
 
 
 class Fast:

@@ -37,20 +37,23 @@ matplotlib.use("agg")
 from matplotlib import pyplot as plt
 
 from machine import machine
-from mammo.augment import Augmentation, AugmentParams
-from mammo.balancing import BalancingParams
-from mammo.collapse import CollapseParams, Setting
-from mammo.compute import ComputeParams, compute_dtype, start
-from mammo.embedding import EmbedParams, embed, plan
-from mammo.files import write_json
-from mammo.losses import LossParams
-from mammo.networks import Network, build_network, strategy_cut
-from mammo.sources import FreshViews, Source, StoredViews
-from mammo.splits import Fold
-from mammo.strategies import StrategyParams, fold_batchnorm
-from mammo.tensors import Tensors, write_shards
-from mammo.training import Run, TrainParams, train
-from mammo.weights import BackboneParams, body, random_network, save_backbone
+from mammo.cohort.cases import Fold
+from mammo.embedding.augment import Augmentation
+from mammo.embedding.embedding import embed, plan
+from mammo.embedding.params import AugmentParams, EmbedParams
+from mammo.embedding.sources import FreshViews, Source, StoredViews
+from mammo.evaluation.params import CollapseParams
+from mammo.network.backbones import architecture_of
+from mammo.network.compute import compute_dtype, start
+from mammo.network.network import Network, build_network
+from mammo.network.params import BackboneParams, ComputeParams, StrategyParams, strategy_cut
+from mammo.network.strategies import fold_batchnorm
+from mammo.network.weights import body, random_network, save_backbone
+from mammo.storage.files import write_json
+from mammo.storage.tensors import Tensors, write_shards
+from mammo.training.loop import Run, train
+from mammo.training.params import BalancingParams, LossParams, TrainParams
+from mammo.training.watch import Setting
 
 T = TypeVar("T")
 
@@ -148,7 +151,7 @@ def make_network(folder: Path, strategy: str) -> Network:
     """Cut a MobileNetV2 of random parameters as the strategy does."""
     backbone = section("backbone", BackboneParams, arch="mobilenet_v2", weights="random")
     path = folder / "backbone.safetensors"
-    save_backbone(body(random_network(backbone).state_dict(), backbone.architecture), path)
+    save_backbone(body(random_network(backbone).state_dict(), architecture_of(backbone)), path)
     at = strategy_cut(backbone, section(f"strategies.{strategy}", StrategyParams), strategy)
     return build_network(path, backbone, at, CLASSES, dropout=0.2, seed=0)
 

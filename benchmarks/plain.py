@@ -15,15 +15,15 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from mammo import paths
-from mammo.augment import Augmentation
-from mammo.backbones import make_head
-from mammo.experiment import Settings, load_settings
-from mammo.files import read_table
-from mammo.inputs import IMAGENET_MEAN, IMAGENET_STD
-from mammo.splits import make_fold
-from mammo.strategies import Prefix, Suffix, cut
-from mammo.tensors import Tensors
-from mammo.weights import load_backbone
+from mammo.cohort.cases import make_fold
+from mammo.embedding.augment import Augmentation
+from mammo.network.backbones import architecture_of, make_head
+from mammo.network.inputs import IMAGENET_MEAN, IMAGENET_STD
+from mammo.network.strategies import Prefix, Suffix, cut
+from mammo.network.weights import load_backbone
+from mammo.storage.files import read_table
+from mammo.storage.tensors import Tensors
+from mammo.training.settings import Settings, load_settings
 
 WORKERS = 2
 
@@ -52,7 +52,7 @@ class Samples(Dataset):
 
 def make_network(settings: Settings) -> tuple[Prefix, Suffix]:
     """Load the whole network in float32, contiguous."""
-    architecture = settings.backbone.architecture
+    architecture = architecture_of(settings.backbone)
     blocks = architecture.blocks(load_backbone(paths.BACKBONE, architecture))
     head = make_head(architecture.features, len(settings.classes), settings.train.dropout)
     return cut(blocks, head, settings.cut)

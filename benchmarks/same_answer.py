@@ -24,17 +24,18 @@ from scipy import stats
 from torch import Tensor
 
 from mammo import paths
-from mammo.augment import Augmentation
-from mammo.compute import compute_dtype, start
-from mammo.experiment import Settings, load_settings
-from mammo.files import read_json, read_table, write_json, write_text
-from mammo.metrics import classification_metrics
-from mammo.networks import Network, build_network
-from mammo.sources import FreshViews, Pixels, Source, StoredViews, open_source
-from mammo.splits import Fold, make_fold
-from mammo.strategies import fold_batchnorm
-from mammo.tensors import Tensors
-from mammo.training import Run, predict, train
+from mammo.cohort.cases import Fold, make_fold
+from mammo.embedding.augment import Augmentation
+from mammo.embedding.sources import FreshViews, Pixels, Source, StoredViews, open_source
+from mammo.evaluation.inference import predict
+from mammo.evaluation.metrics import classification_metrics
+from mammo.network.compute import compute_dtype, start
+from mammo.network.network import Network, build_network
+from mammo.network.strategies import fold_batchnorm
+from mammo.storage.files import read_json, read_table, write_json, write_text
+from mammo.storage.tensors import Tensors
+from mammo.training.loop import Run, train
+from mammo.training.settings import Settings, load_settings
 
 # (all, warm-up): those of params.yaml, but for `full`, which would take half an hour.
 EPOCHS = {"head_only": (30, 0), "last_block": (10, 2), "full": (4, 1)}

@@ -17,12 +17,14 @@ from collections.abc import Sequence
 import torch
 
 from machine import machine
-from mammo.compute import ComputeParams, compute_dtype, has_bfloat16, start
-from mammo.embedding import EmbedParams
+from mammo.embedding.params import EmbedParams
+from mammo.network.backbones import architecture_of
+from mammo.network.compute import compute_dtype, has_bfloat16, start
+from mammo.network.params import BackboneParams, ComputeParams
+from mammo.network.precision import training_rate
+from mammo.network.strategies import Prefix, fold_batchnorm
+from mammo.network.weights import random_network
 from mammo.params import load_leaf, load_params
-from mammo.precision import training_rate
-from mammo.strategies import Prefix, fold_batchnorm
-from mammo.weights import BackboneParams, random_network
 
 BATCH_SIZES = (16, 32, 64, 128)
 WORTH_IT = 1.03  # a setting must be faster than the present one by this to be advised
@@ -34,7 +36,7 @@ def prefix_rate(
 ) -> float:
     """Time the whole backbone as a folded prefix on random data in memory: views a second."""
     fabric, dtype = start(params), compute_dtype(params)
-    blocks = backbone.architecture.blocks(random_network(backbone))
+    blocks = architecture_of(backbone).blocks(random_network(backbone))
     prefix = fold_batchnorm(Prefix(blocks, pooled=True), dtype).to(fabric.device)
     batch = torch.randn(batch_size, 3, size_px, size_px, device=fabric.device)
     batch = batch.to(dtype, memory_format=torch.channels_last)

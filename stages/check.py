@@ -2,9 +2,9 @@
 
 from mammo import paths
 from mammo.check import check_params
-from mammo.files import write_text
 from mammo.params import read_params
 from mammo.stage import run_stage
+from mammo.storage.files import write_text
 
 
 def main() -> None:

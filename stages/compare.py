@@ -5,21 +5,22 @@ metrics/train; writes metrics/comparison.json, plots/comparison.csv, plots/evide
 """
 
 from mammo import paths
-from mammo.comparison import CompareParams, compare, comparison_table
-from mammo.comparison_inputs import (
+from mammo.comparison.compare import compare, comparison_table
+from mammo.comparison.inputs import (
     predict_baselines,
     read_cases,
     read_collapse,
     read_predictions,
     read_training,
 )
-from mammo.comparison_report import Evidence, report
-from mammo.evidence_figures import forest_plot, reliability_diagram
-from mammo.figure_style import write_png
-from mammo.files import whole_folder, write_json, write_table, write_text
+from mammo.comparison.page import Evidence, report
+from mammo.comparison.params import CompareParams
+from mammo.figures.evidence import forest_plot, reliability_diagram
+from mammo.figures.style import write_png
 from mammo.params import load_params, read_params
 from mammo.stage import run_stage
-from mammo.tensors import Tensors
+from mammo.storage.files import whole_folder, write_json, write_table, write_text
+from mammo.storage.tensors import Tensors
 
 
 def main() -> None:

@@ -7,16 +7,13 @@ and training computes the prefix itself.
 import sys
 
 from mammo import paths
-from mammo.augment import AugmentParams
-from mammo.compute import ComputeParams
-from mammo.embedding import EmbedParams
-from mammo.embedding_store import EmbeddingParams, store_embeddings
+from mammo.embedding.params import AugmentParams, EmbedParams
+from mammo.embedding.store import EmbeddingParams, store_embeddings
+from mammo.network.params import BackboneParams, ComputeParams, CutParams
+from mammo.network.precision import settle
 from mammo.params import load_params
-from mammo.precision import settle
 from mammo.stage import run_stage
-from mammo.strategies import CutParams
-from mammo.tensors import Tensors
-from mammo.weights import BackboneParams
+from mammo.storage.tensors import Tensors
 
 
 def main() -> None:

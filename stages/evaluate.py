@@ -6,18 +6,18 @@ Whole network from pixels, never the stored activations; the best epoch's suffix
 import sys
 
 from mammo import paths
-from mammo.checkpoint import check_backbone, load_suffix
-from mammo.collapse import CollapseParams
-from mammo.compute import ComputeParams, compute_dtype, start
-from mammo.deployment import predict_from_pixels
-from mammo.evaluation import EvaluateParams, prediction_table, test_metrics
-from mammo.files import read_table, whole_folder, write_json, write_table
-from mammo.networks import build_network
+from mammo.evaluation.inference import predict_from_pixels
+from mammo.evaluation.params import CollapseParams, EvaluateParams
+from mammo.evaluation.predictions import prediction_table, test_metrics
+from mammo.evaluation.suffix_file import check_backbone, load_suffix
+from mammo.network.compute import compute_dtype, start
+from mammo.network.network import build_network
+from mammo.network.params import BackboneParams, ComputeParams
+from mammo.network.precision import settle
 from mammo.params import load_params
-from mammo.precision import settle
 from mammo.stage import run_stage
-from mammo.tensors import Tensors
-from mammo.weights import BackboneParams
+from mammo.storage.files import read_table, whole_folder, write_json, write_table
+from mammo.storage.tensors import Tensors
 
 
 def main() -> None:

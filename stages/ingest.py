@@ -7,13 +7,14 @@ data/files.csv, data/images.csv, data/labels.csv, data/quarantine.csv and metric
 import logging
 
 from mammo import paths
-from mammo.datasets import DatasetParams
-from mammo.dicom import Limits
-from mammo.files import write_json, write_table
-from mammo.ingest import IngestParams, ingest
-from mammo.ingest_summary import format_summary
+from mammo.datasets.params import DatasetParams
+from mammo.dicom.params import Limits
+from mammo.ingest.acceptance import ingest
+from mammo.ingest.params import IngestParams
+from mammo.ingest.summary import format_summary
 from mammo.params import load_params
 from mammo.stage import run_stage
+from mammo.storage.files import write_json, write_table
 
 logger = logging.getLogger("ingest")
 

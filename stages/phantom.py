@@ -4,8 +4,8 @@ import joblib
 
 from mammo import paths
 from mammo.params import load_params
-from mammo.phantom import write_phantom
-from mammo.phantom_plan import PhantomParams
+from mammo.phantom.dataset import write_phantom
+from mammo.phantom.params import PhantomParams
 from mammo.stage import run_stage
 
 

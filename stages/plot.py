@@ -6,12 +6,12 @@ Reads plots/{training,evaluation}; writes plots/comparison.
 import logging
 
 from mammo import paths
-from mammo.curves import Result, comparison_tables
-from mammo.figure_style import write_png
-from mammo.figures import draw_comparison
-from mammo.files import read_json, read_table, whole_folder, write_table
+from mammo.figures.run import draw_comparison
+from mammo.figures.style import write_png
+from mammo.figures.tables import Result, comparison_tables
 from mammo.params import Params, parse_params, read_params
 from mammo.stage import run_stage
+from mammo.storage.files import read_json, read_table, whole_folder, write_table
 
 logger = logging.getLogger("mammo.plot")
 

@@ -7,13 +7,13 @@ data/quarantine_pixels.csv and metrics/preprocess.json.
 from pathlib import Path
 
 from mammo import paths
-from mammo.decoding import decode_files
-from mammo.dicom import Limits
-from mammo.files import read_table, whole_folder, write_json, write_table
+from mammo.dicom.params import Limits
 from mammo.params import load_params, read_params
-from mammo.preprocess import PreprocessParams
+from mammo.preprocess.dataset import decode_files
+from mammo.preprocess.params import PreprocessParams
 from mammo.stage import run_stage
-from mammo.store import Store
+from mammo.storage.files import read_table, whole_folder, write_json, write_table
+from mammo.storage.scratch import Store
 
 
 def main() -> None:

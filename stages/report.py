@@ -4,12 +4,12 @@ Select on the validation figures (val_*); quote the test figures once.
 """
 
 from mammo import paths
-from mammo.classes import CLASSES, ClassSet
-from mammo.curves import strategy_tables
-from mammo.evaluation import table_metrics
-from mammo.files import read_json, read_table, whole_folder, write_json, write_table
+from mammo.cohort.classes import CLASSES, ClassSet
+from mammo.evaluation.predictions import table_metrics
+from mammo.figures.tables import strategy_tables
 from mammo.params import load_leaf
 from mammo.stage import run_stage
+from mammo.storage.files import read_json, read_table, whole_folder, write_json, write_table
 
 
 def main() -> None:

@@ -4,11 +4,12 @@ Only images that stage preprocess accepted (data/tensors/index.csv) take part.
 """
 
 from mammo import paths
-from mammo.classes import CLASSES, ClassSet
-from mammo.files import read_table, write_json, write_table
+from mammo.cohort.classes import CLASSES, ClassSet
+from mammo.cohort.params import SplitParams
+from mammo.cohort.splits import assign_patients, describe_splits
 from mammo.params import load_leaf, load_params
-from mammo.splits import SplitParams, assign_patients, describe_splits
 from mammo.stage import run_stage
+from mammo.storage.files import read_table, write_json, write_table
 
 
 def main() -> None:

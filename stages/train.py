@@ -8,14 +8,15 @@ import logging
 import sys
 
 from mammo import paths
-from mammo.checkpoint import Progress, run_key, save_suffix
-from mammo.collapse import risks
-from mammo.compute import start_together, together
-from mammo.experiment import load_settings
-from mammo.files import read_table, whole_folder, write_json
-from mammo.history import HistoryWriter, summarise
+from mammo.evaluation.suffix_file import save_suffix
+from mammo.network.compute import start_together, together
 from mammo.stage import run_stage
-from mammo.trials import Stored, prepare, run_trial
+from mammo.storage.files import read_table, whole_folder, write_json
+from mammo.training.history import HistoryWriter, summarise
+from mammo.training.progress import Progress, run_key
+from mammo.training.settings import load_settings
+from mammo.training.trial import Stored, prepare, run_trial
+from mammo.training.watch import risks
 
 
 def main() -> None:

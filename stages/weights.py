@@ -1,11 +1,10 @@
 """Get the backbone's parameters: params.yaml (backbone) -> data/weights/ with their provenance."""
 
 from mammo import paths
-from mammo.backbone_sources import store_backbone
-from mammo.compute import ComputeParams
+from mammo.network.backbone_sources import store_backbone
+from mammo.network.params import BackboneParams, ComputeParams
 from mammo.params import load_params
 from mammo.stage import run_stage
-from mammo.weights import BackboneParams
 
 
 def main() -> None:

@@ -3,10 +3,10 @@
 import sys
 
 from mammo import paths
-from mammo.files import write_text
 from mammo.params import read_params
 from mammo.stage import run_stage
-from mammo.studies.params import check_study
+from mammo.storage.files import write_text
+from studies.cells.params import check_study
 
 
 def main() -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 import yaml
 
 from mammo import paths
-from mammo.files import write_text
 from mammo.stage import run_stage
+from mammo.storage.files import write_text
 
 
 def main() -> None:

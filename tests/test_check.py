@@ -7,7 +7,7 @@ import pytest
 from mammo.check import check_params
 from mammo.errors import UserError
 from mammo.params import load_leaf, load_params, read_params
-from mammo.training import TrainParams
+from mammo.training.params import TrainParams
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from pathlib import Path
 import vl_convert
 
 from mammo.errors import UserError
-from mammo.files import write_text
 from mammo.stage import run_stage
+from mammo.storage.files import write_text
 
 NAME = "plots_offline.html"
 # The templates' schema is Vega-Lite 5; this is the newest 5 that vl-convert-python bundles.

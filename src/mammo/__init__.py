@@ -1,1 +1,22 @@
-"""Breast density from mammograms: one backbone, one cut, four strategies."""
+"""Breast density from mammograms; the map of the library, from the ground up.
+
+errors      what a user, or one file, did wrong
+paths       every path of the pipeline
+params      the loader of params.yaml
+stage       how a stage runs
+storage     files and folders written whole, digests, the scratch store, sharded tensors
+running     many files side by side: worker processes, or a cluster
+cohort      who is studied: classes, the table of images, patients and labels, and the splits
+datasets    One publisher's label table a module, read into rows of one image each
+dicom       one file -> stored values: parsing, header, grey scale, codestreams, decoders, pictures
+ingest      which images are believed: rules, duplicates, quarantine, keys, the summary
+preprocess  stored values -> one tensor an image: breast, crop, resize, shards
+phantom     the synthetic default data set: its plan, drawing, exposure, DICOM files
+network     blocks, cut, weights, arithmetic: a backbone is an ordered list of blocks
+embedding   what crosses the cut, computed once: augmented views, stores, sources
+evaluation  metrics, collapse, the prediction table, the deployed path, the suffix as a file
+training    train a suffix: settings, loop, watch, resume, balancing, losses
+comparison  arms side by side: intervals, paired tests, calibration, baselines, the page
+figures     tables of curves and the pictures drawn from them
+check       the whole of params.yaml before anything runs
+"""

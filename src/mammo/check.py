@@ -2,26 +2,19 @@
 
 from typing import Any
 
-from mammo.augment import AugmentParams
-from mammo.balancing import BalancingParams
-from mammo.collapse import CollapseParams
-from mammo.comparison import CompareParams
-from mammo.compute import ComputeParams
-from mammo.datasets import DatasetParams
-from mammo.dicom import Limits
-from mammo.embedding import EmbedParams
+from mammo.cohort.params import SplitParams
+from mammo.comparison.params import CompareParams
+from mammo.datasets.params import DatasetParams
+from mammo.dicom.params import Limits
+from mammo.embedding.params import AugmentParams, EmbedParams
 from mammo.errors import UserError
-from mammo.evaluation import EvaluateParams
-from mammo.ingest import IngestParams
-from mammo.losses import LossParams, remedies
-from mammo.networks import strategy_cut
+from mammo.evaluation.params import CollapseParams, EvaluateParams
+from mammo.ingest.params import IngestParams
+from mammo.network.params import BackboneParams, ComputeParams, StrategyParams, strategy_cut
 from mammo.params import Params, parse_params
-from mammo.phantom_plan import PhantomParams
-from mammo.preprocess import PreprocessParams
-from mammo.splits import SplitParams
-from mammo.strategies import StrategyParams
-from mammo.training import TrainParams
-from mammo.weights import BackboneParams
+from mammo.phantom.params import PhantomParams
+from mammo.preprocess.params import PreprocessParams
+from mammo.training.params import BalancingParams, LossParams, TrainParams, remedies
 
 SECTIONS: dict[str, type[Params]] = {
     "dataset": DatasetParams,

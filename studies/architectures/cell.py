@@ -6,15 +6,15 @@
 import sys
 
 from mammo import paths
-from mammo.compute import start
-from mammo.evaluation import EvaluateParams
-from mammo.experiment import load_settings
-from mammo.files import read_table, write_json
+from mammo.evaluation.params import EvaluateParams
+from mammo.network.compute import start
 from mammo.params import load_params
 from mammo.stage import run_stage
-from mammo.studies.cells import of_architecture, run_cell, write_cell
-from mammo.studies.params import OWN, split_images
-from mammo.trials import Stored
+from mammo.storage.files import read_table, write_json
+from mammo.training.settings import load_settings
+from mammo.training.trial import Stored
+from studies.cells.cells import of_architecture, run_cell, write_cell
+from studies.cells.params import OWN, split_images
 
 HERE = paths.STUDIES / "architectures"
 

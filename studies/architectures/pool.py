@@ -1,17 +1,18 @@
 """Put the architectures together: studies/architectures/runs -> results.{json,md}, forest.png."""
 
 from mammo import paths
-from mammo.comparison import CompareParams, compare, comparison_table
-from mammo.comparison_inputs import predict_baselines, read_predictions
-from mammo.evidence_figures import forest_plot
-from mammo.figure_style import write_png
-from mammo.files import read_json, read_table, write_json, write_text
+from mammo.comparison.compare import compare, comparison_table
+from mammo.comparison.inputs import predict_baselines, read_predictions
+from mammo.comparison.params import CompareParams
+from mammo.figures.evidence import forest_plot
+from mammo.figures.style import write_png
 from mammo.params import load_leaf, load_params
 from mammo.stage import run_stage
-from mammo.studies.pages import architectures_page, subject_of
-from mammo.studies.params import ArchitecturesParams, split_images, study_params
-from mammo.studies.pooling import cell_facts
-from mammo.tensors import Tensors
+from mammo.storage.files import read_json, read_table, write_json, write_text
+from mammo.storage.tensors import Tensors
+from studies.cells.pages import architectures_page, subject_of
+from studies.cells.params import ArchitecturesParams, split_images, study_params
+from studies.cells.pooling import cell_facts
 
 HERE = paths.STUDIES / "architectures"
 

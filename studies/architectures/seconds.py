@@ -3,10 +3,10 @@
 import pandas as pd
 
 from mammo import paths
-from mammo.files import read_json, write_table
 from mammo.params import load_leaf, load_params
 from mammo.stage import run_stage
-from mammo.studies.params import ArchitecturesParams, study_params
+from mammo.storage.files import read_json, write_table
+from studies.cells.params import ArchitecturesParams, study_params
 
 HERE = paths.STUDIES / "architectures"
 

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from mammo.files import whole_folder
 from mammo.stage import run_stage
-from mammo.studies.ladder_pictures import load_pictures, write_pictures
+from mammo.storage.files import whole_folder
+from studies.collapse.ladder.pictures import load_pictures, write_pictures
 
 OWN = Path("studies/collapse/params.yaml")
 PICTURES = Path("data/studies/collapse/pictures")

@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
-from mammo.compute import ComputeParams, start
-from mammo.files import whole_folder
+from mammo.network.compute import start
+from mammo.network.params import BackboneParams, ComputeParams
+from mammo.network.textures import pretrain
+from mammo.network.weights import save_backbone
 from mammo.params import load_params
 from mammo.stage import run_stage
-from mammo.textures import pretrain
-from mammo.weights import BackboneParams, save_backbone
+from mammo.storage.files import whole_folder
 
 OWN = Path("studies/collapse/params.yaml")
 WEIGHTS = Path("data/studies/collapse/weights")

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 from mammo import paths
-from mammo.files import write_table
 from mammo.stage import run_stage
-from mammo.studies.ladder_bench import load_sections, run_rows
+from mammo.storage.files import write_table
+from studies.collapse.ladder.bench import load_sections, run_rows
 
 STUDY = Path("studies/collapse")
 DATA = Path("data/studies/collapse")

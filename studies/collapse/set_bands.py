@@ -10,12 +10,12 @@ from pathlib import Path
 import yaml
 
 from mammo import paths
-from mammo.files import write_text
 from mammo.params import load_params
 from mammo.stage import run_stage
-from mammo.studies.ladder_bench import ReducedParams, load_sections, reduced_ladder
-from mammo.studies.ladder_records import load_ladder, read_epochs
-from mammo.studies.ladder_verdict import BandParams, bands, runs_table
+from mammo.storage.files import write_text
+from studies.collapse.ladder.bench import ReducedParams, load_sections, reduced_ladder
+from studies.collapse.ladder.records import load_ladder, read_epochs
+from studies.collapse.ladder.verdict import BandParams, bands, runs_table
 
 STUDY = Path("studies/collapse")
 HEAD = """\

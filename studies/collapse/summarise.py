@@ -6,13 +6,13 @@ All beside this file. No number in results.md is typed by hand.
 from pathlib import Path
 
 from mammo import paths
-from mammo.figure_style import write_png
-from mammo.files import write_json, write_table, write_text
+from mammo.figures.style import write_png
 from mammo.stage import run_stage
-from mammo.studies.ladder_figure import draw_ladder
-from mammo.studies.ladder_page import page, results
-from mammo.studies.ladder_records import load_ladder, read_epochs
-from mammo.studies.ladder_verdict import runs_table
+from mammo.storage.files import write_json, write_table, write_text
+from studies.collapse.ladder.figure import draw_ladder
+from studies.collapse.ladder.page import page, results
+from studies.collapse.ladder.records import load_ladder, read_epochs
+from studies.collapse.ladder.verdict import runs_table
 
 STUDY = Path("studies/collapse")
 

@@ -6,15 +6,15 @@ Fold K is test and the next one val. Tensors, weights and embeddings are those o
 import sys
 
 from mammo import paths
-from mammo.compute import start
-from mammo.evaluation import EvaluateParams
-from mammo.experiment import load_settings
+from mammo.cohort.params import SplitParams
+from mammo.evaluation.params import EvaluateParams
+from mammo.network.compute import start
 from mammo.params import load_params
-from mammo.splits import SplitParams
 from mammo.stage import run_stage
-from mammo.studies.cells import run_cell, write_cell
-from mammo.studies.params import fold_cases, split_images
-from mammo.trials import Stored
+from mammo.training.settings import load_settings
+from mammo.training.trial import Stored
+from studies.cells.cells import run_cell, write_cell
+from studies.cells.params import fold_cases, split_images
 
 
 def main() -> None:

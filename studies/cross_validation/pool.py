@@ -4,24 +4,25 @@ The baselines are fitted anew in every fold, on that fold's own train and val.
 """
 
 from mammo import paths
-from mammo.classes import CLASSES, ClassSet
-from mammo.comparison import CompareParams, compare, comparison_table
-from mammo.comparison_inputs import predict_baselines, read_predictions
-from mammo.evidence_figures import forest_plot
-from mammo.figure_style import write_png
-from mammo.files import write_json, write_text
+from mammo.cohort.classes import CLASSES, ClassSet
+from mammo.cohort.params import SplitParams
+from mammo.comparison.compare import compare, comparison_table
+from mammo.comparison.inputs import predict_baselines, read_predictions
+from mammo.comparison.params import CompareParams
+from mammo.figures.evidence import forest_plot
+from mammo.figures.style import write_png
 from mammo.params import load_leaf, load_params
-from mammo.splits import SplitParams
 from mammo.stage import run_stage
-from mammo.studies.pages import cross_validation_page, subject_of
-from mammo.studies.params import (
+from mammo.storage.files import write_json, write_text
+from mammo.storage.tensors import Tensors
+from studies.cells.pages import cross_validation_page, subject_of
+from studies.cells.params import (
     CrossValidationParams,
     fold_cases,
     split_images,
     study_params,
 )
-from mammo.studies.pooling import pool_folds, read_cells
-from mammo.tensors import Tensors
+from studies.cells.pooling import pool_folds, read_cells
 
 HERE = paths.STUDIES / "cross_validation"
 

@@ -4,15 +4,15 @@ import sys
 from dataclasses import replace
 
 from mammo import paths
-from mammo.compute import start
-from mammo.evaluation import EvaluateParams
-from mammo.experiment import load_settings
-from mammo.files import read_table
+from mammo.evaluation.params import EvaluateParams
+from mammo.network.compute import start
 from mammo.params import load_params
 from mammo.stage import run_stage
-from mammo.studies.cells import run_cell, write_cell
-from mammo.studies.params import split_images
-from mammo.trials import Stored
+from mammo.storage.files import read_table
+from mammo.training.settings import load_settings
+from mammo.training.trial import Stored
+from studies.cells.cells import run_cell, write_cell
+from studies.cells.params import split_images
 
 
 def main() -> None:

@@ -1,15 +1,15 @@
 """Put the seeds together: studies/seeds/runs -> results.{json,md} beside them."""
 
 from mammo import paths
-from mammo.comparison import CompareParams
-from mammo.comparison_inputs import read_predictions
-from mammo.files import write_json, write_text
+from mammo.comparison.inputs import read_predictions
+from mammo.comparison.params import CompareParams
 from mammo.params import load_leaf, load_params
 from mammo.stage import run_stage
-from mammo.studies.pages import seeds_page, subject_of
-from mammo.studies.params import SeedsParams, study_params
-from mammo.studies.pooling import read_cells
-from mammo.studies.seed_spread import compare_over_seeds
+from mammo.storage.files import write_json, write_text
+from studies.cells.pages import seeds_page, subject_of
+from studies.cells.params import SeedsParams, study_params
+from studies.cells.pooling import read_cells
+from studies.cells.seed_spread import compare_over_seeds
 
 HERE = paths.STUDIES / "seeds"
 

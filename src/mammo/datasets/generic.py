@@ -5,31 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mammo.datasets.label_tables import read_label_table
+from mammo.datasets.params import Columns
 from mammo.datasets.rows import ImageRow, labelled, normalised, placed, published
-from mammo.params import Params
 
 _PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
-
-
-class Columns(Params):
-    """The names of the columns of a `csv` table; null where the DICOM header tells instead.
-
-    Attributes:
-        image: A column of paths below the root, or a pattern over columns that makes the path,
-            such as `{patient_id}/{image_id}.dcm`.
-        patient_id: Groups the images of one person.
-        laterality: L or R.
-        view: CC or MLO.
-        label: The density.
-        split: The published split, if there is one.
-    """
-
-    image: str
-    patient_id: str | None
-    laterality: str | None
-    view: str | None
-    label: str
-    split: str | None
 
 
 def read(root: Path, table: Path, columns: Columns, labels: Mapping[str, str]) -> list[ImageRow]:

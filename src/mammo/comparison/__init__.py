@@ -1,0 +1,1 @@
+"""Arms side by side: intervals, paired tests, calibration, baselines, the page."""

@@ -1,0 +1,59 @@
+"""The datasets: each reads its published files unchanged into one common table of images."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from mammo.cohort.classes import ClassSet, class_of
+from mammo.datasets import (
+    cbis_ddsm,
+    cdd_cesm,
+    embed,
+    generic,
+    inbreast,
+    irma,
+    mini_mias,
+    rsna,
+    vindr,
+)
+from mammo.datasets.folders import require_folder
+from mammo.datasets.params import DatasetParams
+from mammo.datasets.rows import ImageRow
+
+_READERS: dict[str, Callable[[Path, Path], list[ImageRow]]] = {
+    "irma": irma.read,
+    "rsna": rsna.read,
+    "vindr": vindr.read,
+    "cbis_ddsm": cbis_ddsm.read,
+    "inbreast": inbreast.read,
+    "embed": embed.read,
+    "cdd_cesm": cdd_cesm.read,
+    "mini_mias": mini_mias.read,
+}
+
+
+def read_dataset(params: DatasetParams) -> list[ImageRow]:
+    """Read the label table into rows of one image each; `label` is a class of `params.classes`.
+
+    Several rows may name one path, and rows with a `reason` can't be used: ingest deals with both.
+
+    Raises:
+        UserError: The folder or table is missing, empty or not in the dataset's layout.
+    """
+    root, table = Path(params.root), Path(params.table)
+    require_folder(root)
+    if params.name == "csv":
+        rows = generic.read(root, table, params.columns, params.labels)
+    else:
+        rows = _READERS[params.name](root, table)
+    return [_classified(row, params.classes) for row in rows]
+
+
+def _classified(row: ImageRow, classes: ClassSet) -> ImageRow:
+    """Give a row its class for a label, and its path one spelling."""
+    label = class_of(classes, row.label) if row.label else ""
+    path = PurePosixPath(row.path.replace("\\", "/"))
+    row = replace(row, label=label, path=path.as_posix())
+    if path.is_absolute() or ".." in path.parts:
+        return row.rejected("path_outside_root", f"{row.path} leads out of dataset.root")
+    return row

@@ -1,0 +1,1 @@
+"""One file -> stored values: parsing, header, grey scale, codestreams, decoders, pictures."""

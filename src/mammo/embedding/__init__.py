@@ -1,0 +1,1 @@
+"""What crosses the cut, computed once: augmented views, stores, sources."""

@@ -1,0 +1,1 @@
+"""Metrics, collapse, the prediction table, the deployed path, the suffix as a file."""

@@ -1,0 +1,118 @@
+"""Predict as a deployed network does: pixels -> the whole network -> probabilities."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from mammo.embedding.sources import CleanSource, FlippedPixels, Pixels
+from mammo.evaluation.params import EvaluateParams
+from mammo.evaluation.predictions import mean_probabilities
+from mammo.network.inputs import read_ahead
+from mammo.network.network import Network
+from mammo.network.strategies import fold_batchnorm
+from mammo.storage.tensors import Tensors
+
+
+def predict_from_pixels(
+    network: Network,
+    tensors: Tensors,
+    keys: Sequence[str],
+    params: EvaluateParams,
+    fabric: Fabric,
+    dtype: torch.dtype,
+) -> np.ndarray:
+    """Predict images, never from stored activations: (n, K) probabilities in the order of `keys`.
+
+    Args:
+        network: With the trained suffix.
+        tensors: The images.
+        keys: Which ones.
+        params: Batch size, test-time flip.
+        fabric: Device and processes.
+        dtype: Of the prefix's arithmetic.
+    """
+    prefix = fold_batchnorm(network.prefix, dtype).to(fabric.device)
+    suffix, positions = network.suffix.to(fabric.device), tensors.positions(keys)
+    views = [Pixels, FlippedPixels] if params.test_time_flip else [Pixels]
+    logits = [
+        predict(suffix, view(tensors, prefix, dtype), positions, fabric, params.batch_size)
+        for view in views
+    ]
+    return mean_probabilities(logits)
+
+
+def predict(
+    suffix: nn.Module, source: CleanSource, positions: np.ndarray, fabric: Fabric, batch_size: int
+) -> Tensor:
+    """Compute the logits of clean images, in the order of `positions`: (n, K) float32."""
+    suffix.eval()
+    batches = split_evenly(positions, batch_size)
+    answers = Answers(fabric, batches)
+    with torch.inference_mode(), fabric.autocast():
+        for _, read in _reads(batches, fabric, source.clean_batch):
+            answers.add(suffix(source.to_cut(read, fabric.device)))
+        return answers.gather()
+
+
+def split_evenly(positions: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    """Split into batches of at most `batch_size` that differ by one image at most.
+
+    So no image is dropped, and no tiny last batch upsets BatchNorm.
+    """
+    return np.array_split(positions, math.ceil(len(positions) / batch_size))
+
+
+def _reads(
+    batches: Sequence[np.ndarray], fabric: Fabric, read: Callable[[np.ndarray], np.ndarray]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield each whole batch with what this rank reads of it, reading ahead in a thread."""
+    rank, ranks = fabric.global_rank, fabric.world_size
+    return read_ahead((batch, read(batch[rank::ranks])) for batch in batches)
+
+
+class Answers:
+    """Room for all logits of a pass, taken when the first come.
+
+    Kept one by one, the small tensors lie between the large ones that come and go with every
+    batch, break up the heap, and let memory grow with the number of images.
+    """
+
+    def __init__(self, fabric: Fabric, batches: Sequence[np.ndarray]):
+        self.fabric = fabric
+        self.batches = batches
+        self._mine: Tensor | None = None  # this process's, in the order of its batches
+        self._filled = 0
+
+    def add(self, logits: Tensor) -> None:
+        """Take in this process's part of the next batch: (b, K)."""
+        if self._mine is None:
+            rank, ranks = self.fabric.global_rank, self.fabric.world_size
+            count = sum(len(batch[rank::ranks]) for batch in self.batches)
+            self._mine = logits.new_empty(count, logits.shape[1])
+        end = self._filled + len(logits)
+        self._mine[self._filled : end] = logits.detach()
+        self._filled = end
+
+    def gather(self) -> Tensor:
+        """Put all processes' logits together: (n, K), in the order of the batches, on the CPU.
+
+        Raises:
+            ValueError: There was none, or not one for each image.
+        """
+        if self._mine is None or self._filled != len(self._mine):
+            raise ValueError(f"{self._filled} images were answered, not all")
+        logits: Any = self._mine
+        rank, ranks = self.fabric.global_rank, self.fabric.world_size
+        if ranks > 1:
+            ends = np.cumsum([len(batch) for batch in self.batches])
+            rows = np.split(np.arange(ends[-1]), ends[:-1])
+            mine = np.concatenate([r[rank::ranks] for r in rows])
+            whole = logits.new_zeros(ends[-1], logits.shape[1])
+            whole[torch.from_numpy(mine).to(logits.device)] = logits
+            logits = self.fabric.all_reduce(whole, reduce_op="sum")  # the others have zeros here
+        return logits.cpu()

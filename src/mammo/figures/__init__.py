@@ -1,0 +1,1 @@
+"""Tables of curves and the pictures drawn from them."""

@@ -1,0 +1,1 @@
+"""Which images are believed: rules, duplicates, quarantine, keys, the summary."""

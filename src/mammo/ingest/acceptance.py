@@ -1,0 +1,198 @@
+"""Label table and image files -> the images to believe, and one reason for each of the others."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mammo.datasets.params import DatasetParams
+from mammo.datasets.readers import read_dataset
+from mammo.datasets.rows import LATERALITIES, ImageRow
+from mammo.dicom.params import Limits
+from mammo.errors import UserError
+from mammo.ingest.duplicates import without_duplicates
+from mammo.ingest.header_rules import Fault, header_faults, is_for_processing
+from mammo.ingest.inspection import Inspection, inspect_files
+from mammo.ingest.keys import image_key, patient_key, read_dataset_key
+from mammo.ingest.params import IngestParams
+from mammo.ingest.sieve import Candidate, Sieve
+from mammo.ingest.summary import summarise
+from mammo.ingest.table_rows import files_in_no_row, one_row_a_path, rows_on_disk
+
+FILE_COLUMNS = [
+    "key",
+    "path",
+    "sha256",
+    "patient_id",
+    "accession_number",
+    "sop_instance_uid",
+    "laterality",
+    "view",
+    "transfer_syntax_uid",
+    "photometric_interpretation",
+    "rows",
+    "columns",
+    "bits_stored",
+    "manufacturer",
+    "pixel_intensity_relationship",
+    "flags",
+]
+IMAGE_COLUMNS = ["key", "patient", "laterality", "view", "published_split"]
+VIEWS = ("CC", "MLO")
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """The tables and metrics that the stage writes."""
+
+    files: pd.DataFrame
+    images: pd.DataFrame
+    labels: pd.DataFrame
+    quarantine: pd.DataFrame
+    metrics: dict[str, Any]
+
+
+def ingest(dataset: DatasetParams, params: IngestParams, limits: Limits) -> Ingested:
+    """Read the label table, inspect every file that it names, apply the rules.
+
+    Raises:
+        UserError: The table or folder as a whole can't be used, nothing is accepted, all images
+            are of one patient, or two patients share an image.
+    """
+    root = Path(dataset.root)
+    secret = read_dataset_key(dataset.key_file, root)
+    table = read_dataset(dataset)
+    sieve = Sieve(params.policies)
+    rows = rows_on_disk(root, one_row_a_path(table, sieve), sieve)
+    for path in files_in_no_row(root, {row.path for row in table}):
+        sieve.reject(ImageRow(path), Fault("file_not_in_table", "no row of the table names it"))
+    inspections = inspect_files(root, [row.path for row in rows], limits, params.workers)
+    candidates = sieve.passed(map(_completed, inspections, rows), _own_faults)
+    candidates = _without_mixed_processing(sieve, candidates)
+    candidates = without_duplicates(
+        sieve, candidates, "duplicate_sop_instance_uid", lambda image: image.sop_instance_uid
+    )
+    candidates = without_duplicates(
+        sieve, candidates, "duplicate_pixels", lambda image: image.file.pixels_sha256
+    )
+    quarantine = sieve.table()
+    _require_patients(dataset, candidates, quarantine)
+    return _tables(candidates, quarantine, secret, dataset)
+
+
+def _completed(file: Inspection, row: ImageRow) -> Candidate:
+    """Fill from the header what the table leaves open."""
+    header = file.header
+    flags = (row.flag,) if row.flag else ()
+    if header is None:
+        return Candidate(row, file, flags)
+    accession_number = row.accession_number or header.accession_number
+    row = replace(
+        row,
+        patient_id=row.patient_id or header.patient_id or row.accession_number,
+        accession_number=accession_number,
+        laterality=row.laterality or LATERALITIES.get(header.image_laterality, ""),
+        view=row.view or header.view_position,
+    )
+    return Candidate(row, file, flags)
+
+
+def _own_faults(candidate: Candidate) -> Iterable[Fault]:
+    """Yield what is wrong with an image by itself, the gravest first."""
+    row, file = candidate.row, candidate.file
+    if file.header:
+        yield from header_faults(file.header, row)
+    if file.fault:
+        yield file.fault
+        return
+    if not row.patient_id:
+        yield Fault("patient_missing", "neither the table nor (0010,0020) PatientID names one")
+    if not row.laterality:
+        yield Fault("laterality_missing", "neither the table nor (0020,0062) says left or right")
+    if row.view not in VIEWS:
+        yield Fault("not_cc_mlo", f"view {row.view!r} is neither CC nor MLO")
+
+
+def _without_mixed_processing(sieve: Sieve, candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Judge FOR PROCESSING images where there are others too: their grey values differ."""
+    raw = {c.row.path for c in candidates if c.file.header and is_for_processing(c.file.header)}
+    if len(raw) == len(candidates):
+        return list(candidates)
+    detail = f"(0008,0068) FOR PROCESSING among {len(candidates) - len(raw)} images that are not"
+    return sieve.passed(
+        candidates,
+        lambda c: [Fault("for_processing_mixed", detail)] if c.row.path in raw else [],
+    )
+
+
+def _require_patients(
+    dataset: DatasetParams, candidates: Sequence[Candidate], quarantine: pd.DataFrame
+) -> None:
+    """Refuse a dataset that can't be split by patient."""
+    patients = {candidate.row.patient_id for candidate in candidates}
+    if len(patients) > 1:
+        return
+    if patients:
+        raise UserError(
+            f"{dataset.table}: needs images of at least two patients, got only patient "
+            f"{patients.pop()!r}; check which column (or header) names the patient"
+        )
+    reasons = quarantine.groupby("reason").agg(n=("path", "size"), detail=("detail", "first"))
+    listed = "; ".join(
+        f"{reason} {fault['n']} times (such as: {fault['detail']})"
+        for reason, fault in reasons.iterrows()
+    )
+    raise UserError(f"{dataset.table}: none of the images was accepted: {listed or 'no row'}")
+
+
+def _tables(
+    candidates: Sequence[Candidate],
+    quarantine: pd.DataFrame,
+    secret: bytes,
+    dataset: DatasetParams,
+) -> Ingested:
+    by_key = {image_key(secret, image.row.path): image for image in candidates}
+    keyed = sorted(by_key.items(), key=lambda item: item[0])
+    files = pd.DataFrame([_file_row(key, image) for key, image in keyed], columns=FILE_COLUMNS)
+    images = pd.DataFrame(
+        [
+            (
+                key,
+                patient_key(secret, image.row.patient_id),
+                image.row.laterality,
+                image.row.view,
+                image.row.published_split,
+            )
+            for key, image in keyed
+        ],
+        columns=IMAGE_COLUMNS,
+    )
+    labels = pd.DataFrame(
+        [(key, image.row.label) for key, image in keyed], columns=["key", "label"]
+    )
+    metrics = summarise(files, images, labels, quarantine, dataset.classes)
+    return Ingested(files, images, labels, quarantine, metrics)
+
+
+def _file_row(key: str, image: Candidate) -> tuple[Any, ...]:
+    row, file = image.row, image.file
+    return (
+        key,
+        row.path,
+        file.sha256,
+        row.patient_id,
+        row.accession_number,
+        image.sop_instance_uid,
+        row.laterality,
+        row.view,
+        file.transfer_syntax_uid,
+        file.photometric_interpretation,
+        file.rows,
+        file.columns,
+        file.bits_stored,
+        file.manufacturer,
+        file.pixel_intensity_relationship,
+        ";".join(image.flags),
+    )

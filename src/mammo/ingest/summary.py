@@ -1,0 +1,81 @@
+"""Count what ingest accepted, rejected and flagged."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pandas as pd
+
+from mammo.cohort.classes import CLASSES, ClassSet
+from mammo.dicom import codecs
+
+
+def summarise(
+    files: pd.DataFrame,
+    images: pd.DataFrame,
+    labels: pd.DataFrame,
+    quarantine: pd.DataFrame,
+    classes: ClassSet,
+) -> dict[str, Any]:
+    """Make metrics/ingest.json: counts only, no identifier and no path."""
+    classified = images.merge(labels, on="key", validate="one_to_one")
+    by_image = {name: int((classified["label"] == name).sum()) for name in CLASSES[classes]}
+    by_patient = classified.groupby("label")["patient"].nunique()
+    present = [count for count in by_image.values() if count]
+    return {
+        "accepted": len(files),
+        "patients": int(images["patient"].nunique()),
+        "rejected": _counts(quarantine["reason"]),
+        "flagged": _counts(flag for flags in files["flags"] for flag in flags.split(";") if flag),
+        "images_by_class": by_image,
+        "patients_by_class": {name: int(by_patient.get(name, 0)) for name in CLASSES[classes]},
+        "imbalance_ratio": round(max(present) / min(present), 4),
+        "images_by_view": _counts(images["laterality"] + " " + images["view"]),
+        "published_splits": _counts(split for split in images["published_split"] if split),
+        "rows": {"min": int(files["rows"].min()), "max": int(files["rows"].max())},
+        "columns": {"min": int(files["columns"].min()), "max": int(files["columns"].max())},
+        "bits_stored": _counts(files["bits_stored"].astype(str)),
+        "manufacturers": _counts(name or "unknown" for name in files["manufacturer"]),
+        "photometric_interpretations": _counts(files["photometric_interpretation"]),
+        "pixel_intensity_relationships": _counts(
+            name or "unknown" for name in files["pixel_intensity_relationship"]
+        ),
+        "transfer_syntaxes": _counts(files["transfer_syntax_uid"]),
+        "decoders": codecs.versions(),
+    }
+
+
+def format_summary(metrics: dict[str, Any], quarantine: pd.DataFrame) -> str:
+    """Lay out the metrics for the console, with one example of each reason."""
+    images, patients = metrics["images_by_class"], metrics["patients_by_class"]
+    classes = ", ".join(f"{name} {images[name]} ({patients[name]})" for name in images)
+    lines = [
+        f"accepted         {metrics['accepted']} images of {metrics['patients']} patients",
+        f"classes          {classes} images (patients)",
+        f"imbalance ratio  {metrics['imbalance_ratio']}",
+        f"size in pixels   {_range(metrics['rows'])} rows, {_range(metrics['columns'])} columns",
+        f"manufacturers    {_listed(metrics['manufacturers'])}",
+        f"photometric      {_listed(metrics['photometric_interpretations'])}",
+        f"transfer syntax  {_listed(metrics['transfer_syntaxes'])}",
+        f"flagged          {_listed(metrics['flagged']) or 'none'}",
+        f"rejected         {len(quarantine)}",
+    ]
+    for reason, count in metrics["rejected"].items():
+        example = quarantine[quarantine["reason"] == reason].iloc[0]
+        lines.append(f"  {reason} {count}, such as {example['path']!r}: {example['detail']}")
+    return "\n".join(lines)
+
+
+def _counts(values: Iterable[str]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for value in sorted(values):
+        counts[value] = counts.get(value, 0) + 1
+    return counts
+
+
+def _range(bounds: dict[str, int]) -> str:
+    low, high = bounds["min"], bounds["max"]
+    return str(low) if low == high else f"{low}-{high}"
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items())

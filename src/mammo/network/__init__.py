@@ -1,0 +1,1 @@
+"""Blocks, cut, weights, arithmetic: a backbone is an ordered list of blocks."""

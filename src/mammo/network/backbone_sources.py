@@ -1,0 +1,44 @@
+"""Get a backbone's parameters from where `backbone.weights` says, and store them."""
+
+from pathlib import Path
+
+from mammo import paths
+from mammo.network.backbones import architecture_of
+from mammo.network.compute import start
+from mammo.network.params import BackboneParams, ComputeParams
+from mammo.network.precision import settle
+from mammo.network.textures import pretrain
+from mammo.network.weights import (
+    State,
+    body,
+    fit_to,
+    imagenet_file,
+    provenance,
+    random_network,
+    read_weights_file,
+    save_backbone,
+)
+from mammo.storage.files import whole_folder, write_json
+
+
+def backbone_state(params: BackboneParams, compute: ComputeParams) -> State:
+    """Get the parameters: pretrained on textures, drawn, downloaded or read from a file.
+
+    Raises:
+        UserError: A file is missing, unreadable or doesn't fit the architecture.
+    """
+    architecture = architecture_of(params)
+    if params.weights == "procedural":
+        return pretrain(params, start(settle(compute, params)))
+    if params.weights == "random":
+        return body(random_network(params).state_dict(), architecture)
+    file = params.file or imagenet_file(architecture)
+    return fit_to(architecture, read_weights_file(file), str(file))
+
+
+def store_backbone(params: BackboneParams, compute: ComputeParams, folder: Path) -> None:
+    """Write the parameters and their provenance into a folder of their own."""
+    state = backbone_state(params, compute)
+    with whole_folder(folder) as partial:
+        sha256 = save_backbone(state, partial / paths.BACKBONE.name)
+        write_json(provenance(params, sha256), partial / paths.PROVENANCE.name)

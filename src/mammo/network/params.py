@@ -1,0 +1,110 @@
+"""The sections `backbone`, `compute` and `strategies`."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from mammo.errors import UserError
+from mammo.params import Params
+
+
+class ComputeParams(Params):
+    """Section `compute`: results depend on it, so it is never guessed from the machine."""
+
+    accelerator: Literal["auto", "cpu", "cuda", "mps"]
+    devices: Annotated[int, Field(ge=1)]
+    num_nodes: Annotated[int, Field(ge=1)]
+    threads: Annotated[int, Field(ge=1)]
+    precision: Literal["auto", "bfloat16", "float32"]
+    compile: bool
+    deterministic: bool
+
+
+Scope = Literal["all", "batchnorm", "head"]  # what of a suffix trains once it is released
+
+
+class CutParams(Params, extra="ignore"):
+    """Where a strategy cuts: the part of its entry that an embedding depends on."""
+
+    train_backbone: bool
+    unfreeze_last_blocks: Annotated[int, Field(ge=0)]
+
+
+class StrategyParams(CutParams, extra="forbid"):
+    """One entry of `strategies`."""
+
+    lr: Annotated[float, Field(gt=0)]
+    epochs: Annotated[int, Field(ge=1)]
+    warmup_epochs: Annotated[int, Field(ge=0)]
+
+    @model_validator(mode="after")
+    def _warmup_ends(self) -> Self:
+        trains_blocks = self.train_backbone or self.unfreeze_last_blocks > 0
+        if trains_blocks and self.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"warmup_epochs must be less than epochs ({self.epochs}), or the blocks after "
+                f"the cut never train; got {self.warmup_epochs}"
+            )
+        return self
+
+
+def cut_position(strategy: CutParams, blocks: int, name: str) -> int:
+    """Count the blocks before the cut, from 0 (all are trained) to `blocks` (the head alone).
+
+    Raises:
+        UserError: More blocks are to be unfrozen than there are.
+    """
+    if strategy.train_backbone:
+        return 0
+    if strategy.unfreeze_last_blocks > blocks:
+        raise UserError(
+            f"params.yaml: strategies.{name}.unfreeze_last_blocks: must be at most {blocks}, the "
+            f"blocks of this backbone, got {strategy.unfreeze_last_blocks}"
+        )
+    return blocks - strategy.unfreeze_last_blocks
+
+
+ArchName = Literal["resnet50", "efficientnet_b0", "mobilenet_v2"]
+
+# The blocks of each architecture in order: between two of them it can be cut. Kept beside the
+# parameters so that `check` needs no torch; a test compares the table with the networks.
+BLOCK_NAMES: dict[str, tuple[str, ...]] = {
+    "resnet50": ("stem", "layer1", "layer2", "layer3", "layer4"),
+    "efficientnet_b0": tuple(f"features{n}" for n in range(9)),
+    "mobilenet_v2": tuple(f"features{n}" for n in range(19)),
+}
+
+
+class ProceduralParams(Params):
+    """Budget of the pretraining on textures."""
+
+    steps: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=2)]
+    size_px: Annotated[int, Field(ge=32)]
+    lr: Annotated[float, Field(gt=0)]
+
+
+class BackboneParams(Params):
+    """Section `backbone`."""
+
+    arch: ArchName
+    weights: Literal["imagenet", "file", "procedural", "random"]
+    file: Path | None
+    seed: Annotated[int, Field(ge=0)]
+    procedural: ProceduralParams
+
+    @model_validator(mode="after")
+    def _file_is_named(self) -> Self:
+        if (self.weights == "file") != (self.file is not None):
+            raise ValueError("file must name a weights file with weights: file, and else be null")
+        return self
+
+
+def strategy_cut(backbone: BackboneParams, strategy: CutParams, name: str) -> int:
+    """Count the blocks before a strategy's cut in this architecture.
+
+    Raises:
+        UserError: The strategy unfreezes more blocks than there are.
+    """
+    return cut_position(strategy, len(BLOCK_NAMES[backbone.arch]), name)

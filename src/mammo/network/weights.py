@@ -1,0 +1,148 @@
+"""Where a backbone's parameters come from: ImageNet, a file, textures, or chance.
+
+Keys are torchvision's own; the classifier, which every strategy replaces, is left out.
+"""
+
+import hashlib
+import urllib.error
+from pathlib import Path
+from pickle import UnpicklingError  # the error alone: nothing is unpickled
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from mammo.errors import UserError
+from mammo.network.backbones import Architecture, architecture_of
+from mammo.network.params import BackboneParams
+from mammo.storage.digests import file_sha256
+from mammo.storage.files import write_bytes
+
+State = dict[str, Tensor]
+
+
+def random_network(params: BackboneParams) -> nn.Module:
+    """Make the torchvision network with the parameters that `seed` gives."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(params.seed)
+        return architecture_of(params).build()
+
+
+def body(state: State, architecture: Architecture) -> State:
+    """Leave the classifier out of a state dict."""
+    return {k: v for k, v in state.items() if not k.startswith(architecture.classifier)}
+
+
+def read_weights_file(path: Path) -> State:
+    """Read a state dict from .safetensors, or from .pth without running anything in it.
+
+    Raises:
+        UserError: The file is missing, of another kind or unreadable.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: backbone.file must be an existing file")
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        if path.suffix in (".pth", ".pt"):
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        else:
+            raise UserError(f"{path}: backbone.file must end in .safetensors, .pth or .pt")
+    except (safetensors.SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise UserError(f"{path}: not a readable weights file: {error}") from None
+    except UnpicklingError:
+        raise UserError(
+            f"{path}: holds more than tensors, and is refused (torch.load with weights_only=True)"
+        ) from None
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise UserError(f"{path}: must hold a state dict (names and tensors)")
+    return state
+
+
+def fit_to(architecture: Architecture, state: State, source: str) -> State:
+    """Check a state dict against an architecture and leave its classifier out.
+
+    A counter `num_batches_tracked`, which old files lack, is set to 0; nothing else is filled in.
+
+    Raises:
+        UserError: A tensor is missing, unexpected or of another shape; says which.
+    """
+    expected = body(architecture.build().state_dict(), architecture)
+    given = body(state, architecture)
+    for key, value in expected.items():
+        if key.endswith("num_batches_tracked"):
+            given.setdefault(key, torch.zeros_like(value))
+    faults = [f"{key} is missing" for key in expected if key not in given]
+    faults += [f"{key} is unknown" for key in given if key not in expected]
+    faults += [
+        f"{key} has shape {tuple(given[key].shape)}, needs {tuple(value.shape)}"
+        for key, value in expected.items()
+        if key in given and given[key].shape != value.shape
+    ]
+    if faults:
+        more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
+        raise UserError(f"{source}: doesn't fit backbone.arch: {'; '.join(faults[:3])}{more}")
+    return {key: given[key].to(expected[key].dtype).contiguous() for key in expected}
+
+
+def imagenet_file(architecture: Architecture) -> Path:
+    """Find torchvision's ImageNet file in torch's hub folder, downloading it if it isn't there.
+
+    This is the one place that uses the network, and only for `backbone.weights: imagenet`. The
+    file's SHA-256 must begin as its name says, on every run.
+
+    Raises:
+        UserError: There is no network, or the file is not the one that its name promises.
+    """
+    url = str(architecture.imagenet.url)
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    promised = path.stem.rpartition("-")[2]
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=promised)
+        except (urllib.error.URLError, OSError, RuntimeError) as error:
+            raise UserError(
+                f"backbone.weights: imagenet needs {path.name}, and the download failed ({error}); "
+                f"fetch {url} on a machine with a network and put it at {path}, "
+                "or choose backbone.weights: file, procedural or random"
+            ) from None
+    if not file_sha256(path).startswith(promised):
+        raise UserError(
+            f"{path}: SHA-256 must begin with {promised}; the file is damaged: delete it and retry"
+        )
+    return path
+
+
+def save_backbone(state: State, path: Path) -> str:
+    """Write a state dict as safetensors, without metadata; return the file's SHA-256."""
+    content = safetensors.torch.save({key: state[key].contiguous() for key in sorted(state)})
+    write_bytes(content, path)
+    return hashlib.sha256(content).hexdigest()
+
+
+def load_backbone(path: Path, architecture: Architecture) -> nn.Module:
+    """Build the torchvision network with the stored parameters; its classifier is fresh."""
+    network = architecture.build()
+    state = fit_to(architecture, read_weights_file(path), str(path))
+    network.load_state_dict(state, strict=False)  # strict but for the classifier: fit_to checked
+    return network
+
+
+def provenance(params: BackboneParams, sha256: str) -> dict[str, Any]:
+    """Say where the stored parameters come from; `sha256` is that of the stored file."""
+    facts: dict[str, Any] = {"arch": params.arch, "weights": params.weights, "sha256": sha256}
+    if params.weights == "imagenet":
+        facts |= {
+            "source": str(architecture_of(params).imagenet),
+            "url": architecture_of(params).imagenet.url,
+        }
+    elif params.file is not None:
+        facts |= {"source": params.file.name, "source_sha256": file_sha256(params.file)}
+    else:
+        facts |= {"seed": params.seed}
+    if params.weights == "procedural":
+        facts |= {"procedural": params.procedural.model_dump()}
+    return facts

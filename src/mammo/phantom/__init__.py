@@ -1,0 +1,1 @@
+"""The synthetic default data set: its plan, drawing, exposure, DICOM files."""

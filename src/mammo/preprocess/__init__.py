@@ -1,0 +1,1 @@
+"""Stored values -> one tensor an image: breast, crop, resize, shards."""

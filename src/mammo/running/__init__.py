@@ -1,0 +1,1 @@
+"""Many files side by side: worker processes, or a cluster."""

@@ -1,0 +1,243 @@
+"""Worker processes that may crash, hang or eat memory: each costs its task, never the run.
+
+A worker is this module run by a fresh interpreter, so it works from any parent (a daemonic Dask
+worker, too), and what passes between the two is JSON and plain arrays.
+"""
+
+import contextlib
+import importlib
+import io
+import json
+import logging
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, Pipe, wait
+from typing import Any
+
+import numpy as np
+import psutil
+
+from mammo.errors import FileFault, UserError
+
+logger = logging.getLogger(__name__)
+
+Task = dict[str, Any]  # plain JSON values
+Function = Callable[[Task], tuple[dict[str, Any], np.ndarray | None]]
+
+_START_S = 120.0  # imports on a busy machine
+_POLL_S = 0.2  # how often memory and deadlines are looked at
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a task.
+
+    Attributes:
+        task: As given.
+        facts: Plain values that the function returned.
+        array: The array that it returned, if any.
+        fault: Why there is neither.
+    """
+
+    task: Task
+    facts: dict[str, Any]
+    array: np.ndarray | None
+    fault: FileFault | None
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What one task may take."""
+
+    timeout_s: float
+    memory_mb: int  # beyond what the worker holds when idle
+
+
+def run_tasks(
+    function: str, tasks: Iterable[Task], processes: int, bounds: Bounds
+) -> Iterator[Outcome]:
+    """Run a function on tasks in worker processes; outcomes come as they finish.
+
+    Args:
+        function: `module:name` of a function of one task, importable by the workers.
+        tasks: Read as workers become free; at most one a worker is under way.
+        processes: How many workers.
+        bounds: A task that exceeds them is stopped and its worker replaced.
+
+    Raises:
+        UserError: A worker can't even start.
+    """
+    queue = iter(tasks)
+    workers: list[_Worker] = []
+    try:
+        for task in queue:
+            workers.append(_Worker(function, bounds, task))
+            if len(workers) == processes:
+                break
+        while workers:
+            wait([worker.connection for worker in workers], timeout=_POLL_S)
+            for place, worker in reversed(list(enumerate(workers))):
+                outcome = worker.outcome()
+                if outcome is None:
+                    continue
+                following = next(queue, None)
+                if following is None:
+                    worker.stop()
+                    del workers[place]
+                elif worker.alive():
+                    worker.give(following)
+                else:
+                    workers[place] = _Worker(function, bounds, following)
+                yield outcome
+    finally:
+        for worker in workers:
+            worker.stop()
+
+
+class _Worker:
+    """The parent's end of one worker process and the one task it has."""
+
+    def __init__(self, function: str, bounds: Bounds, task: Task):
+        self.connection, theirs = Pipe()
+        self._bounds, self._task, self._started = bounds, task, False
+        command = [sys.executable, "-m", "mammo.running.workers", function, str(theirs.fileno())]
+        environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            # One process a core: the libraries' own threads would only get in each other's way.
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+        }
+        self._process = subprocess.Popen(
+            [*command, str(bounds.memory_mb)],
+            pass_fds=[theirs.fileno()],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+        )
+        theirs.close()
+        self._deadline = time.monotonic() + _START_S
+
+    def alive(self) -> bool:
+        """Tell whether the process can take another task."""
+        return self._process.poll() is None
+
+    def give(self, task: Task) -> None:
+        """Hand over a task; its time starts now."""
+        self._task = task
+        self._deadline = time.monotonic() + self._bounds.timeout_s
+        # If the worker died since, `outcome` finds out and says how.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self.connection.send_bytes(json.dumps(task).encode())
+
+    def outcome(self) -> Outcome | None:
+        """Take the outcome if there is one: an answer, an end, or a bound exceeded."""
+        try:
+            if self.connection.poll():
+                return self._answer(self.connection.recv_bytes())
+        except (EOFError, ConnectionResetError):
+            return self._ended()
+        if time.monotonic() > self._deadline:
+            if not self._started:
+                self.stop()
+                raise UserError(f"a worker process did not start within {_START_S:.0f} s")
+            return self._lost("decoder_timeout", f"stopped after {self._bounds.timeout_s} s")
+        if self._started and self._resident_mb() > self._idle_mb + self._bounds.memory_mb:
+            return self._lost("decoder_memory", f"took more than {self._bounds.memory_mb} MiB")
+        return None
+
+    def stop(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.wait()
+        self.connection.close()
+
+    def _answer(self, message: bytes) -> Outcome | None:
+        facts, array = _unpack(message)
+        if not self._started:  # the first message only says that the imports are done
+            self._started = True
+            self._idle_mb = self._resident_mb()
+            self.give(self._task)
+            return None
+        if "reason" not in facts:
+            return Outcome(self._task, facts, array, None)
+        if facts["reason"] == "decoder_memory":
+            return self._lost("decoder_memory", facts["detail"])
+        return Outcome(self._task, {}, None, FileFault(facts["reason"], facts["detail"]))
+
+    def _ended(self) -> Outcome:
+        code = self._process.wait()
+        if not self._started:
+            raise UserError(f"a worker process could not start: exit code {code}, see above")
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        return self._lost("decoder_crashed", f"the worker ended by {how}")
+
+    def _lost(self, reason: str, detail: str) -> Outcome:
+        self.stop()
+        logger.warning("worker replaced: %s: %s", reason, detail)
+        return Outcome(self._task, {}, None, FileFault(reason, detail))
+
+    def _resident_mb(self) -> float:
+        try:
+            return psutil.Process(self._process.pid).memory_info().rss / 2**20
+        except psutil.Error:
+            return 0.0  # it ended between two looks: the pipe says so next
+
+
+def _pack(facts: dict[str, Any], array: np.ndarray | None) -> bytes:
+    """One line of JSON, then the array as .npy."""
+    buffer = io.BytesIO()
+    buffer.write(json.dumps(facts).encode() + b"\n")
+    if array is not None:
+        np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _unpack(message: bytes) -> tuple[dict[str, Any], np.ndarray | None]:
+    line, _, rest = message.partition(b"\n")
+    array = np.load(io.BytesIO(rest), allow_pickle=False) if rest else None
+    return json.loads(line), array
+
+
+def _serve(function: Function, connection: Connection) -> None:
+    """Answer tasks until the parent closes the pipe."""
+    connection.send_bytes(_pack({}, None))
+    while True:
+        try:
+            task = json.loads(connection.recv_bytes())
+        except (EOFError, ConnectionResetError):
+            return
+        try:
+            answer = _pack(*function(task))
+        except FileFault as error:
+            answer = _pack({"reason": error.reason, "detail": error.detail}, None)
+        except MemoryError as error:
+            detail = f"ran out of its memory: {error}"
+            answer = _pack({"reason": "decoder_memory", "detail": detail}, None)
+        connection.send_bytes(answer)
+
+
+def _limit_memory(memory_mb: int) -> None:
+    """Make allocations beyond the bound fail at once; elsewhere than on Linux the parent looks."""
+    limit = psutil.Process().memory_info().vms + memory_mb * 2**20
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    if sys.platform == "linux":
+        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+
+
+def _main() -> None:
+    # An interrupt from the terminal reaches the whole group; the parent ends its workers itself.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    name, descriptor, memory_mb = sys.argv[1:]
+    module, _, attribute = name.partition(":")
+    function = getattr(importlib.import_module(module), attribute)
+    _limit_memory(int(memory_mb))
+    _serve(function, Connection(int(descriptor)))
+
+
+if __name__ == "__main__":
+    _main()

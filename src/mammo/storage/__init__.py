@@ -1,0 +1,1 @@
+"""Files and folders written whole, digests, the scratch store, sharded tensors."""

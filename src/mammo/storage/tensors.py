@@ -1,0 +1,108 @@
+"""The sharded store: arrays of one shape in a few `.npy` files, opened as read-only memmaps.
+
+A folder holds `shard-00000.npy`, … of shape (images, *shape) and `index.csv` (key, shard, row),
+sorted by key. Both `data/tensors/` and `data/embeddings/S/` are such folders.
+"""
+
+from collections.abc import Iterable, Sequence
+from itertools import chain, count, islice
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.lib.format import dtype_to_descr, write_array_header_1_0
+
+from mammo.errors import UserError
+from mammo.storage.files import read_table, write_table
+
+
+def write_shards(
+    items: Iterable[np.ndarray], keys: Sequence[str], folder: Path, shard_bytes: int
+) -> None:
+    """Write one array a key, in the order of `keys`, into shards of about `shard_bytes`.
+
+    Args:
+        items: Arrays of one shape and dtype, as many as keys; at most one is held at a time.
+        keys: Image keys, sorted and unique.
+        folder: An existing folder.
+        shard_bytes: The size of a shard; a shard holds at least one array.
+
+    Raises:
+        ValueError: The keys aren't sorted and unique, the numbers of both differ, or so do the
+            arrays' shapes or dtypes.
+    """
+    if list(keys) != sorted(set(keys)):
+        raise ValueError("keys must be sorted and unique")
+    rows: list[tuple[str, int, int]] = []
+    pairs = zip(keys, items, strict=True)
+    for number in count():
+        first = next(pairs, None)
+        if first is None:
+            break
+        if number == 0:
+            shape, dtype = first[1].shape, first[1].dtype
+        length = min(max(1, shard_bytes // max(1, first[1].nbytes)), len(keys) - len(rows))
+        # Not through a memmap: filling a new file that way costs a page fault every 4 KB.
+        with (folder / f"shard-{number:05d}.npy").open("wb") as shard:
+            header = {"descr": dtype_to_descr(dtype), "fortran_order": False}
+            write_array_header_1_0(shard, {**header, "shape": (length, *shape)})
+            for row, (key, item) in enumerate(chain([first], islice(pairs, length - 1))):
+                if (item.shape, item.dtype) != (shape, dtype):
+                    raise ValueError(f"{key}: {item.shape} {item.dtype} among {shape} {dtype}")
+                shard.write(np.ascontiguousarray(item).data)
+                rows.append((key, number, row))
+    write_table(pd.DataFrame(rows, columns=["key", "shard", "row"]), folder / "index.csv")
+
+
+class Tensors:
+    """Read-only view of a sharded store; indexing by position gathers from the memmaps."""
+
+    def __init__(self, folder: Path):
+        index = read_table(folder / "index.csv", shard=int, row=int)
+        if index.empty:
+            raise UserError(f"{folder}: holds no image; see data/quarantine.csv for the reasons")
+        self.keys: list[str] = list(index["key"])
+        self._position = {key: position for position, key in enumerate(self.keys)}
+        self._shard = index["shard"].to_numpy()
+        self._row = index["row"].to_numpy()
+        self._shards = [
+            np.load(folder / f"shard-{number:05d}.npy", mmap_mode="r", allow_pickle=False)
+            for number in range(int(self._shard.max()) + 1)
+        ]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one item."""
+        return self._shards[0].shape[1:]
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The dtype of the items."""
+        return self._shards[0].dtype
+
+    def positions(self, keys: Iterable[str]) -> np.ndarray:
+        """Find the positions of keys: (n,) int64.
+
+        Raises:
+            KeyError: A key isn't in the store.
+        """
+        return np.array([self._position[key] for key in keys], dtype=np.int64)
+
+    def gather(self, positions: np.ndarray, view: np.ndarray | None = None) -> np.ndarray:
+        """Copy the items at `positions` out of the shards: (n, *shape).
+
+        With `view`, one number a position, only that entry of each item's first axis is read:
+        (n, *shape[1:]).
+        """
+        shape = self.shape if view is None else self.shape[1:]
+        out = np.empty((len(positions), *shape), dtype=self.dtype)
+        shards = self._shard[positions]
+        for number in np.unique(shards):
+            where = np.flatnonzero(shards == number)
+            rows = self._row[positions[where]]
+            shard = self._shards[number]
+            out[where] = shard[rows] if view is None else shard[rows, view[where]]
+        return out

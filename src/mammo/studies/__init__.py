@@ -1,1 +1,0 @@
-"""What the studies need beyond the pipeline: other folds, seeds, architectures, and a ladder."""

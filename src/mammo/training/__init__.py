@@ -1,0 +1,1 @@
+"""Train a suffix: settings, loop, watch, resume, balancing, losses."""

@@ -1,0 +1,195 @@
+"""Judge the runs of the collapse study: which collapsed in truth, and what the detector said.
+
+The truth is taken from test patients whom the detector never sees: a run has collapsed if its
+last epoch answers (nearly) one class for everybody and is no better than chance.
+"""
+
+import math
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from mammo.params import Params
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class TruthParams(Params):
+    """Section `truth`: when an epoch counts as collapsed on test, and when a detection is late."""
+
+    bal_acc_adj_below: Fraction
+    share_from: Fraction
+    within_epochs: Annotated[int, Field(ge=0)]
+
+
+class BandParams(Params):
+    """Section `bands`: how far beyond what the seeds of a row span its band reaches."""
+
+    margin: Fraction
+
+
+def runs_table(epochs: pd.DataFrame, truth: TruthParams) -> pd.DataFrame:
+    """Judge each run: one row a run, in the order of `epochs`.
+
+    Args:
+        epochs: The records of `studies.collapse.ladder.rows.run_row`, all runs.
+        truth: When an epoch counts as collapsed.
+
+    Returns:
+        row, seed; `bal_acc_adj`, `kappa`, `largest_share` on test after the last epoch, and
+        `val_bal_acc_adj`; `largest_swing`, the mean change of the largest share from epoch to
+        epoch on test; `final_status` by the detector; `alarms`, the epoch of the `first_alarm`
+        and of the `standing_alarm` (which no better epoch has cleared by the end), NaN for none;
+        `collapsed` and `onset` in truth; `drift_*`.
+    """
+    runs = [
+        _judge(run.reset_index(drop=True), truth)
+        for _, run in epochs.groupby(["row", "seed"], sort=False)
+    ]
+    return pd.DataFrame(runs)
+
+
+def _judge(run: pd.DataFrame, truth: TruthParams) -> dict[str, Any]:
+    last = run.iloc[-1]
+    low = run["test_bal_acc_adj"] < truth.bal_acc_adj_below
+    in_truth = (low & (run["test_share"] >= truth.share_from)).to_numpy()
+    collapsed_val = (run["val_status"] == "collapsed").to_numpy()
+    number = run["epoch"].to_numpy()
+    alarms = number[run["alarm"].to_numpy() == 1]
+    streak = final_streak(collapsed_val)
+    standing = alarms[alarms > number[-1] - streak] if streak else alarms[:0]
+    onset = number[len(run) - final_streak(in_truth)] if in_truth[-1] else np.nan
+    return {
+        "row": last["row"],
+        "seed": last["seed"],
+        "bal_acc_adj": last["test_bal_acc_adj"],
+        "kappa": last["test_kappa"],
+        "largest_share": last["test_share"],
+        "favourite": last["test_favourite"],
+        "val_bal_acc_adj": last["val_bal_acc_adj"],
+        "largest_swing": run["test_share"].diff().abs().mean(),
+        "final_status": last["val_status"],
+        "alarms": len(alarms),
+        "first_alarm": alarms[0] if len(alarms) else np.nan,
+        "standing_alarm": standing[0] if len(standing) else np.nan,
+        "collapsed": int(in_truth[-1]),
+        "onset": onset,
+        "ever_collapsed": int(in_truth.any()),
+        "drift_sd": last["drift_sd"],
+        "drift_var": last["drift_var"],
+    }
+
+
+def final_streak(flags: np.ndarray) -> int:
+    """Count how many of the last flags are set without a break."""
+    unset = np.flatnonzero(~flags)
+    return len(flags) - (int(unset[-1]) + 1 if len(unset) else 0)
+
+
+def detector_table(runs: pd.DataFrame, truth: TruthParams) -> dict[str, Any]:
+    """Hold the detector's alarms against the truth.
+
+    Returns:
+        Counts of runs: `collapsed`; of them `detected` (an alarm stands at the end) and `in_time`
+        (it was raised at most `within_epochs` after the onset). Of the others: `healthy`,
+        `alarmed` (an alarm at any time) and, among these, `standing`, and `passing`, for which
+        test too was collapsed in truth at some time. `precision` and `recall` of "an alarm stands
+        at the end", and of "there ever was an alarm" (`precision_ever`, `recall_ever`); None
+        where there is nothing to divide by. `lags`: alarm minus onset, in epochs, of the detected.
+    """
+    collapsed, healthy = runs[runs["collapsed"] == 1], runs[runs["collapsed"] == 0]
+    detected = collapsed[collapsed["standing_alarm"].notna()]
+    lags = (detected["standing_alarm"] - detected["onset"]).astype(int)
+    standing = healthy["standing_alarm"].notna()
+    ever = healthy["alarms"] > 0
+    ever_detected = int((collapsed["alarms"] > 0).sum())
+    return {
+        "runs": len(runs),
+        "collapsed": len(collapsed),
+        "detected": len(detected),
+        "in_time": int((lags <= truth.within_epochs).sum()),
+        "lags": sorted(lags.tolist()),
+        "healthy": len(healthy),
+        "alarmed": int(ever.sum()),
+        "standing": int(standing.sum()),
+        "passing": int((ever & (healthy["ever_collapsed"] == 1)).sum()),
+        "precision": _share(len(detected), len(detected) + int(standing.sum())),
+        "recall": _share(len(detected), len(collapsed)),
+        "precision_ever": _share(ever_detected, ever_detected + int(ever.sum())),
+        "recall_ever": _share(ever_detected, len(collapsed)),
+    }
+
+
+def rows_table(runs: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Sum up each row over its seeds: mean, least and most of what is judged; counts."""
+    found = {}
+    for name, part in runs.groupby("row", sort=False):
+        spans = {
+            column: {
+                "mean": part[column].mean(), "low": part[column].min(), "high": part[column].max()
+            }
+            for column in ("bal_acc_adj", "kappa", "largest_share", "val_bal_acc_adj")
+        }  # fmt: skip
+        drift = {
+            column: None if part[column].isna().all() else part[column].mean()
+            for column in ("drift_sd", "drift_var")
+        }
+        found[str(name)] = {
+            "seeds": len(part),
+            **spans,
+            "optimism": (part["val_bal_acc_adj"] - part["bal_acc_adj"]).mean(),
+            "largest_swing": part["largest_swing"].mean(),
+            "collapsed": int(part["collapsed"].sum()),
+            "alarmed": int((part["alarms"] > 0).sum()),
+            "favourites": "".join(sorted(set(part.loc[part["collapsed"] == 1, "favourite"]))),
+            **drift,
+        }
+    return found
+
+
+def paired(runs: pd.DataFrame, first: str, second: str, column: str) -> np.ndarray:
+    """Subtract two rows seed by seed, first minus second: (seeds,)."""
+    by_seed = [runs[runs["row"] == name].set_index("seed")[column] for name in (first, second)]
+    return (by_seed[0] - by_seed[1]).to_numpy()
+
+
+def bands(runs: pd.DataFrame, params: BandParams) -> dict[str, dict[str, list[float]]]:
+    """Set the band of each row: what its seeds span, widened by the margin, rounded outwards.
+
+    The mean of any of the seeds lies between the least and the most of them, so a band holds for
+    a ladder of fewer seeds too.
+    """
+
+    def band(values: pd.Series, least: float) -> list[float]:
+        low = math.floor(100 * (values.min() - params.margin)) / 100
+        high = math.ceil(100 * (values.max() + params.margin)) / 100
+        return [round(max(low, least), 2), round(min(high, 1.0), 2)]
+
+    return {
+        str(name): {
+            "bal_acc_adj": band(part["bal_acc_adj"], -1 / 3),
+            "largest_share": band(part["largest_share"], 0.0),
+        }
+        for name, part in runs.groupby("row", sort=False)
+    }
+
+
+def outside_bands(runs: pd.DataFrame, committed: dict[str, dict[str, list[float]]]) -> list[str]:
+    """Name the rows whose mean over seeds lies outside its band, or that have no band."""
+    faults = []
+    for name in runs["row"].unique():
+        if name not in committed:
+            faults.append(f"{name} has no band")
+            continue
+        part = runs[runs["row"] == name]
+        for column, (low, high) in committed[name].items():
+            mean = part[column].mean()
+            if not low <= mean <= high:
+                faults.append(f"{name}: {column} {mean:.3f} is outside {low:g} to {high:g}")
+    return faults
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None

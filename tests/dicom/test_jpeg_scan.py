@@ -1,0 +1,101 @@
+import imagecodecs
+import numpy as np
+import pytest
+
+from mammo.dicom import codestream
+from mammo.dicom.jpeg_scan import check_lossless, check_sequential
+from mammo.errors import FileFault
+from support.dicom_files import breast_pixels
+
+LOSSLESS = codestream.JPEG_LOSSLESS[0]
+PIXELS = breast_pixels(rows=150, columns=70)
+
+
+def lossless(pixels: np.ndarray, bits: int, predictor: int) -> bytes:
+    return imagecodecs.jpeg8_encode(pixels, lossless=True, predictor=predictor, bitspersample=bits)
+
+
+@pytest.mark.parametrize("predictor", range(1, 8))
+@pytest.mark.parametrize("bits", [8, 12, 16])
+def test_the_bits_of_every_predictor_are_counted_exactly(predictor, bits):
+    pixels = breast_pixels(rows=150, columns=70, bits=bits)
+    frame = lossless(pixels, bits, predictor)
+    stream = codestream.check(frame, LOSSLESS)
+    check_lossless(frame, stream, pixels)
+    changed = pixels.copy()
+    changed[60:90, 10:40] = 0
+    with pytest.raises(FileFault, match="scan_length"):
+        check_lossless(frame, stream, changed)
+
+
+def test_another_predictor_than_the_syntax_fixes_raises():
+    frame = lossless(PIXELS, 12, 4)
+    with pytest.raises(FileFault, match="predictor 4"):
+        check_lossless(frame, codestream.check(frame, LOSSLESS), PIXELS, first_order=True)
+
+
+def test_padding_that_is_not_ones_raises():
+    # A lost code of a few bits would hide in it.
+    for rows in range(100, 108):
+        frame = bytearray(lossless(PIXELS[:rows], 12, 1))
+        if frame[-3] & 1 and frame[-4] != 0xFF:
+            frame[-3] &= 0xFE
+            changed = bytes(frame)
+            with pytest.raises(FileFault, match="scan_length"):
+                check_lossless(changed, codestream.check(changed, LOSSLESS), PIXELS[:rows])
+            return
+    raise AssertionError("no stream ends in padding")
+
+
+def test_extreme_differences_are_counted():
+    pixels = np.array([[0, 65535, 0, 32768], [65535, 32767, 0, 1], [5, 5, 5, 5]] * 8, np.uint16)
+    frame = lossless(pixels, 16, 1)
+    check_lossless(frame, codestream.check(frame, LOSSLESS), pixels)
+
+
+@pytest.mark.parametrize(
+    ("bits", "syntax"), [(8, codestream.JPEG_BASELINE), (12, codestream.JPEG_EXTENDED)]
+)
+@pytest.mark.parametrize("level", [50, 100])
+def test_the_codes_of_a_sequential_scan_are_followed_to_its_end(bits, syntax, level):
+    pixels = breast_pixels(rows=150, columns=70, bits=bits)
+    frame = imagecodecs.jpeg8_encode(pixels, level=level, bitspersample=bits)
+    check_sequential(frame, codestream.check(frame, syntax))
+    shorter = frame[:-12].rstrip(b"\xff") + b"\xff\xd9"
+    with pytest.raises(FileFault, match="scan_length"):
+        check_sequential(shorter, codestream.check(shorter, syntax))
+    longer = frame[:-2] + b"\x55\x55\xff\xd9"
+    with pytest.raises(FileFault, match="scan_length"):
+        check_sequential(longer, codestream.check(longer, syntax))
+
+
+def with_restarts(pixels: np.ndarray, rows: int) -> bytes:
+    """Set a lossless stream together from one stream per interval, as T.81 F.1.1.5.3 lays out."""
+    parts = []
+    for number, top in enumerate(range(0, len(pixels), rows)):
+        frame = lossless(pixels[top : top + rows], 12, 1)
+        start, end = codestream.check(frame, LOSSLESS).scan
+        parts.append(frame[start:end])
+        if number == 0:
+            header = frame[:start]
+    marker = header.index(b"\xff\xda")
+    size = header.index(b"\xff\xc3") + 5
+    header = header[:size] + len(pixels).to_bytes(2, "big") + header[size + 2 :]
+    interval = b"\xff\xdd\0\4" + (rows * pixels.shape[1]).to_bytes(2, "big")
+    scan = b"".join(
+        part + bytes((0xFF, 0xD0 + number % 8)) for number, part in enumerate(parts[:-1])
+    )
+    return header[:marker] + interval + header[marker:] + scan + parts[-1] + b"\xff\xd9"
+
+
+def test_restart_intervals_are_counted_each():
+    # Huffman tables are optimal per stream: equal intervals share one.
+    block = PIXELS[60:90]
+    pixels = np.concatenate([block, block, block])
+    frame = with_restarts(pixels, rows=30)
+    np.testing.assert_array_equal(imagecodecs.jpeg8_decode(frame), pixels)
+    stream = codestream.check(frame, LOSSLESS)
+    check_lossless(frame, stream, pixels)
+    lost = frame.replace(b"\xff\xd1", b"")
+    with pytest.raises(FileFault, match="scan_length"):
+        check_lossless(lost, codestream.check(lost, LOSSLESS), pixels)

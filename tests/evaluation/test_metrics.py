@@ -1,0 +1,95 @@
+"""Metrics against the published confusion matrix and against their definitions."""
+
+import numpy as np
+import pytest
+
+from mammo.evaluation.metrics import (
+    classification_metrics,
+    confusion_metrics,
+    macro_auc,
+    metric_keys,
+)
+
+CLASSES = ["A", "B", "C", "D"]
+# The published confusion matrix, rows true A-D, n = 318.
+PUBLISHED = np.array([[2, 6, 0, 0], [4, 58, 11, 0], [0, 42, 98, 30], [0, 1, 9, 57]])
+
+
+def one_hot(predictions, k=4):
+    return np.eye(k)[predictions]
+
+
+def test_the_published_confusion_matrix_gives_its_published_figures():
+    metrics = confusion_metrics(PUBLISHED, CLASSES)
+    expected = {
+        "accuracy": 0.676101,  # (2 + 58 + 98 + 57) / 318
+        "kappa": 0.513863,
+        "kappa_linear": 0.611174,
+        "kappa_quadratic": 0.725084,
+        "bal_acc_adj": 0.490579,  # (mean recall - 1/4) / (3/4)
+        "macro_f1": 0.587744,
+        "recall_A": 2 / 8,
+        "recall_B": 58 / 73,
+        "recall_C": 98 / 170,
+        "recall_D": 57 / 67,
+        "predicted_share_A": 6 / 318,
+        "predicted_share_B": 107 / 318,
+        "predicted_share_C": 118 / 318,
+        "predicted_share_D": 87 / 318,
+    }
+    for key, value in expected.items():
+        assert metrics[key] == pytest.approx(value, abs=1e-6), key
+    assert metrics["pred_unique"] == 4
+    assert metrics["n_C"] == 170
+
+
+def test_a_constant_predictor_has_kappa_and_adjusted_accuracy_zero():
+    labels = np.repeat([0, 1, 2, 3], [40, 363, 849, 335])
+    metrics = classification_metrics(labels, one_hot(np.full(len(labels), 2)), CLASSES)
+    assert metrics["kappa"] == 0
+    assert metrics["bal_acc_adj"] == pytest.approx(0)
+    assert metrics["pred_unique"] == 1
+    assert metrics["auc_macro"] == 0.5
+    assert metrics["accuracy"] == pytest.approx(849 / 1587)
+
+
+def test_a_class_absent_from_the_labels_is_left_out_and_said():
+    labels = np.array([1, 1, 2, 2, 3, 3])
+    metrics = classification_metrics(labels, one_hot(np.array([1, 1, 2, 2, 3, 0])), CLASSES)
+    assert metrics["classes_present"] == 3
+    assert metrics["recall_A"] is None
+    assert metrics["bal_acc"] == pytest.approx((1 + 1 + 0.5) / 3)
+    assert metrics["bal_acc_adj"] == pytest.approx((2.5 / 3 - 1 / 3) / (2 / 3))
+    assert metrics["auc_macro"] == pytest.approx((1 + 1 + 0.75) / 3)
+
+
+def test_one_class_alone_has_no_auc_and_no_kappa_above_chance():
+    metrics = classification_metrics(np.zeros(5, int), one_hot(np.zeros(5, int)), CLASSES)
+    assert metrics["auc_macro"] is None
+    assert metrics["kappa"] == 0
+    assert metrics["bal_acc_adj"] == 0
+
+
+def test_keys_come_in_one_order():
+    labels = np.array([0, 1])
+    metrics = classification_metrics(labels, one_hot(labels, 2), ["AB", "CD"])
+    assert list(metrics) == metric_keys(["AB", "CD"])
+
+
+def test_auc_counts_ties_as_half():
+    # scores of class 1: positives .9, .5; negatives .5, .1: pairs won 3, tied 1 -> 3.5 / 4
+    scores = np.array([0.9, 0.5, 0.5, 0.1])
+    assert macro_auc(np.array([1, 1, 0, 0]), np.stack([1 - scores, scores], axis=1)) == 0.875
+
+
+@pytest.mark.parametrize(
+    ("labels", "probabilities"),
+    [
+        (np.array([], int), np.zeros((0, 4))),
+        (np.array([0, 1]), np.zeros((2, 3))),
+        (np.array([0]), np.full((1, 4), np.nan)),
+    ],
+)
+def test_unusable_input_raises(labels, probabilities):
+    with pytest.raises(ValueError):
+        classification_metrics(labels, probabilities, CLASSES)

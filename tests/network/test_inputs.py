@@ -1,0 +1,48 @@
+"""What a network takes, and reading ahead."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from mammo.network.inputs import IMAGENET_MEAN, IMAGENET_STD, network_input, read_ahead, unit_range
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_grey_images_become_normalised_rgb_channels_last(dtype):
+    images = np.random.default_rng(0).random((3, 5, 7), dtype=np.float32)
+    rgb = network_input(images, torch.device("cpu"), dtype)
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
+    expected = ((torch.from_numpy(images)[:, None] - mean) / std).to(dtype)
+    assert torch.equal(rgb, expected)
+    assert rgb.shape == (3, 3, 5, 7)
+    assert rgb.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_grey_levels_are_scaled_by_the_largest_of_their_type():
+    assert unit_range(np.array([0, 255], np.uint8)).tolist() == [0, 1]
+    assert unit_range(np.array([0, 65535], np.uint16)).tolist() == [0, 1]
+
+
+def test_the_next_items_are_made_in_another_thread_and_in_order():
+    makers = []
+
+    def items():
+        for number in range(5):
+            makers.append(threading.current_thread())
+            yield number
+
+    assert list(read_ahead(items())) == [0, 1, 2, 3, 4]
+    assert threading.main_thread() not in makers
+
+
+def test_a_failure_while_reading_ahead_reaches_the_reader():
+    def items():
+        yield 1
+        raise OSError("broken shard")
+
+    reading = read_ahead(items())
+    assert next(reading) == 1
+    with pytest.raises(OSError, match="broken shard"):
+        next(reading)

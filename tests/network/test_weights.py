@@ -1,0 +1,212 @@
+"""Where parameters come from: read with care, refused with a reason, never silently random."""
+
+import hashlib
+import pickle
+import urllib.error
+
+import pytest
+import safetensors.torch
+import torch
+
+from mammo.errors import UserError
+from mammo.network.backbones import ARCHITECTURES
+from mammo.network.compute import start
+from mammo.network.params import BackboneParams, ComputeParams
+from mammo.network.textures import draw_textures, power_law_noise, pretrain
+from mammo.network.weights import (
+    body,
+    fit_to,
+    imagenet_file,
+    load_backbone,
+    provenance,
+    random_network,
+    read_weights_file,
+    save_backbone,
+)
+from mammo.params import parse_params
+
+ARCHITECTURE = ARCHITECTURES["mobilenet_v2"]
+
+
+def backbone(weights="random", file=None, seed=0, steps=2):
+    procedural = dict(steps=steps, batch_size=4, size_px=32, lr=1e-3)
+    return BackboneParams(
+        arch="mobilenet_v2", weights=weights, file=file, seed=seed, procedural=procedural
+    )
+
+
+@pytest.fixture(scope="module")
+def state():
+    return random_network(backbone()).state_dict()
+
+
+def test_random_weights_depend_on_the_seed_alone(state):
+    torch.rand(5)  # the global generator is of no account
+    again = random_network(backbone()).state_dict()
+    other = random_network(backbone(seed=1)).state_dict()
+    assert all(torch.equal(state[k], again[k]) for k in state)
+    assert not torch.equal(state["features.0.0.weight"], other["features.0.0.weight"])
+
+
+def test_stored_weights_are_the_bytes_again_and_load_into_the_network(state, tmp_path):
+    sha256 = save_backbone(body(state, ARCHITECTURE), tmp_path / "a.safetensors")
+    assert save_backbone(body(state, ARCHITECTURE), tmp_path / "b.safetensors") == sha256
+    assert hashlib.sha256((tmp_path / "a.safetensors").read_bytes()).hexdigest() == sha256
+    loaded = load_backbone(tmp_path / "a.safetensors", ARCHITECTURE).state_dict()
+    assert all(torch.equal(loaded[k], v) for k, v in body(state, ARCHITECTURE).items())
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_a_file_with_or_without_classifier_fits(state, tmp_path, suffix):
+    path = tmp_path / f"weights{suffix}"
+    if suffix == ".pth":
+        torch.save(state, path)
+    else:
+        safetensors.torch.save_file(body(state, ARCHITECTURE), path)
+    fitted = fit_to(ARCHITECTURE, read_weights_file(path), str(path))
+    assert all(torch.equal(fitted[k], v) for k, v in body(state, ARCHITECTURE).items())
+
+
+def test_only_the_batch_counters_of_old_files_are_filled_in(state):
+    old = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
+    fit_to(ARCHITECTURE, old, "old.pth")
+    old.pop("features.0.0.weight")
+    with pytest.raises(UserError, match=r"old.pth: .*features.0.0.weight is missing"):
+        fit_to(ARCHITECTURE, old, "old.pth")
+
+
+def test_unknown_and_misshapen_tensors_are_named(state):
+    with pytest.raises(UserError, match=r"extra\.weight is unknown"):
+        fit_to(ARCHITECTURE, {**state, "extra.weight": torch.zeros(1)}, "x.pth")
+    with pytest.raises(UserError, match=r"features.0.0.weight has shape \(1,\), needs \(32, 3"):
+        fit_to(ARCHITECTURE, {**state, "features.0.0.weight": torch.zeros(1)}, "x.pth")
+
+
+class Dangerous:
+    def __reduce__(self):
+        return (print, ("this must never run",))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        ("no.pth", None, "must be an existing file"),
+        ("odd.bin", b"x", "must end in"),
+        ("broken.safetensors", b"\x00" * 40, "not a readable weights file"),
+        ("broken.pth", b"\x00" * 40, "weights_only=True|not a readable"),
+        ("code.pth", pickle.dumps(Dangerous()), "weights_only=True|not a readable"),
+    ],
+)
+def test_an_unusable_file_is_refused(tmp_path, capsys, name, content, complaint):
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=complaint):
+        read_weights_file(path)
+    assert "never run" not in capsys.readouterr().out
+
+
+def test_a_pth_that_holds_code_is_refused(tmp_path, capsys):
+    torch.save({"weight": Dangerous()}, tmp_path / "code.pth")
+    with pytest.raises(UserError, match="holds more than tensors"):
+        read_weights_file(tmp_path / "code.pth")
+    assert "never run" not in capsys.readouterr().out
+
+
+def test_imagenet_without_network_says_what_to_fetch_and_where_to_put_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+
+    def offline(*args, **kwargs):
+        raise urllib.error.URLError("no route to host")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
+    with pytest.raises(UserError) as raised:
+        imagenet_file(ARCHITECTURE)
+    text = str(raised.value)
+    assert "mobilenet_v2-7ebf99e0.pth" in text  # torchvision's IMAGENET1K_V2
+    assert str(tmp_path / "checkpoints") in text
+    assert "https://" in text
+
+
+def test_an_imagenet_file_with_another_sha256_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    (tmp_path / "checkpoints").mkdir()
+    file = tmp_path / "checkpoints" / "mobilenet_v2-7ebf99e0.pth"
+    file.write_bytes(b"something else")
+    with pytest.raises(UserError, match="SHA-256 must begin with 7ebf99e0"):
+        imagenet_file(ARCHITECTURE)
+
+
+def test_an_imagenet_file_in_place_needs_no_network(state, tmp_path, monkeypatch):
+    torch.save(state, tmp_path / "made.pth")
+    sha256 = hashlib.sha256((tmp_path / "made.pth").read_bytes()).hexdigest()
+    (tmp_path / "checkpoints").mkdir()
+    file = tmp_path / "checkpoints" / f"mobilenet_v2-{sha256[:8]}.pth"
+    (tmp_path / "made.pth").rename(file)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+
+    class Enum:
+        url = f"https://example.org/{file.name}"
+
+    made = ARCHITECTURE.__class__(**{**vars(ARCHITECTURE), "imagenet": Enum})
+    assert imagenet_file(made) == file
+    fit_to(made, read_weights_file(file), file.name)
+
+
+def test_procedural_pretraining_moves_the_parameters_and_repeats(state):
+    compute = ComputeParams(
+        accelerator="cpu", devices=1, num_nodes=1, threads=2, precision="float32", compile=False,
+        deterministic=True,
+    )  # fmt: skip
+    first, second = (pretrain(backbone("procedural"), start(compute)) for _ in range(2))
+    assert set(first) == set(body(state, ARCHITECTURE))
+    assert all(torch.equal(first[k], second[k]) for k in first)
+    assert not torch.equal(first["features.0.0.weight"], state["features.0.0.weight"])
+
+
+@pytest.mark.parametrize("exponent", [1.5, 3.0])
+def test_texture_noise_has_the_spectrum_that_it_claims(exponent):
+    size = 128
+    noise = power_law_noise(torch.full((32,), exponent), size, torch.Generator().manual_seed(0))
+    power = torch.fft.fft2(noise).abs().square().mean(0)
+    frequency = torch.sqrt(
+        torch.fft.fftfreq(size)[:, None] ** 2 + torch.fft.fftfreq(size)[None] ** 2
+    )
+    band = (frequency > 0.03) & (frequency < 0.4)
+    x, y = frequency[band].log(), power[band].log()
+    slope = ((x - x.mean()) * (y - y.mean())).sum() / (x - x.mean()).square().sum()
+    assert float(slope) == pytest.approx(-exponent, abs=0.1)
+
+
+def test_textures_come_in_sixteen_classes_and_in_range():
+    images, labels = draw_textures(200, 32, torch.Generator().manual_seed(0))
+    assert images.shape == (200, 32, 32)
+    assert float(images.min()) >= 0 and float(images.max()) <= 1
+    assert set(labels.tolist()) == set(range(16))
+
+
+def test_provenance_says_where_weights_come_from(tmp_path):
+    (tmp_path / "mine.safetensors").write_bytes(b"abc")
+    facts = provenance(backbone("file", tmp_path / "mine.safetensors"), "f" * 64)
+    assert facts["source"] == "mine.safetensors"
+    assert facts["source_sha256"] == hashlib.sha256(b"abc").hexdigest()
+    assert provenance(backbone("procedural"), "f" * 64)["procedural"]["steps"] == 2
+    assert "mobilenet_v2" in provenance(backbone("imagenet"), "f" * 64)["url"]
+
+
+def test_a_file_is_named_if_and_only_if_it_is_asked_for(tmp_path):
+    values = backbone().model_dump()
+    for change in ({"weights": "file"}, {"file": str(tmp_path)}):
+        with pytest.raises(UserError, match="file must name a weights file"):
+            parse_params("backbone", {**values, **change}, BackboneParams)
+
+
+@pytest.mark.shared
+def test_the_real_imagenet_file_fits_and_is_not_the_random_one(shared):
+    path = shared / "weights" / "mobilenet_v2-imagenet.safetensors"
+    network = load_backbone(path, ARCHITECTURE).eval()
+    x = torch.randn(2, 3, 96, 96)
+    with torch.no_grad():
+        trained = network.features(x)
+        untrained = random_network(backbone()).eval().features(x)
+    assert not torch.allclose(trained, untrained)

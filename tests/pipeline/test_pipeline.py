@@ -1,0 +1,306 @@
+"""The pipeline as DVC runs it: from nothing, again, after changes, as experiments."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from support.pipeline_copy import ROOT, TINY, PipelineCopy
+
+ARMS = ("head_only", "last_block")
+ALL = [
+    "check", "phantom", "ingest", "preprocess", "split", "weights",
+    *(f"{stage}@{arm}" for stage in ("embed", "train", "evaluate") for arm in ARMS),
+    "plot", "compare", "report",
+]  # fmt: skip
+COMMITTED = ("metrics/**/*", "plots/**/*", "dvc.lock", "report.md")
+
+
+def make_copy(folder):
+    return PipelineCopy(folder, TINY, drop=("strategies.full",))
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory):
+    copy = make_copy(tmp_path_factory.mktemp("pipeline"))
+    ran = copy.repro()
+    assert sorted(ran) == sorted(ALL)
+    copy.commit("first run")
+    return copy
+
+
+def test_a_second_repro_does_nothing_and_git_stays_clean(pipeline):
+    assert pipeline.repro() == []
+    assert pipeline.run("git", "status", "--porcelain").stdout == ""
+
+
+def test_two_clones_give_the_same_bytes(pipeline, tmp_path):
+    other = make_copy(tmp_path)
+    other.repro()
+    first, second = pipeline.read_bytes(*COMMITTED), other.read_bytes(*COMMITTED)
+    assert first.keys() == second.keys()
+    # From nothing, DVC writes stages down in the order in which it ran them, and which of two
+    # independent ones comes first is open; in a clone, the committed lock's order stays.
+    locks = (yaml.safe_load(files.pop("dvc.lock")) for files in (first, second))
+    assert next(locks) == next(locks)
+    assert [name for name in first if first[name] != second[name]] == []
+
+
+def test_nothing_private_is_committed(pipeline):
+    """No path, patient or accession of the data set is in Git, in any file."""
+    names = [line.split(",")[1] for line in (pipeline.folder / "data/files.csv").open()][1:]
+    patients = {Path(name).parts[-2] for name in names}
+    tracked = pipeline.run("git", "ls-files").stdout.split()
+    committed = [n for n in tracked if n.startswith(("metrics/", "plots/"))] + ["report.md"]
+    text = b"".join((pipeline.folder / name).read_bytes() for name in committed)
+    assert not [p for p in patients if p.encode() in text]
+
+
+TRAIN = [f"train@{arm}" for arm in ARMS]
+EMBED = [f"embed@{arm}" for arm in ARMS]
+EVALUATE = [f"evaluate@{arm}" for arm in ARMS]
+
+
+def changed_stages(pipeline):
+    """Name the stages whose own code, parameters or inputs differ; others follow from them."""
+    status = json.loads(pipeline.run("dvc", "status", "--json", "dvc.yaml").stdout)
+    return sorted(status)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("split.test_fold", 2, ["split"]),
+        ("balancing.weighted_sampler", False, TRAIN),
+        ("train.seed", 1, TRAIN),
+        ("strategies.head_only.lr", 0.01, ["train@head_only", "plot", "compare"]),
+        ("strategies.last_block.epochs", 4, ["train@last_block", "plot", "compare"]),
+        (
+            "strategies.last_block.unfreeze_last_blocks",
+            2,
+            ["embed@last_block", "train@last_block", "plot", "compare"],
+        ),
+        ("preprocess.crop", False, ["preprocess"]),
+        ("augment.rotate_deg", 5, [*EMBED, *TRAIN]),
+        ("embed.views", 2, EMBED),
+        ("backbone.seed", 1, ["weights", *EMBED, *TRAIN, *EVALUATE]),
+        ("compare.seed", 1, ["compare"]),
+        ("loss.name", "corn", TRAIN),
+        ("evaluate.test_time_flip", True, EVALUATE),
+        ("strategy", "head_only", ["report"]),
+        ("phantom.seed", 2, ["phantom"]),
+    ],
+)
+def test_a_changed_parameter_reruns_the_stages_that_read_it(pipeline, key, value, expected):
+    path = pipeline.folder / "params.yaml"
+    original = path.read_text()
+    pipeline.set_params({key: value})
+    try:
+        assert changed_stages(pipeline) == sorted(["check", *expected])
+    finally:
+        path.write_text(original)
+
+
+@pytest.mark.parametrize(
+    ("module", "expected"),
+    [
+        ("splits", ["check", "compare", "split", *TRAIN]),
+        ("voi", ["check", "ingest", "preprocess"]),
+        ("collapse", ["check", *TRAIN, *EVALUATE]),
+        ("curves", ["plot", "report"]),
+    ],
+)
+def test_an_edited_module_reruns_the_stages_that_reach_it(pipeline, module, expected):
+    path = pipeline.folder / f"src/mammo/{module}.py"
+    original = path.read_text()
+    path.write_text(original + "\n# a comment\n")
+    try:
+        assert set(changed_stages(pipeline)) | {"check"} >= {"check", *expected} - {"compare"}
+        assert not {"phantom", "weights", *EMBED} & set(changed_stages(pipeline))
+    finally:
+        path.write_text(original)
+
+
+@pytest.fixture
+def own_data(pipeline):
+    """The phantom as a user's own data, in a folder that DVC doesn't write, short of an image."""
+    own = pipeline.folder / "own"
+    shutil.copytree(pipeline.folder / "data/phantom", own)
+    shutil.rmtree(pipeline.folder / ".cache")
+    lines = (own / "labels.csv").read_text().replace("dicom/", "").splitlines()
+    (own / "dicom" / lines[-1].split(",")[0]).rename(own / "later.dcm")
+    (own / "labels.csv").write_text("\n".join(lines[:-1]) + "\n")
+    changes = {"dataset.root": "own/dicom", "dataset.table": "own/labels.csv"}
+    pipeline.set_params({**changes, "dataset.key_file": "public"})
+    pipeline.repro("split", *EMBED)
+    yield own, lines
+    shutil.rmtree(own)
+    pipeline.run("git", "checkout", "-q", ".")
+    pipeline.run("dvc", "checkout", "-q", "--force", "dvc.yaml")
+
+
+def test_a_label_decodes_and_embeds_nothing_and_an_added_image_itself_alone(pipeline, own_data):
+    own, lines = own_data
+    row = next(i for i, line in enumerate(lines) if line.endswith(",C"))
+    lines[row] = lines[row][:-1] + "B"
+    text = "\ufeff" + "\r\n".join(lines[:-1]) + "\r\n"  # BOM and CRLF just work
+    (own / "labels.csv").write_bytes(text.encode())
+    assert pipeline.repro("split", *EMBED) == ["ingest", "split"]
+
+    def decoded():
+        return {p: p.stat().st_mtime_ns for p in (pipeline.folder / ".cache").rglob("*.npy")}
+
+    before = decoded()
+    (own / "later.dcm").rename(own / "dicom" / lines[-1].split(",")[0])
+    (own / "labels.csv").write_text("\n".join(lines) + "\n")
+    assert pipeline.repro("preprocess") == ["ingest", "preprocess"]
+    after = decoded()
+    each = len(before) // 63  # arrays that the store keeps of an image
+    assert len(before) == 63 * each > 0 and len(after) == 64 * each
+    assert before.items() <= after.items()
+
+
+def test_experiments_choose_the_strategy_and_diff_the_metrics(pipeline):
+    pipeline.run("git", "checkout", "-q", ".")
+    pipeline.run("dvc", "checkout", "-q", "--force", "dvc.yaml")
+    done = pipeline.run("dvc", "exp", "run", "-S", "strategy=head_only")
+    assert "Running stage 'report'" in done.stdout
+    assert "Running stage 'train" not in done.stdout
+    diff = json.loads(pipeline.run("dvc", "metrics", "diff", "--json", "HEAD").stdout)
+    changes = diff["metrics/report.json"]
+    assert changes["strategy"]["new"] == "head_only"
+    pipeline.run("git", "checkout", "-q", ".")
+
+
+def test_with_the_target_report_one_arm_alone_trains(pipeline):
+    pipeline.run("git", "checkout", "-q", ".")
+    change = ["-S", "strategy=head_only", "-S", "strategies.head_only.lr=2e-5"]
+    done = pipeline.run("dvc", "exp", "run", *change, "report")
+    ran = [s for s in ALL if f"Running stage '{s}'" in done.stdout]
+    assert ran == ["check", "train@head_only", "evaluate@head_only", "report"]
+    pipeline.run("git", "checkout", "-q", ".")
+    pipeline.run("dvc", "checkout", "-q", "--force", "dvc.yaml")
+
+
+def test_a_queued_sweep_runs_the_code_that_was_queued(pipeline):
+    pipeline.run("git", "checkout", "-q", ".")
+    sweep = ["--queue", "-S", "strategies.last_block.lr=1e-5,3e-5", "report"]
+    pipeline.run("dvc", "exp", "run", *sweep)
+    stage = pipeline.folder / "stages/train.py"
+    original = stage.read_text()
+    stage.write_text("raise SystemExit('the edited code ran')\n")
+    try:
+        pipeline.run("dvc", "queue", "start", "-j", "1")
+        deadline = time.monotonic() + 240
+        while time.monotonic() < deadline:
+            status = pipeline.run("dvc", "queue", "status").stdout
+            if "Queued" not in status and "Running" not in status.split("Worker status")[0]:
+                break
+            time.sleep(2)
+    finally:
+        stage.write_text(original)
+    assert status.count("Success") == 2, status
+    rows = json.loads(pipeline.run("dvc", "exp", "show", "--json").stdout)
+    text = json.dumps(rows)
+    assert "1e-05" in text and "3e-05" in text
+
+
+def test_an_unknown_strategy_stops_at_check_with_a_clear_word(pipeline):
+    done = pipeline.run("dvc", "exp", "run", "-S", "strategy=half", check=False)
+    assert done.returncode != 0
+    assert (
+        "params.yaml: strategy: must be one of head_only, last_block" in done.stderr + done.stdout
+    )
+    assert "Traceback" not in done.stderr
+    pipeline.run("git", "checkout", "-q", ".")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_killed_training_goes_on_and_ends_the_same(pipeline, number):
+    pipeline.run("git", "checkout", "-q", ".")
+    pipeline.run("dvc", "checkout", "-q", "--force", "dvc.yaml")
+    pipeline.set_params({"strategies.head_only.epochs": 40, "train.checkpoint_every_s": 0})
+    command = [sys.executable, "stages/train.py", "head_only"]
+    env = {**os.environ, "PYTHONPATH": "src"}
+    history = pipeline.folder / "plots/training/head_only/history.csv"
+    history.unlink()
+    victim = subprocess.Popen(
+        command,
+        cwd=pipeline.folder,
+        env=env,
+        stderr=subprocess.DEVNULL,
+        # a test run started in the background may itself ignore SIGINT, and children inherit that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    while not history.exists() or history.read_text().count("\n") < 10:
+        assert victim.poll() is None, "the training ended before it could be killed"
+        time.sleep(0.02)
+    victim.send_signal(number)
+    assert victim.wait() != 0
+    resumed = subprocess.run(
+        command, cwd=pipeline.folder, env=env, capture_output=True, text=True, check=True
+    )
+    assert "goes on after epoch" in resumed.stderr
+    kept = pipeline.read_bytes("models/head_only/*", "plots/training/head_only/*")
+    subprocess.run(command, cwd=pipeline.folder, env=env, capture_output=True, check=True)
+    assert kept == pipeline.read_bytes("models/head_only/*", "plots/training/head_only/*")
+    assert not list((pipeline.folder / ".cache/train").glob("*"))
+    pipeline.run("git", "checkout", "-q", ".")
+    pipeline.run("dvc", "checkout", "-q", "--force", "dvc.yaml")
+
+
+@pytest.mark.shared
+def test_real_mammograms_go_through_from_dicom_to_report(shared, tmp_path):
+    """A subset of patients of CDD-CESM, with ImageNet's parameters from a file."""
+    source = shared / "data" / "cdd-cesm"
+    table = pd.read_csv(source / "labels.csv", dtype=str)
+    chosen = sorted(table["patient_id"].unique())[::3]  # every third patient
+    subset = table[table["patient_id"].isin(chosen)]
+    subset.to_csv(tmp_path / "labels.csv", index=False)
+    copy = PipelineCopy(
+        tmp_path / "copy",
+        {
+            **TINY,
+            "dataset.root": str(source / "dicom"),
+            "dataset.table": str(tmp_path / "labels.csv"),
+            "dataset.key_file": "public",
+            "split.missing_class": "warn",
+            "preprocess.size_px": 96,
+            "backbone.weights": "file",
+            "backbone.file": str(shared / "weights" / "mobilenet_v2-imagenet.safetensors"),
+            "strategies.head_only.epochs": 20,
+        },
+        drop=("strategies.full",),
+    )
+    done = copy.run("dvc", "repro")
+    assert "class A is missing from" in done.stderr + done.stdout
+
+    ingested = json.loads((copy.folder / "metrics/ingest.json").read_text())
+    assert ingested["accepted"] == len(subset)
+    # the folder holds the other patients' files too: each is listed, none is used
+    assert ingested["rejected"] == {"file_not_in_table": len(table) - len(subset)}
+    metrics = json.loads((copy.folder / "metrics/head_only.json").read_text())
+    assert metrics["classes_present"] == 3 and metrics["recall_A"] is None
+    learnt = json.loads((copy.folder / "metrics/train/head_only.json").read_text())
+    assert learnt["train"]["kappa"] > 0.2  # random parameters stay at 0 on these images
+    train = json.loads((copy.folder / "metrics/train/last_block.json").read_text())
+    assert train["trainable_parameters"] == 417_284
+    deployed = pd.read_csv(copy.folder / "plots/evaluation/head_only/predictions.csv")
+    assert set(deployed["patient"]).isdisjoint(chosen)  # keys, not identifiers
+
+
+def test_the_committed_lock_belongs_to_this_code(tmp_path):
+    """In a clone without data, outs are missing, but no code, parameter or command differs."""
+    if not (ROOT / "dvc.lock").exists():
+        pytest.fail("dvc.lock is not there: run `dvc repro` and commit it")
+    copy = PipelineCopy(tmp_path, {}, with_results=True)
+    shutil.copy2(ROOT / "params.yaml", copy.folder / "params.yaml")
+    assert copy.stale("dvc.yaml") == {}

@@ -1,0 +1,85 @@
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mammo.errors import FileFault
+from mammo.preprocess.breast import find_breast
+
+TABLE = (np.arange(4096) / 4095).astype(np.float32)
+
+
+def ellipse(rows=200, columns=120, height=0.4, width=0.6, level=1500, background=0):
+    y, x = np.mgrid[0:rows, 0:columns]
+    inside = ((y - rows / 2) / (height * rows)) ** 2 + (x / (width * columns)) ** 2 < 1
+    return np.where(inside, level, background).astype(np.uint16)
+
+
+def test_the_box_holds_the_breast_and_little_else():
+    found = find_breast(ellipse(), TABLE, 0)
+    # height: 200 / 2 -+ 0.4 * 200 = 20 to 180; width: 0 to 0.6 * 120 = 72
+    assert abs(found.top - 20) <= 3 and abs(found.bottom - 180) <= 3
+    assert found.left == 0 and abs(found.right - 72) <= 3
+
+
+def test_the_chest_wall_is_the_tall_side():
+    assert find_breast(ellipse(), TABLE, 0).chest_wall == "left"
+    assert find_breast(ellipse()[:, ::-1], TABLE, 0).chest_wall == "right"
+
+
+def test_a_bright_label_is_left_out():
+    pixels = ellipse()
+    pixels[5:15, 95:115] = 4095
+    found = find_breast(pixels, TABLE, 0)
+    assert found.right < 80 and found.top > 15
+
+
+def test_dark_fat_at_the_chest_wall_does_not_turn_the_breast_round():
+    pixels = ellipse(level=200)
+    bright = cv2.GaussianBlur((ellipse(height=0.25, width=0.55) > 0).astype(np.float32), (0, 0), 5)
+    pixels = pixels + (bright * 3000 * (np.arange(120) / 120)).astype(np.uint16)
+    assert find_breast(pixels, TABLE, 0).chest_wall == "left"
+
+
+def test_noise_in_the_background_is_no_breast():
+    noise = np.random.default_rng(0).integers(0, 60, (200, 120)).astype(np.uint16)
+    found = find_breast(ellipse() + noise, TABLE, 0)
+    assert found.right < 80 and found.top > 15
+
+
+@pytest.mark.parametrize("pixels", [np.zeros((50, 40), np.uint16), np.full((50, 40), 7, np.uint16)])
+def test_a_flat_image_raises(pixels):
+    with pytest.raises(FileFault, match="no_breast"):
+        find_breast(pixels, TABLE, 0)
+
+
+def test_a_speck_is_no_breast():
+    pixels = np.zeros((400, 400), np.uint16)
+    pixels[50:60, 50:60] = 3000
+    with pytest.raises(FileFault, match="no_breast"):
+        find_breast(pixels, TABLE, 0)
+
+
+def test_large_images_are_sampled_and_the_box_scaled_back():
+    small = find_breast(ellipse(400, 240), TABLE, 0)
+    large = find_breast(ellipse(2000, 1200), TABLE, 0)
+    assert large.step == 4 and small.step == 1
+    for side in ("top", "bottom", "right"):
+        assert abs(getattr(large, side) / 5 - getattr(small, side)) <= 3
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    rows=st.integers(60, 300),
+    columns=st.integers(60, 300),
+    height=st.floats(0.2, 0.48),
+    width=st.floats(0.2, 0.9),
+    mirrored=st.booleans(),
+)
+def test_mirroring_mirrors_the_answer(rows, columns, height, width, mirrored):
+    pixels = ellipse(rows, columns, height, width)
+    found = find_breast(pixels[:, ::-1] if mirrored else pixels, TABLE, 0)
+    assert found.chest_wall == ("right" if mirrored else "left")
+    assert 0 <= found.top < found.bottom <= rows
+    assert 0 <= found.left < found.right <= columns

@@ -1,0 +1,148 @@
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from pydantic import ValidationError
+
+from mammo.errors import FileFault
+from mammo.preprocess.image import fit, prepare_file
+from mammo.preprocess.params import PreprocessParams
+from support.dicom_files import EXPLICIT, JPEG_2000, LOSSLESS, breast_pixels, dicom_bytes
+from support.preprocessing import LIMITS, PARAMS
+
+PIXELS = breast_pixels(rows=256, columns=160)
+WINDOW = {"WindowCenter": 2048, "WindowWidth": 4096}
+
+
+def prepared(tmp_path: Path, content: bytes, kind: str = EXPLICIT, **changes):
+    path = tmp_path / "image"
+    path.write_bytes(content)
+    task = {
+        "path": str(path),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "kind": kind,
+        "params": PARAMS.model_copy(update=changes).model_dump(),
+        "limits": LIMITS.model_dump(),
+    }
+    return prepare_file(task)
+
+
+def test_the_tensor_shows_the_windowed_breast_at_the_left_border(tmp_path):
+    facts, tensor = prepared(tmp_path, dicom_bytes(PIXELS, **WINDOW))
+    assert facts == {"chest_wall": "left", "voi": "window"}
+    assert tensor.shape == (64, 64) and tensor.dtype == np.uint8
+    # The breast is 204 x 112 pixels: 64 rows, 35 columns, the rest padding on the right.
+    assert tensor[32, :30].min() > 40
+    assert tensor[:, 38:].max() == 0
+    inside = PIXELS[PIXELS > 0]
+    assert abs(tensor[32, 2:28].mean() / 255 - inside.mean() / 4095) < 0.05
+
+
+def test_a_mirrored_breast_gives_the_same_tensor(tmp_path):
+    _, left = prepared(tmp_path, dicom_bytes(PIXELS, **WINDOW))
+    facts, right = prepared(tmp_path, dicom_bytes(PIXELS[:, ::-1].copy(), **WINDOW))
+    assert facts["chest_wall"] == "right"
+    assert np.abs(left.astype(int) - right).max() <= 12  # the box may differ by a pixel
+    assert np.corrcoef(left.ravel(), right.ravel())[0, 1] > 0.99
+
+
+def test_monochrome1_gives_the_same_tensor_as_its_negative(tmp_path):
+    _, two = prepared(tmp_path, dicom_bytes(PIXELS, **WINDOW))
+    negative = (4095 - PIXELS).astype(np.uint16)
+    content = dicom_bytes(negative, PhotometricInterpretation="MONOCHROME1", **WINDOW)
+    _, one = prepared(tmp_path, content)
+    assert np.abs(one.astype(int) - two).max() <= 1
+
+
+@pytest.mark.parametrize("syntax", LOSSLESS)
+def test_the_tensor_does_not_depend_on_the_encoding(tmp_path, syntax):
+    _, reference = prepared(tmp_path, dicom_bytes(PIXELS, **WINDOW), reduced_decode=False)
+    content = dicom_bytes(PIXELS, syntax, **WINDOW)
+    _, tensor = prepared(tmp_path, content, reduced_decode=False)
+    np.testing.assert_array_equal(tensor, reference)
+
+
+def test_reduced_decoding_gives_nearly_the_same_tensor(tmp_path):
+    content = dicom_bytes(breast_pixels(rows=1024, columns=640), JPEG_2000, **WINDOW)
+    _, full = prepared(tmp_path, content, reduced_decode=False)
+    _, reduced = prepared(tmp_path, content, reduced_decode=True)
+    assert not np.array_equal(full, reduced)
+    assert np.corrcoef(full.ravel(), reduced.ravel())[0, 1] > 0.98
+    assert abs(full.mean() - reduced.mean()) < 2
+
+
+def test_percentiles_leave_padding_out(tmp_path):
+    pixels = PIXELS.copy()
+    pixels[:, 150:] = 4095  # a bright pad that would swallow half of the grey scale
+    padded = dicom_bytes(pixels, PixelPaddingValue=4095)
+    facts, tensor = prepared(tmp_path, padded)
+    _, clean = prepared(tmp_path, dicom_bytes(PIXELS))
+    assert facts["voi"] == "percentiles"
+    np.testing.assert_array_equal(tensor, clean)
+    assert clean.max() > 240
+
+
+def test_uint16_holds_the_full_scale(tmp_path):
+    _, tensor = prepared(tmp_path, dicom_bytes(PIXELS), dtype="uint16")
+    assert tensor.dtype == np.uint16 and tensor.max() > 60_000
+
+
+def test_without_crop_the_whole_image_is_kept(tmp_path):
+    _, tensor = prepared(tmp_path, dicom_bytes(PIXELS, **WINDOW), crop=False)
+    # 256 x 160 becomes 64 x 40; the breast ends at 0.7 * 40 = 28 and has 10 % of black above
+    assert tensor[:5].max() == 0 and tensor[32, 26] > 40 and tensor[:, 30:].max() == 0
+
+
+def test_a_voi_that_the_file_lacks_is_refused(tmp_path):
+    with pytest.raises(FileFault, match="voi_absent"):
+        prepared(tmp_path, dicom_bytes(PIXELS), voi="lut")
+
+
+def test_a_png_is_taken_as_it_is(tmp_path):
+    path = tmp_path / "image.png"
+    Image.fromarray((PIXELS // 16).astype(np.uint8)).save(path)
+    facts, tensor = prepared(tmp_path, path.read_bytes(), "PNG")
+    _, dicom = prepared(tmp_path, dicom_bytes(PIXELS, **WINDOW))
+    assert facts["voi"] == "none"
+    assert np.corrcoef(tensor.ravel(), dicom.ravel())[0, 1] > 0.999
+
+
+def test_a_file_changed_since_ingest_is_refused(tmp_path):
+    path = tmp_path / "image"
+    path.write_bytes(dicom_bytes(PIXELS))
+    task = {"path": str(path), "sha256": "0" * 64, "kind": EXPLICIT}
+    task |= {"params": PARAMS.model_dump(), "limits": LIMITS.model_dump()}
+    with pytest.raises(FileFault, match="changed_since_ingest"):
+        prepare_file(task)
+    with pytest.raises(FileFault, match="unreadable_file"):
+        prepare_file(task | {"path": str(tmp_path / "gone")})
+
+
+def test_halving_first_gives_the_area_average():
+    image = np.random.default_rng(0).random((1024, 640)).astype(np.float32)
+    square = fit(image, 64)
+    averages = image.reshape(64, 16, 40, 16).mean(axis=(1, 3))
+    np.testing.assert_allclose(square[:, :40], averages, atol=1e-5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 300), st.integers(1, 300), st.integers(8, 64))
+def test_fit_keeps_the_aspect_and_the_left_border(rows, columns, size):
+    square = fit(np.ones((rows, columns), np.float32), size)
+    assert square.shape == (size, size)
+    filled = np.argwhere(square > 0.999)
+    height, width = filled.max(axis=0) - filled.min(axis=0) + 1
+    assert max(height, width) == size
+    assert filled[:, 1].min() == 0
+    assert abs(height - rows * size / max(rows, columns)) <= 1
+    assert abs(width - columns * size / max(rows, columns)) <= 1
+    assert round(float(square.sum())) == height * width
+
+
+def test_params_out_of_order_are_refused():
+    with pytest.raises(ValidationError, match="percentile_low must be below"):
+        PreprocessParams.model_validate(PARAMS.model_dump() | {"percentile_low": 99.9})

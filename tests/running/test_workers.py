@@ -1,0 +1,104 @@
+import psutil
+import pytest
+
+from mammo.errors import UserError
+from mammo.running.workers import Bounds, run_tasks
+
+BOUNDS = Bounds(timeout_s=20, memory_mb=300)
+
+
+def run(tasks, processes=2, bounds=BOUNDS):
+    return list(run_tasks("support.worker_tasks:act", tasks, processes, bounds))
+
+
+def answers(count):
+    return [{"do": "answer", "number": number} for number in range(count)]
+
+
+def test_every_task_has_one_outcome():
+    outcomes = run(answers(20))
+    assert sorted(outcome.task["number"] for outcome in outcomes) == list(range(20))
+    for outcome in outcomes:
+        assert outcome.fault is None
+        assert (outcome.array == outcome.task["number"]).all()
+        assert outcome.array.shape == (2, 3)
+
+
+def test_no_task_needs_no_worker():
+    assert run([]) == []
+
+
+def test_one_worker_serves_many_tasks_and_two_share_them():
+    assert len({outcome.facts["pid"] for outcome in run(answers(5), processes=1)}) == 1
+    assert len({outcome.facts["pid"] for outcome in run(answers(20), processes=2)}) == 2
+
+
+def test_a_refused_file_keeps_its_reason_and_its_worker():
+    refused, answered = run([{"do": "refuse"}, *answers(1)], processes=1)
+    assert (refused.fault.reason, refused.fault.detail) == ("some_reason", "some detail")
+    assert answered.fault is None
+
+
+@pytest.mark.parametrize(
+    ("do", "reason", "detail"),
+    [
+        ("segfault", "decoder_crashed", "signal 11"),
+        ("exit", "decoder_crashed", "exit code 3"),
+        ("bug", "decoder_crashed", "exit code 1"),
+        ("allocate", "decoder_memory", ""),
+    ],
+)
+def test_a_lost_worker_costs_its_task_alone(do, reason, detail):
+    outcomes = run([*answers(2), {"do": do}, *answers(2)], processes=1)
+    assert [outcome.fault is None for outcome in outcomes] == [True, True, False, True, True]
+    assert outcomes[2].fault.reason == reason
+    assert detail in outcomes[2].fault.detail
+    assert outcomes[1].facts["pid"] != outcomes[3].facts["pid"]
+
+
+def test_a_hanging_task_is_stopped_in_time():
+    tasks = [{"do": "hang"}, *answers(2)]
+    outcomes = run(tasks, processes=1, bounds=Bounds(timeout_s=0.5, memory_mb=300))
+    assert [outcome.fault.reason if outcome.fault else "" for outcome in outcomes] == [
+        "decoder_timeout",
+        "",
+        "",
+    ]
+
+
+def test_memory_is_bounded_by_watching_where_no_limit_can_be_set():
+    # As on macOS: the worker sets no limit of its own, the parent sees it grow.
+    outcomes = list(
+        run_tasks(
+            "support.worker_tasks:unlimited", [{"do": "allocate"}], 1, Bounds(60, memory_mb=200)
+        )
+    )
+    assert outcomes[0].fault.reason == "decoder_memory"
+    assert "took more than" in outcomes[0].fault.detail
+
+
+def test_workers_that_can_not_start_end_the_run():
+    with pytest.raises(UserError, match="could not start"):
+        list(run_tasks("no_such_module:act", answers(1), 1, BOUNDS))
+
+
+def test_no_worker_outlives_the_run():
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    outcomes = run_tasks("support.worker_tasks:act", answers(10), 2, BOUNDS)
+    next(outcomes)
+    outcomes.close()
+    assert {child.pid for child in psutil.Process().children(recursive=True)} <= before
+
+
+def test_tasks_are_read_as_workers_become_free():
+    read = []
+
+    def tasks():
+        for task in answers(50):
+            read.append(task)
+            yield task
+
+    outcomes = run_tasks("support.worker_tasks:act", tasks(), 2, BOUNDS)
+    next(outcomes)
+    assert len(read) <= 6
+    outcomes.close()

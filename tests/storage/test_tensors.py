@@ -1,0 +1,120 @@
+"""The sharded store, the scratch store, and files that appear whole or not at all."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mammo.errors import UserError
+from mammo.storage.digests import digest
+from mammo.storage.files import read_table, whole_folder, write_bytes, write_json, write_table
+from mammo.storage.scratch import Store
+from mammo.storage.tensors import Tensors, write_shards
+
+
+def items(n, shape=(3, 4), dtype=np.uint8):
+    return [np.full(shape, i, dtype) for i in range(n)]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 30), st.integers(1, 100), st.data())
+def test_what_goes_in_comes_out_in_any_order(tmp_path_factory, n, shard_bytes, data):
+    folder = tmp_path_factory.mktemp("store")
+    keys = [f"k{i:03d}" for i in range(n)]
+    write_shards(iter(items(n)), keys, folder, shard_bytes)
+    store = Tensors(folder)
+    wanted = data.draw(st.lists(st.sampled_from(keys), min_size=1, max_size=40))
+    gathered = store.gather(store.positions(wanted))
+    assert gathered[:, 0, 0].tolist() == [int(key[1:]) for key in wanted]
+    assert len(store) == n and store.shape == (3, 4) and store.dtype == np.uint8
+
+
+def test_shards_hold_what_fits(tmp_path):
+    write_shards(iter(items(10)), [f"{i}" for i in range(10)], tmp_path, 40)  # 12 bytes each
+    sizes = [len(np.load(p)) for p in sorted(tmp_path.glob("*.npy"))]
+    assert sizes == [3, 3, 3, 1]
+
+
+def test_one_view_of_each_item_is_gathered(tmp_path):
+    array = np.arange(4 * 2 * 3, dtype=np.float16).reshape(4, 2, 3)
+    write_shards(iter(array), list("abcd"), tmp_path, 24)
+    gathered = Tensors(tmp_path).gather(np.array([3, 0, 1]), np.array([0, 1, 1]))
+    assert np.array_equal(gathered, array[[3, 0, 1], [0, 1, 1]])
+
+
+def test_a_shard_is_the_file_that_numpy_saves_whatever_the_order_in_memory(tmp_path):
+    array = np.random.default_rng(0).random((2, 3, 4, 5)).astype(np.float16)
+    channels_last = np.ascontiguousarray(array.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    write_shards(iter(channels_last), ["a", "b"], tmp_path, 10**6)
+    np.save(tmp_path / "saved.npy", array)
+    assert (tmp_path / "shard-00000.npy").read_bytes() == (tmp_path / "saved.npy").read_bytes()
+
+
+@pytest.mark.parametrize("odd", [np.zeros((3, 5), np.uint8), np.zeros((3, 4), np.float32)])
+@pytest.mark.parametrize("shard_bytes", [12, 10**6])  # in a shard of its own, or among others
+def test_an_array_of_another_shape_or_dtype_is_an_error(tmp_path, odd, shard_bytes):
+    with pytest.raises(ValueError, match="b: "):
+        write_shards(iter([items(1)[0], odd]), ["a", "b"], tmp_path, shard_bytes)
+
+
+def test_shards_are_read_only(tmp_path):
+    write_shards(iter(items(2)), ["a", "b"], tmp_path, 100)
+    with pytest.raises(ValueError, match="read-only"):
+        Tensors(tmp_path)._shards[0][0] = 1
+
+
+@pytest.mark.parametrize("keys", [["b", "a"], ["a", "a"], ["a"]])
+def test_keys_must_be_sorted_unique_and_as_many_as_items(tmp_path, keys):
+    with pytest.raises(ValueError):
+        write_shards(iter(items(2)), keys, tmp_path, 100)
+
+
+def test_an_empty_store_is_an_error(tmp_path):
+    write_shards(iter([]), [], tmp_path, 100)
+    with pytest.raises(UserError, match="holds no image"):
+        Tensors(tmp_path)
+
+
+def test_the_scratch_store_gives_back_or_misses(tmp_path):
+    store, key = Store(tmp_path), digest({"a": 1})
+    assert store.get(key) is None
+    store.put(key, np.arange(6).reshape(2, 3))
+    assert np.array_equal(store.get(key), np.arange(6).reshape(2, 3))
+    store.path(key).write_bytes(store.path(key).read_bytes()[:-5])
+    assert store.get(key) is None
+    store.path(key).write_bytes(b"")
+    assert store.get(key) is None
+
+
+def test_a_digest_depends_on_values_not_on_their_order():
+    assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+    assert digest({"a": 1}) != digest({"a": 2})
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    target = tmp_path / "out"
+    with whole_folder(target) as folder:
+        write_bytes(b"1", folder / "a")
+    with pytest.raises(RuntimeError), whole_folder(target) as folder:
+        write_bytes(b"2", folder / "a")
+        raise RuntimeError
+    assert (target / "a").read_bytes() == b"1"
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_tables_keep_text_as_it_is(tmp_path):
+    table = pd.DataFrame({"id": ["007", "NA", ""], "x": [0.1, 1 / 3, 1e-12]})
+    write_table(table, tmp_path / "t.csv")
+    assert b"\r" not in (tmp_path / "t.csv").read_bytes()
+    read = read_table(tmp_path / "t.csv", x=float)
+    assert read["id"].tolist() == ["007", "NA", ""]
+    assert read["x"].tolist() == [0.1, 0.333333333, 1e-12]
+    with pytest.raises(UserError, match="not found"):
+        read_table(tmp_path / "no.csv")
+
+
+def test_json_refuses_what_is_no_number(tmp_path):
+    with pytest.raises(ValueError):
+        write_json({"kappa": float("nan")}, tmp_path / "m.json")
+    assert not (tmp_path / "m.json").exists()

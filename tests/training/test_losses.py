@@ -1,0 +1,135 @@
+"""Each loss against its paper's formula, worked by hand or term by term."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from mammo.errors import UserError
+from mammo.network.backbones import ConditionalRanks, make_head
+from mammo.params import parse_params
+from mammo.training.losses import Loss, logit_adjustment
+from mammo.training.params import BalancingParams, LossParams, remedies
+
+CPU = torch.device("cpu")
+COUNTS = np.array([40, 363, 849, 335])  # the published classes A-D
+
+
+def params(name="cross_entropy", tau=1.0, smoothing=0.0):
+    return LossParams(name=name, tau=tau, label_smoothing=smoothing)
+
+
+def loss_of(logits, labels, chosen, weights=(1, 1, 1, 1), counts=COUNTS):
+    loss = Loss(chosen, np.array(weights, float), np.array(counts), CPU)
+    return loss.share(torch.tensor(logits), np.array(labels)).item()
+
+
+def test_balanced_softmax_weighs_each_exponential_by_its_class_count():
+    # -log(n_y e^y / sum n_k e^k), two classes of 1 and 3 images, logits log 2 and 0, label 0:
+    # -log(1 x 2 / (1 x 2 + 3 x 1)) = log(5/2)
+    value = loss_of([[math.log(2), 0.0]], [0], params("balanced_softmax"), (1, 1), (1, 3))
+    assert value == pytest.approx(math.log(5 / 2))
+
+
+def test_logit_adjustment_multiplies_each_odd_by_the_prior_to_tau():
+    # priors 1/4 and 3/4, tau 2, the same logits:
+    # -log(2 x 1/16 / (2 x 1/16 + 1 x 9/16)) = log(11/2)
+    value = loss_of([[math.log(2), 0.0]], [0], params("logit_adjusted", tau=2), (1, 1), (1, 3))
+    assert value == pytest.approx(math.log(11 / 2))
+
+
+def test_balanced_softmax_is_logit_adjustment_with_tau_1():
+    logits, labels = torch.randn(9, 4, generator=torch.manual_seed(0)).tolist(), [0, 1, 2] * 3
+    one = loss_of(logits, labels, params("balanced_softmax"))
+    other = loss_of(logits, labels, params("logit_adjusted"))
+    assert one == pytest.approx(other, rel=1e-5)
+    assert one != pytest.approx(loss_of(logits, labels, params()), rel=0.05)
+
+
+def test_a_class_without_images_is_adjusted_as_if_it_had_one():
+    assert list(logit_adjustment(np.array([0, 5]), params("balanced_softmax"))) == [0, math.log(5)]
+
+
+def test_label_smoothing_spreads_the_target():
+    # logits log 2 and 0: probabilities 2/3 and 1/3; target .9 + .1 / 2 = .95 and .05
+    value = loss_of([[math.log(2), 0.0]], [0], params(smoothing=0.1), (1, 1), (1, 1))
+    assert value == pytest.approx(-0.95 * math.log(2 / 3) - 0.05 * math.log(1 / 3))
+
+
+def test_class_weights_make_a_weighted_mean():
+    logits = [[math.log(2), 0.0], [0.0, 0.0]]  # -log p: log 1.5 (label 0), log 2 (label 1)
+    value = loss_of(logits, [0, 1], params(), (3, 1), (1, 3))
+    assert value == pytest.approx((3 * math.log(1.5) + math.log(2)) / 4)
+
+
+def test_corn_probabilities_are_products_of_conditional_ones():
+    # P(> A) = .8, P(> B | > A) = .5, P(> C | > B) = .25: beyond .8, .4, .1
+    conditional = torch.tensor([[0.8, 0.5, 0.25]])
+    probabilities = ConditionalRanks()(torch.logit(conditional)).exp()
+    assert probabilities[0].tolist() == pytest.approx([0.2, 0.4, 0.3, 0.1])
+    extreme = ConditionalRanks()(torch.tensor([[200.0, -200.0, 3.0]]))
+    assert torch.isfinite(extreme).all()
+
+
+def corn_of_the_paper(conditional, labels):
+    """The paper's loss, subset by subset: binary cross-entropy over the sum of sizes."""
+    total, size = 0.0, 0
+    for task in range(conditional.shape[1]):
+        subset = [i for i, label in enumerate(labels) if label >= task]  # those beyond task - 1
+        for i in subset:
+            p = 1 / (1 + math.exp(-conditional[i, task]))
+            total -= math.log(p) if labels[i] > task else math.log(1 - p)
+        size += len(subset)
+    return total / size
+
+
+def test_corn_is_the_loss_over_the_conditional_training_subsets():
+    conditional = torch.randn(8, 3, generator=torch.manual_seed(0))
+    labels = [0, 1, 2, 3, 3, 2, 1, 2]
+    value = loss_of(ConditionalRanks()(conditional).tolist(), labels, params("corn"))
+    assert value == pytest.approx(corn_of_the_paper(conditional.numpy(), labels), rel=1e-5)
+
+
+def test_an_ordinal_head_has_one_logit_less_and_answers_with_log_probabilities():
+    head = make_head(8, 4, dropout=0.0, ordinal=True)
+    assert head.linear.weight.shape == (3, 8)
+    assert head(torch.randn(5, 8)).exp().sum(dim=1).tolist() == pytest.approx([1] * 5)
+    assert make_head(8, 4, dropout=0.0).linear.weight.shape == (4, 8)
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "balanced_softmax", "logit_adjusted", "corn"])
+def test_the_mean_of_the_shares_is_the_loss_of_the_whole_batch(name):
+    """Value and gradient, for 7 images over 3 processes and uneven weights."""
+    loss = Loss(params(name), np.array([3.0, 1, 2, 1]), COUNTS, CPU)
+    labels = np.array([0, 1, 2, 3, 2, 2, 0])
+    logits = torch.randn(7, 4, generator=torch.manual_seed(1)).log_softmax(dim=1)
+    logits.requires_grad_(True)
+    whole = loss.share(logits, labels)
+    (expected,) = torch.autograd.grad(whole, logits)
+    shares = torch.stack([loss.share(logits[r::3], labels, r, 3) for r in range(3)])
+    (gradient,) = torch.autograd.grad(shares.mean(), logits)
+    assert shares.mean().item() == pytest.approx(whole.item(), rel=1e-6)
+    assert torch.allclose(gradient, expected, atol=1e-7)
+
+
+def test_corn_refuses_label_smoothing_with_the_reason():
+    values = dict(name="corn", tau=1, label_smoothing=0.1)
+    with pytest.raises(UserError, match=r"loss.*label_smoothing.*K - 1 conditional"):
+        parse_params("loss", values, LossParams)
+
+
+def test_every_remedy_is_listed_with_its_switch():
+    def acting(sampler, weights, beta, name):
+        balancing = BalancingParams(
+            weighted_sampler=sampler, class_weights=weights, effective_beta=beta, allow_double=True
+        )
+        return remedies(balancing, params(name))
+
+    assert acting(False, False, None, "cross_entropy") == {}
+    assert acting(False, False, None, "corn") == {}
+    assert list(acting(True, True, None, "logit_adjusted").values()) == [
+        "balancing.weighted_sampler: false", "balancing.class_weights: false",
+        "loss.name: cross_entropy",
+    ]  # fmt: skip
+    assert list(acting(False, False, 0.9, "cross_entropy")) == ["effective-number weights"]
