@@ -1,7 +1,7 @@
 """Compare the strategies with each other and with baselines that need no network.
 
 Reads data/{images,labels,splits}.csv, data/tensors, plots/evaluation, plots/training and
-metrics/train; writes metrics/comparison.json, plots/comparison.csv, plots/evidence and report.md.
+metrics/train; writes metrics/compare.json, plots/compare and report.md.
 """
 
 from mammo import paths
@@ -44,12 +44,12 @@ def main() -> None:
         result=result,
     )
     table = comparison_table(result)
-    write_json({**result, "collapse": collapse}, paths.EVIDENCE_METRICS)
-    write_table(table, paths.EVIDENCE_TABLE)
-    with whole_folder(paths.EVIDENCE_PLOTS) as folder:
+    write_json({**result, "collapse": collapse}, paths.COMPARE_METRICS)
+    with whole_folder(paths.COMPARE_PLOTS) as folder:
+        write_table(table, folder / "intervals.csv")
         write_png(forest_plot(table), folder / "forest.png")
         write_png(reliability_diagram(result["calibration"]), folder / "reliability.png")
-    write_text(report(evidence), paths.EVIDENCE_REPORT)
+    write_text(report(evidence), paths.COMPARE_PAGE)
 
 
 if __name__ == "__main__":

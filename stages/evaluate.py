@@ -1,4 +1,4 @@
-"""Evaluate a strategy as it would be deployed: data/tensors -> metrics/S.json, plots/evaluation/S/.
+"""Evaluate a strategy as deployed: data/tensors -> metrics/evaluate/S.json, plots/evaluation/S/.
 
 Whole network from pixels, never the stored activations; the best epoch's suffix from models/S/.
 """
@@ -49,7 +49,7 @@ def main() -> None:
     with whole_folder(paths.EVALUATION_PLOTS / name) as folder:
         write_table(predictions, folder / "predictions.csv")
         write_json(metrics, folder / "metrics.json")  # beside them, for stage plot
-    write_json(metrics, paths.METRICS / f"{name}.json")
+    write_json(metrics, paths.EVALUATE_METRICS / f"{name}.json")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Set the strategies side by side, in tables and pictures.
 
-Reads plots/{training,evaluation}; writes plots/comparison.
+Reads plots/{training,evaluation}; writes plots/plot.
 """
 
 import logging
@@ -31,7 +31,7 @@ def main() -> None:
     warn_of_removed(set(strategies))
     tables = comparison_tables({name: read_result(name) for name in strategies})
     warmup_epochs = {name: strategy.warmup_epochs for name, strategy in strategies.items()}
-    with whole_folder(paths.COMPARISON_PLOTS) as folder:
+    with whole_folder(paths.PLOT_PLOTS) as folder:
         for name, table in tables.items():
             write_table(table, folder / name)
         for name, figure in draw_comparison(tables, warmup_epochs).items():

@@ -19,7 +19,7 @@ def main() -> None:
     types = {f"probability_{label}": float for label in classes}
     predictions = read_table(paths.EVALUATION_PLOTS / name / "predictions.csv", **types)
     history = read_table(paths.TRAINING_PLOTS / name / "history.csv")
-    metrics = read_json(paths.METRICS / f"{name}.json")
+    metrics = read_json(paths.EVALUATE_METRICS / f"{name}.json")
     validation = table_metrics(predictions, "val", classes)
     chosen = {f"val_{key}": validation[key] for key in ("kappa", "bal_acc_adj")}
     write_json({"strategy": name, **metrics, **chosen}, paths.REPORT_METRICS)

@@ -41,7 +41,7 @@ def test_every_shipped_strategy_is_sound_also_the_one_switched_off(values):
         ("train.batch_size", "many", r"train\.batch_size: .*valid integer.*got 'many'"),
         ("strategy", "half", r"strategy: must be one of head_only, last_block, full, got 'half'"),
         ("strategies", {}, "strategies: must be a mapping with at least one"),
-        ("strategies.report", {}, r"strategies\.report: must be a plain word"),
+        ("strategies.ensemble", {}, r"strategies\.ensemble: must be a plain word"),
         ("strategies.a-b", {}, r"strategies\.a-b: must be a plain word"),
         ("strategies.full.lr", -1, r"strategies\.full\.lr: .*greater than 0.*got -1"),
         ("strategies.full.momentum", 1, r"strategies\.full\.momentum: unknown key"),

@@ -35,11 +35,8 @@ SECTIONS: dict[str, type[Params]] = {
     "compute": ComputeParams,
 }
 
-# metrics/S.json, plots/S and the stages' own names share folders with the strategies' names.
-RESERVED = (
-    "check", "phantom", "ingest", "preprocess", "split", "weights", "embed", "train", "evaluate",
-    "plot", "report", "compare", "comparison", "evidence", "majority_class", "intensity_histogram",
-)  # fmt: skip
+# The other arms of the comparison: a stage's, and those without a network.
+RESERVED = ("ensemble", "majority_class", "intensity_histogram", "grey_features")
 
 
 def check_params(values: dict[str, Any]) -> None:

@@ -322,8 +322,8 @@ def run_stage(root):
 
 
 def test_the_stage_writes_everything_and_the_same_bytes_twice(tmp_path):
-    outputs = ["metrics/comparison.json", "plots/comparison.csv", "report.md"]
-    outputs += ["plots/evidence/forest.png", "plots/evidence/reliability.png"]
+    outputs = ["metrics/compare.json", "plots/compare/intervals.csv", "report.md"]
+    outputs += ["plots/compare/forest.png", "plots/compare/reliability.png"]
     world(tmp_path, ["head_only", "last_block"])
     contents = []
     for _ in range(2):

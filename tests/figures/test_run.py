@@ -143,7 +143,7 @@ def test_the_stage_writes_tables_and_pictures_and_names_folders_of_removed_strat
     assert run.returncode == 0, run.stderr
     assert "plots/training/gone: not among strategies" in run.stderr
     assert "head_only: not among" not in run.stderr
-    written = {path.name for path in (tmp_path / paths.COMPARISON_PLOTS).iterdir()}
+    written = {path.name for path in (tmp_path / paths.PLOT_PLOTS).iterdir()}
     tables = {"curves", "shares", "confusion", "roc", "pr", "strategies"}
     assert written == {f"{name}.png" for name in PICTURES} | {f"{name}.csv" for name in tables}
 
@@ -151,10 +151,10 @@ def test_the_stage_writes_tables_and_pictures_and_names_folders_of_removed_strat
 def test_the_stage_names_a_missing_file_and_leaves_what_stood_there(tmp_path):
     write_results(made_up_results(["head_only", "full"], ABCD), tmp_path)
     shutil.rmtree(tmp_path / paths.EVALUATION_PLOTS / "full")
-    (tmp_path / paths.COMPARISON_PLOTS).mkdir()
-    (tmp_path / paths.COMPARISON_PLOTS / "kept.txt").touch()
+    (tmp_path / paths.PLOT_PLOTS).mkdir()
+    (tmp_path / paths.PLOT_PLOTS / "kept.txt").touch()
     run = run_plot(tmp_path)
     assert run.returncode == 1
     assert "error: plots/evaluation/full/predictions.csv: not found" in run.stderr
     assert "Traceback" not in run.stderr
-    assert [path.name for path in (tmp_path / paths.COMPARISON_PLOTS).iterdir()] == ["kept.txt"]
+    assert [path.name for path in (tmp_path / paths.PLOT_PLOTS).iterdir()] == ["kept.txt"]

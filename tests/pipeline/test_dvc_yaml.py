@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from mammo.check import RESERVED
+from mammo.comparison.baselines import BASELINES
 from mammo.params import read_params
 from support.imports import code_deps, imported, reachable
 
@@ -90,8 +91,9 @@ def test_identifying_tables_are_never_pushed():
         assert outs[path] == {"push": False}
 
 
-def test_strategy_names_can_not_meet_the_names_of_stages():
-    assert set(ROOT_STAGES) <= set(RESERVED)
+def test_no_strategy_can_take_the_name_of_another_arm_and_no_more_is_reserved():
+    assert set(BASELINES) <= set(RESERVED)
+    assert set(RESERVED) - set(BASELINES) <= {"ensemble", "grey_features"}
 
 
 def test_no_default_of_a_parameter_hides_in_python():

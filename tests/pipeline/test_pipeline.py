@@ -287,7 +287,7 @@ def test_real_mammograms_go_through_from_dicom_to_report(shared, tmp_path):
     assert ingested["accepted"] == len(subset)
     # the folder holds the other patients' files too: each is listed, none is used
     assert ingested["rejected"] == {"file_not_in_table": len(table) - len(subset)}
-    metrics = json.loads((copy.folder / "metrics/head_only.json").read_text())
+    metrics = json.loads((copy.folder / "metrics/evaluate/head_only.json").read_text())
     assert metrics["classes_present"] == 3 and metrics["recall_A"] is None
     learnt = json.loads((copy.folder / "metrics/train/head_only.json").read_text())
     assert learnt["train"]["kappa"] > 0.2  # random parameters stay at 0 on these images

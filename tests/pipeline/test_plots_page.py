@@ -47,7 +47,7 @@ def write_plots(folder, names, classes, chosen, seed):
     """Write what the stages plot and report would."""
     results = made_up_results(names, classes, epochs=6, seed=seed)
     for name, table in comparison_tables(results).items():
-        write_table(table, folder / paths.COMPARISON_PLOTS / name)
+        write_table(table, folder / paths.PLOT_PLOTS / name)
     result = results[chosen]
     for name, table in strategy_tables(result.history, result.predictions).items():
         write_table(table, folder / paths.REPORT_PLOTS / name)

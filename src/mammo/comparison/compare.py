@@ -1,7 +1,7 @@
 """Compare strategies on the test split: intervals, paired differences and tests, as plain values.
 
 An arm is a strategy or a baseline; its predictions are a table as in
-`plots/evaluation/S/predictions.csv`. The result is what `metrics/comparison.json` holds.
+`plots/evaluation/S/predictions.csv`. The result is what `metrics/compare.json` holds.
 """
 
 from collections.abc import Iterable, Sequence

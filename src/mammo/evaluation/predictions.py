@@ -54,7 +54,7 @@ def test_metrics(
     collapse: CollapseParams,
     facts: dict[str, Any],
 ) -> dict[str, Any]:
-    """Assemble metrics/S.json: the test split's metrics, and what was trained.
+    """Assemble metrics/evaluate/S.json: the test split's metrics, and what was trained.
 
     Args:
         predictions: As `prediction_table` returns them.

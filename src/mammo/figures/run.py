@@ -46,7 +46,7 @@ COMPARED_METRICS = {
 def draw_comparison(
     tables: Mapping[str, pd.DataFrame], warmup_epochs: Mapping[str, int]
 ) -> dict[str, Figure]:
-    """Draw every figure of plots/comparison, by file name.
+    """Draw every figure of plots/plot, by file name.
 
     Args:
         tables: What `curves.comparison_tables` returns, by file name.
