@@ -11,7 +11,7 @@ import yaml
 
 from mammo.errors import UserError
 from mammo.preprocess import dataset as decoding
-from mammo.storage.tensors import Tensors
+from mammo.storage.tensors import OUTLINES, Tensors, gather_outlines
 from support.decoding import contents_of, mammogram, run, some_files, write_files
 from support.dicom_files import JPEG_2000, JPEG_LOSSLESS
 from support.imports import code_deps
@@ -28,7 +28,13 @@ def test_every_file_becomes_a_tensor_or_a_row_of_the_quarantine(tmp_path):
     }
     files = write_files(tmp_path / "images", good | bad)
     result, folder = run(tmp_path, files)
-    assert len(Tensors(folder)) == 4
+    tensors, outlines = Tensors(folder), Tensors(folder / OUTLINES)
+    assert len(tensors) == 4
+    assert outlines.keys == tensors.keys
+    masks = gather_outlines(outlines, np.arange(4))
+    images = tensors.gather(np.arange(4))
+    assert masks.shape == images.shape and masks.dtype == bool
+    assert images[masks].mean() > 10 * images[~masks].mean()
     assert result.quarantine[["path", "patient_id", "reason"]].to_numpy().tolist() == [
         ["P8/cut.j2k", "P8", "truncated_pixels"],
         ["P9/wide.dcm", "P9", "values_exceed_bits_stored"],

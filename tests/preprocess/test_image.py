@@ -1,6 +1,7 @@
 import hashlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,8 +9,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
 
+from mammo.dicom.codecs import decode
+from mammo.dicom.source import read_source
 from mammo.errors import FileFault
-from mammo.preprocess.image import fit, prepare_file
+from mammo.preprocess.image import fit, pad, parted, prepare, prepare_file
 from mammo.preprocess.params import PreprocessParams
 from support.dicom_files import EXPLICIT, JPEG_2000, LOSSLESS, breast_pixels, dicom_bytes
 from support.preprocessing import LIMITS, PARAMS
@@ -28,7 +31,11 @@ def prepared(tmp_path: Path, content: bytes, kind: str = EXPLICIT, **changes):
         "params": PARAMS.model_copy(update=changes).model_dump(),
         "limits": LIMITS.model_dump(),
     }
-    return prepare_file(task)
+    facts, row = prepare_file(task)
+    tensor, outline = parted(row, PARAMS.model_copy(update=changes))
+    bits = np.unpackbits(outline, axis=-1, count=len(tensor))
+    assert bits.shape == tensor.shape
+    return facts, tensor
 
 
 def test_the_tensor_shows_the_windowed_breast_at_the_left_border(tmp_path):
@@ -40,6 +47,17 @@ def test_the_tensor_shows_the_windowed_breast_at_the_left_border(tmp_path):
     assert tensor[:, 38:].max() == 0
     inside = PIXELS[PIXELS > 0]
     assert abs(tensor[32, 2:28].mean() / 255 - inside.mean() / 4095) < 0.05
+
+
+@pytest.mark.parametrize(("turned", "crop"), [(False, True), (True, True), (True, False)])
+def test_the_outline_lies_on_the_breast_of_the_tensor(turned, crop):
+    pixels = PIXELS[:, ::-1] if turned else PIXELS
+    source = read_source(dicom_bytes(np.ascontiguousarray(pixels), **WINDOW), LIMITS)
+    params = PARAMS.model_copy(update={"crop": crop})
+    image = prepare(decode(source, None), source.grey, params)
+    assert image.outline.dtype == bool
+    breast = image.tensor > 12
+    assert (image.outline & breast).sum() > 0.95 * (image.outline | breast).sum()
 
 
 def test_a_mirrored_breast_gives_the_same_tensor(tmp_path):
@@ -122,17 +140,21 @@ def test_a_file_changed_since_ingest_is_refused(tmp_path):
         prepare_file(task | {"path": str(tmp_path / "gone")})
 
 
-def test_halving_first_gives_the_area_average():
-    image = np.random.default_rng(0).random((1024, 640)).astype(np.float32)
-    square = fit(image, 64)
-    averages = image.reshape(64, 16, 40, 16).mean(axis=(1, 3))
-    np.testing.assert_allclose(square[:, :40], averages, atol=1e-5)
+SIZES = [(64 * k + i, 64 * k + j) for k in (1, 2, 4) for i in (0, 1, 3) for j in (0, 1, 2, 5)]
+
+
+@pytest.mark.parametrize("shape", [*SIZES, (2294, 1914), (1, 500), (500, 1), (1000, 3)])
+def test_every_size_is_averaged_exactly_by_area(shape):
+    image = np.random.default_rng(0).random(shape, dtype=np.float32)
+    fitted = fit(image, 64)
+    exact = cv2.resize(image, fitted.shape[::-1], interpolation=cv2.INTER_AREA)
+    np.testing.assert_allclose(fitted, exact, atol=1e-5)
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 300), st.integers(1, 300), st.integers(8, 64))
 def test_fit_keeps_the_aspect_and_the_left_border(rows, columns, size):
-    square = fit(np.ones((rows, columns), np.float32), size)
+    square = pad(fit(np.ones((rows, columns), np.float32), size), size)
     assert square.shape == (size, size)
     filled = np.argwhere(square > 0.999)
     height, width = filled.max(axis=0) - filled.min(axis=0) + 1

@@ -32,6 +32,11 @@ class Breast:
     step: int
     mask: np.ndarray
 
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """Its box as top, bottom, left, right."""
+        return self.top, self.bottom, self.left, self.right
+
 
 def find_breast(pixels: np.ndarray, table: np.ndarray, lowest: int) -> Breast:
     """Find the largest bright region.

@@ -4,6 +4,7 @@ What a file became is kept in the scratch store under everything that it depends
 are assembled from there in sorted order, so that their bytes never depend on history.
 """
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -22,12 +23,13 @@ from tqdm import tqdm
 from mammo.dicom import codecs
 from mammo.dicom import source as dicom
 from mammo.errors import FileFault, UserError
+from mammo.preprocess.image import parted
 from mammo.preprocess.params import PreprocessParams
 from mammo.running.cluster import run_tasks_on_cluster
 from mammo.running.workers import Bounds, Outcome, Task, run_tasks
 from mammo.storage.digests import code_sha256, digest
 from mammo.storage.scratch import Store
-from mammo.storage.tensors import write_shards
+from mammo.storage.tensors import OUTLINES, write_shards
 
 logger = logging.getLogger(__name__)
 
@@ -84,8 +86,11 @@ def decode_files(
     if not accepted:
         raise UserError(_nothing_accepted(faults))
     keys = [row["key"] for row in accepted]
-    tensors = (_kept(store, entries[key]) for key in keys)
-    write_shards(tensors, keys, folder, params.shard_mb * 2**20)
+    shard_bytes, outlines = params.shard_mb * 2**20, folder / OUTLINES
+    outlines.mkdir()
+    for place, part in enumerate((folder, outlines)):
+        items = (parted(_kept(store, entries[key]), params)[place] for key in keys)
+        write_shards(items, keys, part, shard_bytes)
     return Result(
         quarantine=_quarantine(rows, faults),
         metrics=_metrics(accepted, entries, faults, params, store)
@@ -115,10 +120,13 @@ def _facts_key(key: str) -> str:
     return digest([key, "facts"])
 
 
-def _keep(store: Store, key: str, facts: dict[str, Any], tensor: np.ndarray) -> None:
+def _keep(
+    store: Store, key: str, facts: dict[str, Any], row: np.ndarray, params: PreprocessParams
+) -> None:
+    tensor, _ = parted(row, params)
     facts = facts | {"tensor_sha256": hashlib.sha256(tensor.tobytes()).hexdigest()}
     store.put(_facts_key(key), np.frombuffer(json.dumps(facts).encode(), np.uint8))
-    store.put(key, tensor)
+    store.put(key, row)
 
 
 def _facts(store: Store, key: str) -> dict[str, Any]:
@@ -133,13 +141,13 @@ def _kept(store: Store, key: str) -> np.ndarray:
 
 
 def _is_kept(store: Store, key: str, params: PreprocessParams) -> bool:
-    tensor = store.get(key)
-    return (
-        tensor is not None
-        and tensor.shape == (params.size_px, params.size_px)
-        and tensor.dtype == params.dtype
-        and store.get(_facts_key(key)) is not None
-    )
+    row = store.get(key)
+    if row is None or store.get(_facts_key(key)) is None:
+        return False
+    with contextlib.suppress(ValueError):
+        parted(row, params)
+        return True
+    return False
 
 
 def _fill_store(
@@ -171,7 +179,7 @@ def _fill_store(
             if outcome.fault is not None:
                 faults[key] = outcome.fault
             elif outcome.array is not None:
-                _keep(store, entries[key], outcome.facts, outcome.array)
+                _keep(store, entries[key], outcome.facts, outcome.array, params)
             progress.update()
     return faults
 

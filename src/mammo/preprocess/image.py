@@ -1,6 +1,7 @@
 """One image file -> one tensor: decode, grey scale, crop, flip, resize, pad."""
 
 import hashlib
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from mammo.errors import FileFault
 from mammo.preprocess import breast
 from mammo.preprocess.params import PreprocessParams
 from mammo.running.workers import Task
+from mammo.storage.tensors import packed
 
 
 @dataclass(frozen=True)
@@ -22,11 +24,13 @@ class Prepared:
 
     Attributes:
         tensor: (size_px, size_px) uint8 or uint16, chest wall at the left border.
+        outline: (size_px, size_px) bool, the breast's pixels of the tensor.
         chest_wall: Where it lay in the file: `left` or `right`.
         voi: Which of lut, window, percentiles, none made the grey scale.
     """
 
     tensor: np.ndarray
+    outline: np.ndarray
     chest_wall: str
     voi: str
 
@@ -46,48 +50,89 @@ def prepare(pixels: np.ndarray, grey: voi.GreyScale, params: PreprocessParams) -
     kind = voi.resolve(grey, params.voi)
     bounds = _percentiles(pixels, found, grey, params) if kind == "percentiles" else None
     table = voi.display(grey, params.voi, params.voi_index, bounds)
-    if params.crop:
-        pixels = pixels[found.top : found.bottom, found.left : found.right]
-    image = _look_up(table, pixels, grey.lowest)  # (rows, columns) float32 in [0, 1]
-    if found.chest_wall == "right":
-        image = cv2.flip(image, 1)
-    image = fit(image, params.size_px)
+    box = found.box if params.crop else (0, pixels.shape[0], 0, pixels.shape[1])
+    turned = found.chest_wall == "right"
+    image = _shown(pixels, table, grey.lowest, box, params.size_px, turned)
     highest = np.iinfo(params.dtype).max
-    return Prepared(np.rint(image * highest).astype(params.dtype), found.chest_wall, kind)
+    return Prepared(
+        np.rint(image * highest).astype(params.dtype),
+        _outline(found, box, pixels.shape, params.size_px, turned),
+        found.chest_wall,
+        kind,
+    )
+
+
+Box = tuple[int, int, int, int]  # top, bottom, left, right; bottom and right are exclusive
+
+
+def _shown(
+    pixels: np.ndarray, table: np.ndarray, lowest: int, box: Box, size_px: int, turned: bool
+) -> np.ndarray:
+    """Look up, crop, turn, resize and pad: (size_px, size_px) float32 in [0, 1]."""
+    top, bottom, left, right = box
+    image = fit(_look_up(table, pixels[top:bottom, left:right], lowest), size_px)
+    return pad(cv2.flip(image, 1) if turned else image, size_px)
+
+
+def _outline(
+    found: breast.Breast, box: Box, shape: tuple[int, ...], size_px: int, turned: bool
+) -> np.ndarray:
+    """Bring the breast's mask to the tensor's geometry: (size_px, size_px) bool."""
+    top, bottom, left, right = box
+    rows, columns = fitted_shape((bottom - top, right - left), size_px)
+    # The centres of the tensor's pixels, in pixels of the image, then in steps of the mask.
+    y = top + (np.arange(rows) + 0.5) * (bottom - top) / rows
+    x = left + (np.arange(columns) + 0.5) * (right - left) / columns
+    mask = found.mask[(y / found.step).astype(int)][:, (x / found.step).astype(int)]
+    return pad(mask[:, ::-1] if turned else mask, size_px)
+
+
+def fitted_shape(shape: tuple[int, ...], size_px: int) -> tuple[int, int]:
+    """Say the rows and columns of an image whose long side becomes `size_px`."""
+    scale = size_px / max(shape)
+    rows, columns = (max(1, min(size_px, round(side * scale))) for side in shape)
+    return rows, columns
 
 
 def fit(image: np.ndarray, size_px: int) -> np.ndarray:
-    """Resize by area with kept aspect, then pad to a square with black.
-
-    The chest wall stays at the left border: columns are padded on the right, rows on both sides.
+    """Resize by area with kept aspect so that the long side is `size_px`.
 
     Args:
         image: (rows, columns) float32.
-        size_px: Side of the square.
+        size_px: The long side of the result.
     """
-    image = _halved(image, size_px)
-    scale = size_px / max(image.shape)
-    rows, columns = (max(1, min(size_px, round(side * scale))) for side in image.shape)
-    # Averaging by area has no meaning where pixels are added.
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    resized = cv2.resize(image, (columns, rows), interpolation=method)
-    square = np.zeros((size_px, size_px), dtype=np.float32)
+    rows, columns = fitted_shape(image.shape, size_px)
+    if max(image.shape) <= size_px:  # averaging by area has no meaning where pixels are added
+        return cv2.resize(image, (columns, rows), interpolation=cv2.INTER_LINEAR)
+    # Twice along the first axis: there, whole rows are added up at the speed of memory.
+    return _averaged(_averaged(image, rows).T, columns).T
+
+
+def _averaged(image: np.ndarray, rows: int) -> np.ndarray:
+    """Average over `rows` bands of equal height, borders split exactly: (rows, columns)."""
+    image = np.ascontiguousarray(image)
+    height = len(image) / rows
+    bands = np.empty((rows, image.shape[1]), np.float32)
+    for band in range(rows):
+        start, end = band * height, min((band + 1) * height, len(image))
+        first, last = int(start), math.ceil(end)
+        weights = np.ones(last - first, np.float32)
+        weights[0] -= start - first
+        weights[-1] -= last - end
+        np.dot(weights / weights.sum(), image[first:last], out=bands[band])
+    return bands
+
+
+def pad(image: np.ndarray, size_px: int) -> np.ndarray:
+    """Pad to a square with zeros; the chest wall stays at the left border.
+
+    Columns are padded on the right, rows on both sides.
+    """
+    square = np.zeros((size_px, size_px), dtype=image.dtype)
+    rows, columns = image.shape
     top = (size_px - rows) // 2
-    square[top : top + rows, :columns] = resized
+    square[top : top + rows, :columns] = image
     return square
-
-
-def _halved(image: np.ndarray, size_px: int) -> np.ndarray:
-    """Average 2 x 2 pixels as long as twice the size is left over.
-
-    Averages of averages are averages, in a fifth of the time; an odd last row or column, less
-    than a pixel of the tensor, goes.
-    """
-    while max(image.shape) >= 4 * size_px and min(image.shape) >= 2:
-        rows, columns = (side // 2 for side in image.shape)
-        even = image[: 2 * rows, : 2 * columns]
-        image = cv2.resize(even, (columns, rows), interpolation=cv2.INTER_AREA)
-    return image
 
 
 def _look_up(table: np.ndarray, pixels: np.ndarray, lowest: int) -> np.ndarray:
@@ -123,7 +168,7 @@ def prepare_file(task: Task) -> tuple[dict[str, Any], np.ndarray]:
             `params` and `limits`.
 
     Returns:
-        The facts to keep beside the tensor, and the tensor.
+        The facts to keep beside the tensor, and tensor and outline as `joined`.
 
     Raises:
         FileFault: The file can't be used.
@@ -146,7 +191,24 @@ def prepare_file(task: Task) -> tuple[dict[str, Any], np.ndarray]:
         pixels = codecs.decode(source, params.size_px if params.reduced_decode else None)
         grey = source.grey
     prepared = prepare(pixels, grey, params)
-    return {"chest_wall": prepared.chest_wall, "voi": prepared.voi}, prepared.tensor
+    facts = {"chest_wall": prepared.chest_wall, "voi": prepared.voi}
+    return facts, joined(prepared.tensor, prepared.outline)
+
+
+def joined(tensor: np.ndarray, outline: np.ndarray) -> np.ndarray:
+    """Set a tensor's bytes and its outline's bits in one row: what a worker hands back."""
+    return np.concatenate([tensor.reshape(-1).view(np.uint8), packed(outline).reshape(-1)])
+
+
+def parted(row: np.ndarray, params: PreprocessParams) -> tuple[np.ndarray, np.ndarray]:
+    """Undo `joined`, but for the packing: tensor, and outline (size_px, ceil(size_px / 8)) uint8.
+
+    Raises:
+        ValueError: The row has another length.
+    """
+    size, dtype = params.size_px, np.dtype(params.dtype)
+    end = size * size * dtype.itemsize
+    return row[:end].view(dtype).reshape(size, size), row[end:].reshape(size, -(-size // 8))
 
 
 def _plain_grey(dtype: np.dtype) -> voi.GreyScale:

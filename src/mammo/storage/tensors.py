@@ -1,7 +1,8 @@
 """The sharded store: arrays of one shape in a few `.npy` files, opened as read-only memmaps.
 
 A folder holds `shard-00000.npy`, … of shape (images, *shape) and `index.csv` (key, shard, row),
-sorted by key. Both `data/tensors/` and `data/embeddings/S/` are such folders.
+sorted by key. Both `data/tensors/` and `data/embeddings/S/` are such folders, and so is
+`data/tensors/outline/`, which holds each breast's outline, a bit a pixel of its tensor.
 """
 
 from collections.abc import Iterable, Sequence
@@ -106,3 +107,22 @@ class Tensors:
             shard = self._shards[number]
             out[where] = shard[rows] if view is None else shard[rows, view[where]]
         return out
+
+
+OUTLINES = "outline"  # the folder beside the tensors' shards
+
+
+def packed(outline: np.ndarray) -> np.ndarray:
+    """Pack a mask into bits, each row of it into whole bytes: (…, n) -> (…, ceil(n / 8))."""
+    return np.packbits(outline, axis=-1)
+
+
+def gather_outlines(outlines: Tensors, positions: np.ndarray) -> np.ndarray:
+    """Copy the breasts' outlines at `positions` out of their shards: (n, size_px, size_px) bool.
+
+    Args:
+        outlines: `Tensors(folder / OUTLINES)` of a folder of tensors, whose keys it shares.
+        positions: As of `Tensors.positions`.
+    """
+    size_px = outlines.shape[0]
+    return np.unpackbits(outlines.gather(positions), axis=-1, count=size_px).astype(bool)
