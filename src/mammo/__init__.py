@@ -18,5 +18,6 @@ evaluation  metrics, collapse, the prediction table, the deployed path, the suff
 training    train a suffix: settings, loop, watch, resume, balancing, losses
 comparison  arms side by side: intervals, paired tests, calibration, baselines, the page
 figures     tables of curves and the pictures drawn from them
+pages       pages to look at images with: contact sheets, the review
 check       the whole of params.yaml before anything runs
 """

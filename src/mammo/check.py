@@ -11,6 +11,7 @@ from mammo.errors import UserError
 from mammo.evaluation.params import CollapseParams, EvaluateParams
 from mammo.ingest.params import IngestParams
 from mammo.network.params import BackboneParams, ComputeParams, StrategyParams, strategy_cut
+from mammo.pages.params import SheetParams
 from mammo.params import Params, parse_params
 from mammo.phantom.params import PhantomParams
 from mammo.preprocess.params import PreprocessParams
@@ -22,6 +23,7 @@ SECTIONS: dict[str, type[Params]] = {
     "ingest": IngestParams,
     "dicom": Limits,
     "preprocess": PreprocessParams,
+    "sheet": SheetParams,
     "split": SplitParams,
     "backbone": BackboneParams,
     "augment": AugmentParams,

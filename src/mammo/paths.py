@@ -16,12 +16,15 @@ QUARANTINE_PIXELS = DATA / "quarantine_pixels.csv"
 TENSORS = DATA / "tensors"
 TENSOR_INDEX = TENSORS / "index.csv"
 SPLITS = DATA / "splits.csv"
+SHEET = DATA / "sheet"
+REVIEW = DATA / "review"
 WEIGHTS = DATA / "weights"
 BACKBONE = WEIGHTS / "backbone.safetensors"
 PROVENANCE = WEIGHTS / "provenance.json"
 EMBEDDINGS = DATA / "embeddings"
 
 MODELS = Path("models")
+BUNDLE = Path("bundle")
 METRICS = Path("metrics")
 INGEST_METRICS = METRICS / "ingest.json"
 PREPROCESS_METRICS = METRICS / "preprocess.json"

@@ -1,0 +1,14 @@
+"""Sections `sheet` and `review`."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from mammo.params import Params
+
+
+class SheetParams(Params):
+    """Section `sheet`: how much of the contact sheets is drawn."""
+
+    images_per_group: Annotated[int, Field(ge=1)]
+    thumbnail_px: Annotated[int, Field(ge=64, le=1024)]
