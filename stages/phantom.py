@@ -1,4 +1,8 @@
-"""Draw the embedded default dataset: params.yaml (phantom) -> data/phantom/."""
+"""Draw the embedded default dataset: params.yaml (phantom) -> data/phantom/.
+
+What its reader had to guess, the true dense shares, goes to data/phantom_truth.csv, and how well
+somebody who knows them can do to metrics/phantom.json.
+"""
 
 import joblib
 
@@ -7,12 +11,15 @@ from mammo.params import load_params
 from mammo.phantom.dataset import write_phantom
 from mammo.phantom.params import PhantomParams
 from mammo.stage import run_stage
+from mammo.storage.files import write_json, write_table
 
 
 def main() -> None:
     """Run the stage."""
     workers = min(joblib.cpu_count(), 8)  # more take longer to start than they save
-    write_phantom(paths.PHANTOM, load_params("phantom", PhantomParams), workers)
+    drawn = write_phantom(paths.PHANTOM, load_params("phantom", PhantomParams), workers)
+    write_table(drawn.truth, paths.PHANTOM_TRUTH)
+    write_json(drawn.ceiling, paths.PHANTOM_METRICS)
 
 
 if __name__ == "__main__":

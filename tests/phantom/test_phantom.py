@@ -7,19 +7,21 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
+from sklearn.metrics import cohen_kappa_score
 
 from mammo.errors import UserError
 from mammo.params import parse_params
 from mammo.phantom import dataset as phantom
-from mammo.phantom.dataset import write_phantom
+from mammo.phantom.dataset import ceiling, write_phantom
 from mammo.phantom.dicom_writer import Exposure, Unit, choose_unit, expose, mammogram_dataset
-from mammo.phantom.drawing import QUARTILES, Picture, draw_picture, power_law_field
+from mammo.phantom.drawing import Picture, draw_picture, power_law_field
 from mammo.phantom.params import PhantomParams
-from mammo.phantom.plan import PlannedImage, plan_images
+from mammo.phantom.plan import QUARTILES, PlannedImage, plan_images, true_class
 from mammo.storage.files import read_table
 
 DEFAULT = {
@@ -32,6 +34,7 @@ DEFAULT = {
     "spectral_exponent": 3.0,
     "boundary_margin": 0.04,
     "exposure_spread": 1.0,
+    "reader_kappa": 0.8,
 }
 # 16 patients, so that every way to store an image occurs (any 12 in a row do)
 TINY = DEFAULT | {
@@ -40,6 +43,7 @@ TINY = DEFAULT | {
     "min_patients": 4,
     "rows": 160,
     "columns": 128,
+    "reader_kappa": 1.0,
 }
 
 
@@ -123,12 +127,86 @@ def test_patient_numbers_do_not_tell_the_class():
         ("class_shares", {"E": 1}, "'A', 'B', 'C' or 'D'"),
         ("columns", 400, "columns must be 0.6 to 1 times rows"),
         ("boundary_margin", 0.2, "less than or equal to 0.09"),
+        ("reader_kappa", 1.1, "less than or equal to 1"),
         ("size", 3, "phantom.size: unknown key"),
     ],
 )
 def test_bad_params_are_refused_by_name(key, value, rule):
     with pytest.raises(UserError, match=rule):
         parse(DEFAULT | {key: value})
+
+
+# ---- the reader
+
+
+def planned(reader_kappa: float, **others: object) -> list[PlannedImage]:
+    return plan_images(parse(DEFAULT | {"reader_kappa": reader_kappa} | others))
+
+
+def agreement(images: list[PlannedImage], weights: str | None = "quadratic") -> float:
+    labels = [image.density for image in images]
+    truth = [true_class(image.dense_share) for image in images]
+    return cohen_kappa_score(labels, truth, labels=list("ABCD"), weights=weights)
+
+
+@pytest.mark.parametrize("wanted", [0.6, 0.8, 0.9])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_reader_agrees_with_the_truth_as_much_as_asked_for(wanted, seed):
+    # one patient of 103 moves kappa by up to .02
+    assert agreement(planned(wanted, seed=seed)) == pytest.approx(wanted, abs=0.02)
+
+
+def test_a_perfect_reader_says_the_class_of_the_dense_share():
+    assert agreement(planned(1.0)) == 1
+
+
+def test_slips_change_no_label_and_leave_as_many_patients_of_each_true_class():
+    images, perfect = planned(0.8), planned(1.0)
+    assert [i.density for i in images] == [i.density for i in perfect]
+    shares = [sorted({(i.patient, i.dense_share) for i in plan}) for plan in (images, perfect)]
+    assert shares[0] != shares[1]
+    assert sorted(s for _, s in shares[0]) == sorted(s for _, s in shares[1])
+
+
+def test_a_patient_has_one_label_and_one_dense_share():
+    images = planned(0.6)
+    patients = {image.patient for image in images}
+    assert len({(i.patient, i.density, i.dense_share) for i in images}) == len(patients)
+
+
+def test_slips_are_likeliest_next_to_the_bounds():
+    nearest = {True: [], False: []}  # distance to the nearest bound between classes, by slipped
+    for seed in range(5):
+        for image in planned(0.8, seed=seed):
+            slipped = image.density != true_class(image.dense_share)
+            nearest[slipped].append(min(abs(image.dense_share - b) for b in (0.25, 0.5, 0.75)))
+    assert np.mean(nearest[True]) < 0.8 * np.mean(nearest[False])
+
+
+def test_the_ceiling_is_that_of_an_observer_who_knows_the_truth():
+    labels, truth = pd.Series(list("AABBCCDD")), pd.Series(list("ABBBCDDD"))
+    found = ceiling(labels, truth)
+    # 6 of 8 agree; by chance 2/8 x (1 + 3 + 1 + 3)/8 = .25: kappa (.75 - .25) / .75
+    assert found["accuracy"] == 0.75
+    assert found["kappa"] == pytest.approx(2 / 3)
+    assert found["kappa_quadratic"] == cohen_kappa_score(labels, truth, weights="quadratic")
+    assert found["true_classes_by_label"]["C"] == {"A": 0, "B": 0, "C": 1, "D": 1}
+    assert ceiling(truth, truth)["kappa"] == 1
+    one = pd.Series(["C"] * 4)
+    assert ceiling(one, one)["kappa_quadratic"] == 1
+
+
+def test_the_truth_is_the_share_that_was_drawn_and_stays_out_of_the_folder(tmp_path):
+    params = parse(TINY | {"reader_kappa": 0.7, "rows": 96, "columns": 80})
+    drawn = write_phantom(tmp_path / "phantom", params)
+    assert list(drawn.truth["image_path"]) == [image.path for image in plan_images(params)]
+    for image, row in zip(plan_images(params), drawn.truth.itertuples(), strict=True):
+        assert row.true_class == true_class(image.dense_share)
+        assert row.dense_share == pytest.approx(image.dense_share, abs=0.04)
+    labels = read_table(tmp_path / "phantom/labels.csv")
+    assert list(labels) == ["image_path", "patient_id", "laterality", "view", "density"]
+    assert (labels["density"] != drawn.truth["true_class"]).any()
+    assert drawn.ceiling == ceiling(labels["density"], drawn.truth["true_class"])
 
 
 # ---- the pictures

@@ -107,12 +107,13 @@ def _tone(picture: Picture, equalisation: float) -> np.ndarray:
 # The file.
 
 
-def write_image(image: PlannedImage, folder: Path, params: PhantomParams) -> None:
-    """Draw one image and write its file."""
+def write_image(image: PlannedImage, folder: Path, params: PhantomParams) -> float:
+    """Draw one image and write its file; return the share of its breast that is dense."""
     unit = choose_unit(image.patient)
-    exposure = expose(draw_picture(image, params), image, unit, params)
-    dataset = mammogram_dataset(image, exposure, unit, params)
+    picture = draw_picture(image, params)
+    dataset = mammogram_dataset(image, expose(picture, image, unit, params), unit, params)
     dataset.save_as(folder / image.path, enforce_file_format=True)
+    return picture.dense_share
 
 
 def mammogram_dataset(

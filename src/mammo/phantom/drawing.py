@@ -2,7 +2,7 @@
 
 A picture is drawn in millimetres from the upper corner at the chest wall, which is at the left,
 and turned at the end, so that a picture of 256 rows shows the same breast as one of 800. Its
-density class is the share of the breast that is dense (BI-RADS, 4th edition, 2003: quartiles),
+true class is the share of the breast that is dense (BI-RADS, 4th edition, 2003: quartiles),
 exactly, by a quantile of a random field with a 1/f^3 power spectrum (Burgess 1999). Brightness,
 contrast and thickness vary from patient to patient, so that the mean doesn't tell the class.
 """
@@ -15,10 +15,8 @@ import numpy as np
 import scipy.fft
 
 from mammo.phantom.params import PhantomParams
-from mammo.phantom.plan import VIEWS, PlannedImage
+from mammo.phantom.plan import QUARTILES, VIEWS, PlannedImage, true_class
 
-# Share of the breast that is dense (BI-RADS Atlas, 4th edition, 2003).
-QUARTILES = {"A": (0.0, 0.25), "B": (0.25, 0.5), "C": (0.5, 0.75), "D": (0.75, 1.0)}
 HEIGHT_MM = 240.0  # of the detector, whatever the number of rows
 SKIN_MM = 1.5  # where the skin line has faded to 1/e
 
@@ -39,7 +37,6 @@ class Frame:
 class Anatomy:
     """What the images of one patient have in common."""
 
-    dense_share: float
     depth_mm: float  # chest wall to nipple
     half_height_mm: float  # CC
     roundness: float  # exponent of the outline: 2 is an ellipse
@@ -65,15 +62,17 @@ class Picture:
     dense: np.ndarray  # bool
     pectoral: np.ndarray  # bool
 
+    @property
+    def dense_share(self) -> float:
+        """Of the breast without its muscle."""
+        return float(self.dense.sum() / (self.breast & ~self.pectoral).sum())
+
 
 def draw_anatomy(image: PlannedImage, params: PhantomParams) -> Anatomy:
     """Draw the lot of one patient from (seed, patient)."""
     rng = np.random.default_rng([params.seed, 1, image.patient])
-    low, high = QUARTILES[image.density]
-    # no breast is free of tissue, and none is without its layer of fat under the skin
-    low, high = max(low, 0.03), min(high, 0.94)
+    rng.random()  # is the patient's place within its class: the plan has used it
     return Anatomy(
-        dense_share=rng.uniform(low + params.boundary_margin, high - params.boundary_margin),
         depth_mm=rng.uniform(0.42, 0.68) * HEIGHT_MM * params.columns / params.rows,
         half_height_mm=rng.uniform(75, 103),
         roundness=rng.uniform(1.75, 2.3),
@@ -109,7 +108,7 @@ def draw_picture(image: PlannedImage, params: PhantomParams) -> Picture:
     prior = _gland_prior(image.view, anatomy, frame, nipple, rng)
     score = _gland_score(prior, anatomy, textures, depth_mm)
     gland = breast & ~muscle
-    share = _image_share(image, anatomy, params, rng)
+    share = _image_share(image, params, rng)
     excess = score - float(np.quantile(score[gland], 1 - share))
 
     signal = _shade_tissue(excess, pectoral, anatomy, textures)
@@ -119,12 +118,10 @@ def draw_picture(image: PlannedImage, params: PhantomParams) -> Picture:
     return Picture(*(_place(layer, image.laterality, params.columns) for layer in layers))
 
 
-def _image_share(
-    image: PlannedImage, anatomy: Anatomy, params: PhantomParams, rng: np.random.Generator
-) -> float:
+def _image_share(image: PlannedImage, params: PhantomParams, rng: np.random.Generator) -> float:
     """Vary the patient's dense share from image to image, within the quartile less its margin."""
-    low, high = QUARTILES[image.density]
-    share = anatomy.dense_share + rng.normal(0, 0.01)
+    low, high = QUARTILES[true_class(image.dense_share)]
+    share = image.dense_share + rng.normal(0, 0.01)
     return min(max(share, low + params.boundary_margin), high - params.boundary_margin)
 
 

@@ -25,6 +25,7 @@ class PhantomParams(Params):
     spectral_exponent: Annotated[float, Field(ge=0, le=5)]
     boundary_margin: Annotated[float, Field(ge=0.01, le=0.09)]
     exposure_spread: Annotated[float, Field(ge=0, le=1)]
+    reader_kappa: Annotated[float, Field(ge=0.3, le=1)]
 
     @model_validator(mode="after")
     def _enough_images(self) -> "PhantomParams":
