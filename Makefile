@@ -25,11 +25,13 @@ $(VENV)/.dev: $(VENV)/.runtime requirements-dev.txt
 	$(VENV)/bin/python -m pip install --disable-pip-version-check -q -r requirements-dev.txt
 	touch $@
 
-test: $(VENV)/.dev         ## Format check, lint, types, tests.
+test: $(VENV)/.dev         ## Format check, lint, types, floors, tests with coverage.
 	ruff format --check .
 	ruff check .
+	lint-imports --no-logo
 	mypy
-	pytest
+	mypy --config-file tests/mypy.ini
+	pytest --cov --cov-report=term:skip-covered
 
 fuzz: $(VENV)/.dev         ## Damage real files in over a thousand ways; none may decode wrongly.
 	python tests/support/fuzz.py

@@ -47,6 +47,20 @@ def check_params(values: dict[str, Any]) -> None:
     Raises:
         UserError: Lists every fault found, one a line.
     """
+    faults = [*_faults_of_sections(values), *_faults_of_strategies(values)]
+    if faults:
+        raise UserError("\n".join(faults))
+    _check_balance(
+        BalancingParams.model_validate(values["balancing"]),
+        LossParams.model_validate(values["loss"]),
+        TrainParams.model_validate(values["train"]),
+    )
+    backbone = BackboneParams.model_validate(values["backbone"])
+    for name, strategy in values["strategies"].items():
+        strategy_cut(backbone, StrategyParams.model_validate(strategy), name)
+
+
+def _faults_of_sections(values: dict[str, Any]) -> list[str]:
     faults: list[str] = []
     sections = (*SECTIONS, "strategies", "strategy")
     for key in values:
@@ -58,6 +72,11 @@ def check_params(values: dict[str, Any]) -> None:
     for section, model in SECTIONS.items():
         if section in values:
             _collect(faults, section, values[section], model)
+    return faults
+
+
+def _faults_of_strategies(values: dict[str, Any]) -> list[str]:
+    faults: list[str] = []
     strategies = values.get("strategies")
     if not isinstance(strategies, dict) or not strategies:
         faults.append("params.yaml: strategies: must be a mapping with at least one strategy")
@@ -74,16 +93,7 @@ def check_params(values: dict[str, Any]) -> None:
     if "strategy" in values and chosen not in strategies:
         known = ", ".join(map(str, strategies))
         faults.append(f"params.yaml: strategy: must be one of {known}, got {chosen!r}")
-    if faults:
-        raise UserError("\n".join(faults))
-    _check_balance(
-        BalancingParams.model_validate(values["balancing"]),
-        LossParams.model_validate(values["loss"]),
-        TrainParams.model_validate(values["train"]),
-    )
-    backbone = BackboneParams.model_validate(values["backbone"])
-    for name, strategy in strategies.items():
-        strategy_cut(backbone, StrategyParams.model_validate(strategy), name)
+    return faults
 
 
 def _check_balance(balancing: BalancingParams, loss: LossParams, train: TrainParams) -> None:

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -223,7 +224,8 @@ def test_the_forest_plot_draws_each_interval_where_the_table_says(two_strategies
     figure = forest_plot(table)
     kappa = next(axes for axes in figure.axes if axes.get_title() == "kappa")
     by_image = table[(table["metric"] == "kappa") & (table["level"] == "image")]
-    drawn = np.array([s[:, 0] for s in kappa.collections[0].get_segments()])
+    bars: Any = kappa.collections[0]
+    drawn = np.array([s[:, 0] for s in bars.get_segments()])
     np.testing.assert_allclose(drawn, by_image[["low", "high"]].to_numpy(float))
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == list(
         by_image["strategy"]

@@ -91,5 +91,5 @@ def test_auc_counts_ties_as_half():
     ],
 )
 def test_unusable_input_raises(labels, probabilities):
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"label|probabilit"):
         classification_metrics(labels, probabilities, CLASSES)

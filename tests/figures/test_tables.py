@@ -28,7 +28,7 @@ def as_labels(confusion):
 
 
 def test_confusion_holds_every_cell_zeros_too_and_the_published_recalls():
-    cells = curves.confusion_cells(*as_labels(PUBLISHED), ABCD)
+    cells = curves.confusion_cells(*as_labels(PUBLISHED), classes=ABCD)
     assert cells["n"].tolist() == PUBLISHED.ravel().tolist()
     assert cells["actual"].tolist() == list("AAAABBBBCCCCDDDD")
     assert cells["predicted"].tolist() == list("ABCD" * 4)

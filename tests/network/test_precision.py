@@ -126,4 +126,4 @@ def test_large_activations_reuse_freed_memory():
 def test_determinism_does_not_fill_new_tensors():
     start(compute(precision="float32"))
     assert torch.are_deterministic_algorithms_enabled()
-    assert not torch.utils.deterministic.fill_uninitialized_memory
+    assert not torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]

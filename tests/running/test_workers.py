@@ -86,7 +86,7 @@ def test_no_worker_outlives_the_run():
     before = {child.pid for child in psutil.Process().children(recursive=True)}
     outcomes = run_tasks("support.worker_tasks:act", answers(10), 2, BOUNDS)
     next(outcomes)
-    outcomes.close()
+    outcomes.close()  # type: ignore[attr-defined]  # a generator
     assert {child.pid for child in psutil.Process().children(recursive=True)} <= before
 
 
@@ -101,4 +101,4 @@ def test_tasks_are_read_as_workers_become_free():
     outcomes = run_tasks("support.worker_tasks:act", tasks(), 2, BOUNDS)
     next(outcomes)
     assert len(read) <= 6
-    outcomes.close()
+    outcomes.close()  # type: ignore[attr-defined]  # a generator

@@ -66,7 +66,7 @@ def test_shards_are_read_only(tmp_path):
 
 @pytest.mark.parametrize("keys", [["b", "a"], ["a", "a"], ["a"]])
 def test_keys_must_be_sorted_unique_and_as_many_as_items(tmp_path, keys):
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"keys|longer"):
         write_shards(iter(items(2)), keys, tmp_path, 100)
 
 
@@ -96,9 +96,14 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
     target = tmp_path / "out"
     with whole_folder(target) as folder:
         write_bytes(b"1", folder / "a")
-    with pytest.raises(RuntimeError), whole_folder(target) as folder:
-        write_bytes(b"2", folder / "a")
-        raise RuntimeError
+
+    def fail():
+        with whole_folder(target) as folder:
+            write_bytes(b"2", folder / "a")
+            raise RuntimeError("halfway")
+
+    with pytest.raises(RuntimeError, match="halfway"):
+        fail()
     assert (target / "a").read_bytes() == b"1"
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
@@ -115,6 +120,6 @@ def test_tables_keep_text_as_it_is(tmp_path):
 
 
 def test_json_refuses_what_is_no_number(tmp_path):
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="JSON"):
         write_json({"kappa": float("nan")}, tmp_path / "m.json")
     assert not (tmp_path / "m.json").exists()

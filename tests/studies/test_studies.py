@@ -42,7 +42,7 @@ def study(tmp_path_factory):
     changes = {"cross_validation.strategies": ARMS, "cross_validation.folds": FOLDS}
     copy.set_params(changes, file="studies/cross_validation/params.yaml")
     copy.commit("a small study")
-    copy.ran = copy.repro("studies/cross_validation/dvc.yaml")
+    copy.ran = copy.repro("studies/cross_validation/dvc.yaml")  # type: ignore[attr-defined]
     copy.commit("its results")
     return copy
 

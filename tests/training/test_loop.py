@@ -155,9 +155,10 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(
         if row["split"] == "val" and row["epoch"] == stop_after + 1:
             raise KeyboardInterrupt
 
+    progress = Progress(tmp_path, 0)
+    victim = make_run(folder, backbone, fabric, record=interrupt, progress=progress, **options)
     with pytest.raises(KeyboardInterrupt):
-        progress = Progress(tmp_path, 0)
-        train(make_run(folder, backbone, fabric, record=interrupt, progress=progress, **options))
+        train(victim)
     rows = []
     options |= dict(record=rows.append, progress=Progress(tmp_path, 0))
     resumed = make_run(folder, backbone, fabric, **options)

@@ -12,7 +12,9 @@ from PIL import Image, features
 
 from mammo.dicom import codestream
 from mammo.dicom import jpeg_scan as huffman
-from mammo.dicom.source import BIG_ENDIAN, Layout, Source
+from mammo.dicom.header import Layout
+from mammo.dicom.parsing import BIG_ENDIAN
+from mammo.dicom.source import Source
 from mammo.errors import FileFault
 
 # What the decoders are seen to raise on damaged streams.

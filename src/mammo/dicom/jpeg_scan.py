@@ -7,6 +7,7 @@ survives counting: the coded bits must be those of the image, up to the padding 
 
 import re
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -220,15 +221,15 @@ def _differences(strip: np.ndarray, predictor: int, first: int, starts: bool) ->
         np.subtract(strip[1:, 1:], left, out=below[:, 1:])
     else:
         a, b, c = (part.astype(np.int32) for part in (left, above, corner))
-        prediction = {
+        predictions: dict[int, Callable[[], np.ndarray]] = {
             2: lambda: b,
             3: lambda: c,
             4: lambda: a + b - c,
             5: lambda: a + ((b - c) >> 1),
             6: lambda: b + ((a - c) >> 1),
             7: lambda: (a + b) >> 1,
-        }[predictor]()
-        below[:, 1:] = (strip[1:, 1:] - prediction).astype(np.uint16)
+        }
+        below[:, 1:] = (strip[1:, 1:] - predictions[predictor]()).astype(np.uint16)
     if not starts:
         return below
     top = np.empty((1, strip.shape[1]), np.uint16)

@@ -4,10 +4,13 @@ Every step works on a value alone, so all of them fold into one table over the s
 """
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from mammo.errors import FileFault
+
+Choice = TypeVar("Choice")
 
 
 @dataclass(frozen=True)
@@ -149,7 +152,7 @@ def resolve(grey: GreyScale, choice: str) -> str:
     return "window" if grey.windows else "percentiles"
 
 
-def _pick(several: tuple, index: int, name: str):  # type: ignore[no-untyped-def]
+def _pick(several: tuple[Choice, ...], index: int, name: str) -> Choice:
     if index >= len(several):
         raise FileFault("voi_absent", f"the file has {len(several)} {name}, number {index} asked")
     return several[index]

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from mammo.datasets.rows import ImageRow
-from mammo.dicom.source import Header
+from mammo.dicom.header import Header
 
 # PS3.4 B.5: Digital Mammography X-Ray Image Storage, For Presentation and For Processing.
 MAMMOGRAPHY_SOP_CLASSES = ("1.2.840.10008.5.1.4.1.1.1.2", "1.2.840.10008.5.1.4.1.1.1.2.1")

@@ -12,9 +12,10 @@ from pathlib import Path
 from joblib import cpu_count
 from tqdm import tqdm
 
+from mammo.dicom.header import Header
 from mammo.dicom.params import Limits
 from mammo.dicom.picture_headers import picture_kind, read_picture_header
-from mammo.dicom.source import Header, read_header, read_source
+from mammo.dicom.source import read_header, read_source
 from mammo.errors import FileFault, UserError
 from mammo.ingest.header_rules import Fault
 

@@ -21,7 +21,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from mammo.dicom import codecs
-from mammo.dicom import source as dicom
+from mammo.dicom.params import Limits
 from mammo.errors import FileFault, UserError
 from mammo.preprocess.image import parted
 from mammo.preprocess.params import PreprocessParams
@@ -58,7 +58,7 @@ def decode_files(
     files: pd.DataFrame,
     root: Path,
     params: PreprocessParams,
-    limits: dicom.Limits,
+    limits: Limits,
     store: Store,
     folder: Path,
 ) -> Result:
@@ -98,7 +98,7 @@ def decode_files(
     )
 
 
-def _store_key(row: Row, params: PreprocessParams, limits: dicom.Limits) -> str:
+def _store_key(row: Row, params: PreprocessParams, limits: Limits) -> str:
     return digest(
         {
             "sha256": row["sha256"],
@@ -155,7 +155,7 @@ def _fill_store(
     entries: dict[str, str],
     root: Path,
     params: PreprocessParams,
-    limits: dicom.Limits,
+    limits: Limits,
     store: Store,
 ) -> dict[str, FileFault]:
     """Prepare what the store lacks; return the fault of each key that has one."""

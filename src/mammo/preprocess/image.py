@@ -11,6 +11,7 @@ import numpy as np
 
 from mammo.dicom import codecs, pictures, voi
 from mammo.dicom import source as dicom
+from mammo.dicom.params import Limits
 from mammo.errors import FileFault
 from mammo.preprocess import breast
 from mammo.preprocess.params import PreprocessParams
@@ -175,7 +176,7 @@ def prepare_file(task: Task) -> tuple[dict[str, Any], np.ndarray]:
     """
     cv2.setNumThreads(1)
     params = PreprocessParams.model_validate(task["params"])
-    limits = dicom.Limits.model_validate(task["limits"])
+    limits = Limits.model_validate(task["limits"])
     try:
         content = Path(task["path"]).read_bytes()
     except OSError as error:

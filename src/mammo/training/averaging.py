@@ -1,6 +1,7 @@
 """A moving average of a module's state, which is steadier than the state itself."""
 
 import copy
+from typing import Any
 
 import torch
 from torch import nn
@@ -40,7 +41,7 @@ class MovingAverage:
         """Return what `restore` needs."""
         return {"steps": self.steps, "module": self.module.state_dict()}
 
-    def restore(self, state: dict) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
         """Go on from a saved state."""
         self.steps = state["steps"]
         self.module.load_state_dict(state["module"])
