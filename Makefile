@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONPATH := src
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: repro setup test fuzz bench tune lock clean-cache
+.PHONY: repro setup test fuzz bench tune params lock clean-cache
 
 repro: setup               ## Rebuild whatever isn't up to date.
 	dvc repro
@@ -41,6 +41,9 @@ bench: setup               ## Time training beside a plain reference: benchmarks
 
 tune: setup                ## Measure this machine; print the lines for params.yaml.
 	python benchmarks/tune.py
+
+params: setup              ## Put params.yaml into the form that `dvc exp run -S` writes.
+	python tools/params_form.py
 
 lock: $(VENV)/.dev         ## Compile both locks anew from pyproject.toml, with the newest versions.
 	uv pip compile pyproject.toml --upgrade --universal --python-version 3.11 \
