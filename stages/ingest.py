@@ -1,7 +1,7 @@
 """Believe nothing unchecked: label table and image files -> the tables of accepted images.
 
 Reads `dataset.root` and `dataset.table` (headers and stream markers, no pixel is decoded); writes
-data/files.csv, data/images.csv, data/labels.csv, data/quarantine.csv and metrics/ingest.json.
+data/{files,images,labels,groups,quarantine}.csv and metrics/ingest.json.
 """
 
 import logging
@@ -29,6 +29,7 @@ def main() -> None:
     write_table(ingested.files, paths.FILES)
     write_table(ingested.images, paths.IMAGES)
     write_table(ingested.labels, paths.LABELS)
+    write_table(ingested.groups, paths.GROUPS)
     write_table(ingested.quarantine, paths.QUARANTINE)
     write_json(ingested.metrics, paths.INGEST_METRICS)
     logger.info(format_summary(ingested.metrics, ingested.quarantine))

@@ -346,7 +346,7 @@ def test_monochrome1_shows_the_same_picture():
     image = plan_images(PARAMS)[0]
     picture = draw_picture(image, PARAMS)
     units = [
-        Unit(RLELossless, 14, interpretation, None, 1)
+        Unit(RLELossless, 14, interpretation, None, 1, "Maker")
         for interpretation in ("MONOCHROME1", "MONOCHROME2")
     ]
     one, two = (shown(expose(picture, image, unit, PARAMS), unit) for unit in units)

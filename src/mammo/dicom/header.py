@@ -35,6 +35,9 @@ class Header:
     study_instance_uid: str
     modality: str
     patient_id: str
+    patient_age: str
+    patient_birth_date: str
+    study_date: str
     accession_number: str
     image_laterality: str  # L, R, B or ''; from Laterality where ImageLaterality is absent
     view_position: str  # from the view code where ViewPosition is absent
@@ -83,6 +86,9 @@ def header_of(parsed: Parsed) -> Header:
         study_instance_uid=text_of(dataset, "StudyInstanceUID"),
         modality=text_of(dataset, "Modality").upper(),
         patient_id=text_of(dataset, "PatientID"),
+        patient_age=text_of(dataset, "PatientAge"),
+        patient_birth_date=text_of(dataset, "PatientBirthDate"),
+        study_date=text_of(dataset, "StudyDate"),
         accession_number=text_of(dataset, "AccessionNumber"),
         image_laterality=(
             text_of(dataset, "ImageLaterality") or text_of(dataset, "Laterality")

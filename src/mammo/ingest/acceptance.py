@@ -13,6 +13,7 @@ from mammo.datasets.rows import LATERALITIES, ImageRow
 from mammo.dicom.params import Limits
 from mammo.errors import UserError
 from mammo.ingest.duplicates import without_duplicates
+from mammo.ingest.groups import age_band_of, maker_of
 from mammo.ingest.header_rules import Fault, header_faults, is_for_processing
 from mammo.ingest.inspection import Inspection, inspect_files
 from mammo.ingest.keys import image_key, patient_key, read_dataset_key
@@ -40,6 +41,7 @@ FILE_COLUMNS = [
     "flags",
 ]
 IMAGE_COLUMNS = ["key", "patient", "laterality", "view", "published_split"]
+GROUP_COLUMNS = ["key", "maker", "age_band"]
 VIEWS = ("CC", "MLO")
 
 
@@ -50,6 +52,7 @@ class Ingested:
     files: pd.DataFrame
     images: pd.DataFrame
     labels: pd.DataFrame
+    groups: pd.DataFrame
     quarantine: pd.DataFrame
     metrics: dict[str, Any]
 
@@ -172,8 +175,15 @@ def _tables(
     labels = pd.DataFrame(
         [(key, image.row.label) for key, image in keyed], columns=["key", "label"]
     )
+    groups = pd.DataFrame(
+        [
+            (key, maker_of(image.file.manufacturer), age_band_of(image.file.header))
+            for key, image in keyed
+        ],
+        columns=GROUP_COLUMNS,
+    )
     metrics = summarise(files, images, labels, quarantine, dataset.classes)
-    return Ingested(files, images, labels, quarantine, metrics)
+    return Ingested(files, images, labels, groups, quarantine, metrics)
 
 
 def _file_row(key: str, image: Candidate) -> tuple[Any, ...]:

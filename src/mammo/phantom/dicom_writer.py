@@ -40,6 +40,7 @@ class Unit:
     photometric_interpretation: str
     voi_lut_function: str | None
     windows: int
+    manufacturer: str
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Exposure:
 def choose_unit(patient: int) -> Unit:
     """Choose the unit of a patient; any 12 patients in a row cover all ways to store an image."""
     syntaxes = (ExplicitVRLittleEndian, RLELossless, JPEG2000Lossless)
+    makers = ("Phantom Alpha", "Phantom Beta", "Phantom Gamma")
     functions = (None, "LINEAR", "SIGMOID", None, "SIGMOID")
     return Unit(
         transfer_syntax_uid=syntaxes[patient % 3],
@@ -61,6 +63,7 @@ def choose_unit(patient: int) -> Unit:
         photometric_interpretation=("MONOCHROME2", "MONOCHROME1")[patient // 2 % 2],
         voi_lut_function=functions[patient % 5],
         windows=3 if patient % 5 in (3, 4) else 1,
+        manufacturer=makers[patient % 3],
     )
 
 
@@ -125,7 +128,7 @@ def mammogram_dataset(
     """
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
-    _set_study(dataset, image, params)
+    _set_study(dataset, image, unit, params)
     _set_acquisition(dataset, image, params)
     _set_pixels(dataset, exposure, unit)
     _compress(dataset, exposure.pixels, unit)
@@ -142,7 +145,7 @@ def _code(value: str, meaning: str) -> Dataset:
     return code
 
 
-def _set_study(dataset: Dataset, image: PlannedImage, params: PhantomParams) -> None:
+def _set_study(dataset: Dataset, image: PlannedImage, unit: Unit, params: PhantomParams) -> None:
     dataset.SpecificCharacterSet = "ISO_IR 100"
     dataset.ImageType = ["DERIVED", "PRIMARY"]
     dataset.SOPClassUID = DigitalMammographyXRayImageStorageForPresentation
@@ -155,12 +158,14 @@ def _set_study(dataset: Dataset, image: PlannedImage, params: PhantomParams) -> 
     dataset.AccessionNumber = f"{image.patient:08d}"
     dataset.Modality = "MG"
     dataset.PresentationIntentType = "FOR PRESENTATION"
-    dataset.Manufacturer = "Synthetic phantom"
+    dataset.Manufacturer = unit.manufacturer
     dataset.ReferringPhysicianName = ""
     dataset.PatientName = ""
     dataset.PatientID = image.patient_id
     dataset.PatientBirthDate = ""
     dataset.PatientSex = "F"
+    age = np.random.default_rng([params.seed, 5, image.patient]).integers(40, 80)
+    dataset.PatientAge = f"{age:03d}Y"
     dataset.StudyID = "1"
     dataset.SeriesNumber = 1
     dataset.InstanceNumber = VIEWS.index(image.side_and_view) + 1
