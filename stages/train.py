@@ -10,7 +10,7 @@ import sys
 from mammo import paths
 from mammo.evaluation.suffix_file import save_suffix
 from mammo.network.compute import start_together, together
-from mammo.stage import run_stage
+from mammo.stage import after_success, run_stage
 from mammo.storage.files import read_table, whole_folder, write_json
 from mammo.training.history import HistoryWriter, summarise
 from mammo.training.progress import Progress, run_key
@@ -53,7 +53,7 @@ def main() -> None:
         {**summary, "risks": risks(trial.setting), "alerts": outcome.alerts},
         paths.TRAIN_METRICS / f"{name}.json",
     )
-    progress.clear()
+    after_success(progress.clear)  # not before what was read is known to be what DVC will lock
 
 
 if __name__ == "__main__":
