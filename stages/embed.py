@@ -10,7 +10,6 @@ from mammo import paths
 from mammo.embedding.params import AugmentParams, EmbedParams
 from mammo.embedding.store import EmbeddingParams, store_embeddings
 from mammo.network.params import BackboneParams, ComputeParams, CutParams
-from mammo.network.precision import settle
 from mammo.params import load_params
 from mammo.stage import run_stage
 from mammo.storage.tensors import Tensors
@@ -25,7 +24,7 @@ def main() -> None:
         strategy=load_params(f"strategies.{name}", CutParams),
         augment=load_params("augment", AugmentParams),
         embed=load_params("embed", EmbedParams),
-        compute=settle(load_params("compute", ComputeParams), backbone),
+        compute=load_params("compute", ComputeParams),
     )
     tensors = Tensors(paths.TENSORS)
     store_embeddings(name, params, paths.BACKBONE, tensors, paths.EMBEDDINGS / name)

@@ -13,7 +13,6 @@ from mammo.evaluation.suffix_file import check_backbone, load_suffix
 from mammo.network.compute import compute_dtype, start
 from mammo.network.network import build_network
 from mammo.network.params import BackboneParams, ComputeParams
-from mammo.network.precision import settle
 from mammo.params import load_params
 from mammo.stage import run_stage
 from mammo.storage.files import read_table, whole_folder, write_json, write_table
@@ -27,7 +26,7 @@ def main() -> None:
     path = paths.MODELS / name / "best_model.safetensors"
     state, facts = load_suffix(path)
     backbone = load_params("backbone", BackboneParams)
-    compute = settle(load_params("compute", ComputeParams), backbone)
+    compute = load_params("compute", ComputeParams)
     classes: list[str] = facts["classes"]
     network = build_network(
         paths.BACKBONE, backbone, facts["cut"], classes,

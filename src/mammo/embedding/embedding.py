@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from mammo.embedding.augment import Augmentation
 from mammo.embedding.params import EmbedParams
-from mammo.network.inputs import network_input, read_ahead, unit_range
+from mammo.network.inputs import Normalisation, network_input, read_ahead, unit_range
 from mammo.network.strategies import Prefix, Suffix
 from mammo.storage.tensors import Tensors
 
@@ -88,6 +88,7 @@ def embed(
     params: EmbedParams,
     device: torch.device,
     dtype: torch.dtype,
+    normalisation: Normalisation,
 ) -> Iterator[np.ndarray]:
     """Yield each image's activations at the cut, in the store's order.
 
@@ -105,7 +106,7 @@ def embed(
     bar = tqdm(total=len(tensors), desc="embed", unit="image", mininterval=1)
     with bar, torch.inference_mode():
         for pictures in read_ahead(_views(tensors, augmentation, views, b) for b in batches):
-            crossing = prefix(network_input(pictures, device, dtype))
+            crossing = prefix(network_input(pictures, device, dtype, normalisation))
             # Contiguous, as it is stored; otherwise writing would pick out element by element.
             half = crossing.to(torch.float16, memory_format=torch.contiguous_format)
             if not half.abs().amax().isfinite():  # NaN and infinity both show in the maximum

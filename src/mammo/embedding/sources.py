@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from mammo.embedding.augment import Augmentation
 from mammo.embedding.params import AugmentParams
 from mammo.network.compute import compute_dtype
-from mammo.network.inputs import network_input, to_device, unit_range
+from mammo.network.inputs import Normalisation, network_input, to_device, unit_range
+from mammo.network.network import Network
 from mammo.network.params import ComputeParams
-from mammo.network.strategies import Prefix, fold_batchnorm
+from mammo.network.strategies import fold_batchnorm
 from mammo.storage.files import read_json
 from mammo.storage.tensors import Tensors
 
@@ -67,10 +68,17 @@ class StoredViews:
 class Pixels:
     """Images through the prefix: the path of deployment."""
 
-    def __init__(self, tensors: Tensors, prefix: nn.Module, dtype: torch.dtype):
+    def __init__(
+        self,
+        tensors: Tensors,
+        prefix: nn.Module,
+        dtype: torch.dtype,
+        normalisation: Normalisation,
+    ):
         self.tensors = tensors
         self.prefix = prefix
         self.dtype = dtype
+        self.normalisation = normalisation
 
     def clean_batch(self, positions: np.ndarray) -> np.ndarray:
         """Read the images as they are: (B, H, W) float32 in [0, 1]."""
@@ -79,7 +87,8 @@ class Pixels:
     def to_cut(self, batch: np.ndarray, device: torch.device) -> Tensor:
         """Run the frozen prefix: (B, H, W) -> (B, C, h, w), (B, C), or (B, 3, H, W) uncut."""
         with torch.no_grad():
-            return self.prefix(network_input(batch, device, self.dtype)).float()
+            pictures = network_input(batch, device, self.dtype, self.normalisation)
+            return self.prefix(pictures).float()
 
 
 class FlippedPixels(Pixels):
@@ -94,9 +103,14 @@ class FreshViews(Pixels):
     """Images through augmentation and prefix: a new view in every epoch."""
 
     def __init__(
-        self, tensors: Tensors, prefix: nn.Module, dtype: torch.dtype, augmentation: Augmentation
+        self,
+        tensors: Tensors,
+        prefix: nn.Module,
+        dtype: torch.dtype,
+        normalisation: Normalisation,
+        augmentation: Augmentation,
     ):
-        super().__init__(tensors, prefix, dtype)
+        super().__init__(tensors, prefix, dtype, normalisation)
         self.augmentation = augmentation
 
     def train_batch(self, positions: np.ndarray, epoch: int) -> np.ndarray:
@@ -108,7 +122,7 @@ class FreshViews(Pixels):
 def open_source(
     embeddings: Path,
     tensors: Path,
-    prefix: Prefix,
+    network: Network,
     augment: AugmentParams,
     compute: ComputeParams,
     device: torch.device,
@@ -118,7 +132,7 @@ def open_source(
     Args:
         embeddings: The folder that stage `embed` wrote for the strategy.
         tensors: The folder of the images.
-        prefix: The frozen blocks.
+        network: Its prefix leads to the cut.
         augment: The augmentation of fresh views.
         compute: The precision of the prefix.
         device: Where the prefix runs.
@@ -130,5 +144,6 @@ def open_source(
         stored = Tensors(embeddings)
         return stored.keys, StoredViews(stored, augment.seed)
     images, dtype = Tensors(tensors), compute_dtype(compute)
-    running = fold_batchnorm(prefix, dtype).to(device)
-    return images.keys, FreshViews(images, running, dtype, Augmentation(augment))
+    running = fold_batchnorm(network.prefix, dtype).to(device)
+    augmentation = Augmentation(augment)
+    return images.keys, FreshViews(images, running, dtype, network.normalisation, augmentation)

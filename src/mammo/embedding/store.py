@@ -50,6 +50,9 @@ def store_embeddings(
             fabric, dtype = start(params.compute), compute_dtype(params.compute)
             prefix = fold_batchnorm(network.prefix, dtype).to(fabric.device)
             augmentation = Augmentation(params.augment)
-            items = embed(tensors, prefix, augmentation, params.embed, fabric.device, dtype)
+            items = embed(
+                tensors, prefix, augmentation, params.embed, fabric.device, dtype,
+                network.normalisation,
+            )  # fmt: skip
             write_shards(items, tensors.keys, partial, params.embed.shard_mb * 2**20)
         write_json(asdict(decision), partial / PLAN)

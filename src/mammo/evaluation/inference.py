@@ -40,7 +40,13 @@ def predict_from_pixels(
     suffix, positions = network.suffix.to(fabric.device), tensors.positions(keys)
     views = [Pixels, FlippedPixels] if params.test_time_flip else [Pixels]
     logits = [
-        predict(suffix, view(tensors, prefix, dtype), positions, fabric, params.batch_size)
+        predict(
+            suffix,
+            view(tensors, prefix, dtype, network.normalisation),
+            positions,
+            fabric,
+            params.batch_size,
+        )
         for view in views
     ]
     return mean_probabilities(logits)

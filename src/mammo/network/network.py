@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mammo.network.backbones import architecture_of, count_parameters, make_head
 from mammo.network.compute import seed_everything
+from mammo.network.inputs import Normalisation
 from mammo.network.params import BackboneParams, Scope
 from mammo.network.strategies import Prefix, Suffix, cut
 from mammo.network.weights import load_backbone
@@ -22,6 +23,7 @@ class Network:
         cut: The number of blocks before the cut.
         blocks: The number of all blocks.
         backbone_sha256: Of the file that the backbone's parameters came from.
+        normalisation: What its input must go through.
     """
 
     prefix: Prefix
@@ -29,6 +31,7 @@ class Network:
     cut: int
     blocks: int
     backbone_sha256: str
+    normalisation: Normalisation
 
     def trainable_by_block(self) -> dict[str, int]:
         """Count the trainable parameters by block, the head last."""
@@ -73,4 +76,6 @@ def build_network(
     seed_everything(seed)
     head = make_head(architecture.features, len(classes), dropout, ordinal)
     prefix, suffix = cut(blocks, head, at, scope)
-    return Network(prefix, suffix, at, len(blocks), file_sha256(weights))
+    return Network(
+        prefix, suffix, at, len(blocks), file_sha256(weights), architecture.normalisation
+    )

@@ -10,7 +10,6 @@ from mammo.cohort.classes import CLASSES, ClassSet
 from mammo.embedding.params import AugmentParams
 from mammo.evaluation.params import CollapseParams
 from mammo.network.params import BackboneParams, ComputeParams, StrategyParams, strategy_cut
-from mammo.network.precision import settle
 from mammo.params import load_leaf, load_params
 from mammo.training.balancing import class_counts, imbalance_ratio
 from mammo.training.params import BalancingParams, LossParams, TrainParams
@@ -63,7 +62,7 @@ class Settings:
 
 
 def load_settings(name: str) -> Settings:
-    """Load the settings of the strategy called `name`; precision `auto` is settled.
+    """Load the settings of the strategy called `name`.
 
     Raises:
         UserError: A key of params.yaml is missing, unknown or out of range.
@@ -81,5 +80,5 @@ def load_settings(name: str) -> Settings:
         loss=load_params("loss", LossParams),
         collapse=load_params("collapse", CollapseParams),
         augment=load_params("augment", AugmentParams),
-        compute=settle(load_params("compute", ComputeParams), backbone),
+        compute=load_params("compute", ComputeParams),
     )

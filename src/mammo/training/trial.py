@@ -68,7 +68,7 @@ def prepare(settings: Settings, stored: Stored, table: pd.DataFrame, fabric: Fab
     )  # fmt: skip
     compile_module(network.suffix, settings.compute, fabric.device)
     keys, source = open_source(
-        stored.embeddings, stored.tensors, network.prefix, settings.augment, settings.compute,
+        stored.embeddings, stored.tensors, network, settings.augment, settings.compute,
         fabric.device,
     )  # fmt: skip
     return Trial(settings, network, make_fold(keys, table, settings.classes), source, fabric)
