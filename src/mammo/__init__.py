@@ -22,5 +22,6 @@ training    train a suffix: settings, loop, watch, resume, balancing, losses
 comparison  arms side by side: intervals, paired tests, calibration, baselines, the page
 figures     tables of curves and the pictures drawn from them
 pages       pages to look at images with: contact sheets, the review
+predict     the bundle, and what is done with one: predict, explain, evaluate, inspect, export
 check       the whole of params.yaml before anything runs
 """
