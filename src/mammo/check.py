@@ -9,6 +9,7 @@ from mammo.dicom.params import Limits
 from mammo.embedding.params import AugmentParams, EmbedParams
 from mammo.errors import UserError
 from mammo.evaluation.params import CollapseParams, EvaluateParams
+from mammo.heads.params import HeadParams
 from mammo.ingest.params import IngestParams
 from mammo.network.params import BackboneParams, ComputeParams, StrategyParams, strategy_cut
 from mammo.pages.params import SheetParams
@@ -31,6 +32,7 @@ SECTIONS: dict[str, type[Params]] = {
     "train": TrainParams,
     "balancing": BalancingParams,
     "loss": LossParams,
+    "head": HeadParams,
     "collapse": CollapseParams,
     "evaluate": EvaluateParams,
     "compare": CompareParams,
