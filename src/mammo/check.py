@@ -11,7 +11,13 @@ from mammo.errors import UserError
 from mammo.evaluation.params import CollapseParams, EvaluateParams
 from mammo.heads.params import HeadParams
 from mammo.ingest.params import IngestParams
-from mammo.network.params import BackboneParams, ComputeParams, StrategyParams, strategy_cut
+from mammo.network.params import (
+    FIXED_SIZE_PX,
+    BackboneParams,
+    ComputeParams,
+    StrategyParams,
+    strategy_cut,
+)
 from mammo.pages.params import SheetParams
 from mammo.params import Params, parse_params
 from mammo.phantom.params import PhantomParams
@@ -58,6 +64,7 @@ def check_params(values: dict[str, Any]) -> None:
         TrainParams.model_validate(values["train"]),
     )
     backbone = BackboneParams.model_validate(values["backbone"])
+    _check_size(backbone, PreprocessParams.model_validate(values["preprocess"]))
     for name, strategy in values["strategies"].items():
         strategy_cut(backbone, StrategyParams.model_validate(strategy), name)
 
@@ -96,6 +103,16 @@ def _faults_of_strategies(values: dict[str, Any]) -> list[str]:
         known = ", ".join(map(str, strategies))
         faults.append(f"params.yaml: strategy: must be one of {known}, got {chosen!r}")
     return faults
+
+
+def _check_size(backbone: BackboneParams, preprocess: PreprocessParams) -> None:
+    """Refuse images of a size that the architecture doesn't take."""
+    fixed = FIXED_SIZE_PX.get(backbone.arch)
+    if fixed and preprocess.size_px != fixed:
+        raise UserError(
+            f"params.yaml: preprocess.size_px: must be {fixed} with backbone.arch: "
+            f"{backbone.arch}, got {preprocess.size_px}"
+        )
 
 
 def _check_balance(balancing: BalancingParams, loss: LossParams, train: TrainParams) -> None:

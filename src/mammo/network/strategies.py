@@ -4,6 +4,7 @@ Source: the four strategies are those of transfer learning practice (Yosinski 20
 cuts is an ordered list of blocks, never a name pattern, so that no parameter is forgotten.
 """
 
+import copy
 from collections import OrderedDict
 from typing import Self
 
@@ -102,6 +103,7 @@ def fold_batchnorm(prefix: Prefix, dtype: torch.dtype) -> nn.Module:
 
     Source: Jacob 2018, arXiv:1712.05877, section 3.2 (folding, there for integer arithmetic).
     """
-    blocks = fuse(prefix.blocks) if len(prefix.blocks) else prefix.blocks
+    has_any = any(isinstance(module, nn.BatchNorm2d) for module in prefix.modules())
+    blocks = fuse(prefix.blocks) if has_any else copy.deepcopy(prefix.blocks)
     blocks = blocks.to(dtype).to(memory_format=torch.channels_last)
     return nn.Sequential(blocks, prefix.pool).requires_grad_(False).eval()

@@ -33,12 +33,6 @@ def random_network(params: BackboneParams) -> nn.Module:
         return architecture_of(params).build()
 
 
-def on_meta(architecture: Architecture) -> nn.Module:
-    """Make the network without values: names and shapes, in no time."""
-    with torch.device("meta"):
-        return architecture.build()
-
-
 def body(state: State, architecture: Architecture) -> State:
     """Leave the classifier out of a state dict."""
     return {k: v for k, v in state.items() if not k.startswith(architecture.classifier)}
@@ -78,7 +72,7 @@ def fit_to(architecture: Architecture, state: State, source: str) -> State:
     Raises:
         UserError: A tensor is missing, unexpected or of another shape; says which.
     """
-    expected = body(on_meta(architecture).state_dict(), architecture)
+    expected = body(architecture.without_values().state_dict(), architecture)
     given = body(state, architecture)
     for key, value in expected.items():
         if key.endswith("num_batches_tracked"):
@@ -139,7 +133,7 @@ def save_backbone(state: State, path: Path) -> str:
 
 def load_backbone(path: Path, architecture: Architecture) -> nn.Module:
     """Build the network with the stored parameters; its classifier stays without values."""
-    network = on_meta(architecture)
+    network = architecture.without_values()
     state = fit_to(architecture, read_weights_file(path), str(path))
     # Strict but for the classifier: fit_to checked.
     network.load_state_dict(state, strict=False, assign=True)
