@@ -18,7 +18,7 @@ SHOWN = {  # heading -> key of metrics/report.json
     "val_bal_acc_adj": "val_bal_acc_adj",
     "kappa": "kappa",
     "bal_acc_adj": "bal_acc_adj",
-    "patient": "patient_kappa",
+    "patient": "kappa_patient",
     "status": "status",
 }
 
