@@ -5,9 +5,11 @@ from typing import Any
 import pandas as pd
 
 from mammo import paths
+from mammo.comparison.arms import Arm
 from mammo.comparison.compare import compare, comparison_table
 from mammo.comparison.inputs import predict_baselines
 from mammo.comparison.params import CompareParams
+from mammo.evaluation.levels import PatientRule
 from mammo.figures.evidence import forest_plot
 from mammo.figures.style import write_png
 from mammo.params import load_leaf, load_params
@@ -37,9 +39,14 @@ def main() -> None:
     baselines = predict_baselines(
         next(iter(tables.values())), cases, Tensors(paths.TENSORS), params.histogram
     )
-    result = compare(tables, baselines, params)
+    result = compare(
+        {name: Arm(table) for name, table in tables.items()},
+        {name: Arm(table) for name, table in baselines.items()},
+        params,
+        load_leaf("evaluate.patient", PatientRule),
+    )
     subject = subject_of(load_leaf("dataset.name", str), load_leaf("dataset.root", str))
-    write_json({**result, "runs": facts}, HERE / "results.json")
+    write_json({**result.as_values(), "runs": facts}, HERE / "results.json")
     write_png(forest_plot(comparison_table(result)), HERE / "forest.png")
     write_text(architectures_page(subject, result, facts), HERE / "results.md")
 

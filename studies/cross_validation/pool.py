@@ -6,9 +6,11 @@ The baselines are fitted anew in every fold, on that fold's own train and val.
 from mammo import paths
 from mammo.cohort.classes import CLASSES, ClassSet
 from mammo.cohort.params import SplitParams
+from mammo.comparison.arms import Arm
 from mammo.comparison.compare import compare, comparison_table
 from mammo.comparison.inputs import predict_baselines
 from mammo.comparison.params import CompareParams
+from mammo.evaluation.levels import PatientRule
 from mammo.figures.evidence import forest_plot
 from mammo.figures.style import write_png
 from mammo.params import load_leaf, load_params
@@ -51,14 +53,15 @@ def main() -> None:
         for fold in study.folds
     ]
     result = compare(
-        {name: pool_folds([by_run[run] for run in runs]) for name, by_run in tables.items()},
-        {name: pool_folds([found[name] for found in by_fold]) for name in by_fold[0]},
+        {name: Arm(pool_folds([by_run[run] for run in runs])) for name, by_run in tables.items()},
+        {name: Arm(pool_folds([found[name] for found in by_fold])) for name in by_fold[0]},
         params,
+        load_leaf("evaluate.patient", PatientRule),
         tempered=False,
     )
     shown = {name: {run: by_run[run] for run in runs} for name, by_run in facts.items()}
     subject = subject_of(load_leaf("dataset.name", str), load_leaf("dataset.root", str))
-    write_json({**result, "runs": facts}, HERE / "results.json")
+    write_json({**result.as_values(), "runs": facts}, HERE / "results.json")
     write_png(forest_plot(comparison_table(result)), HERE / "forest.png")
     write_text(cross_validation_page(subject, result, shown, images), HERE / "results.md")
 

@@ -1,17 +1,43 @@
 """Section `evaluate` and the thresholds of section `collapse`."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mammo.params import Params
 
 
 class EvaluateParams(Params):
-    """Section `evaluate`."""
+    """Section `evaluate`.
+
+    Attributes:
+        batch_size: Images at once.
+        test_time_flip: Answer with the mean over each image and its vertical flip.
+        patient: Whose probabilities a patient gets where breasts or images are labelled: those of
+            the breast of higher expected class, or the mean of all images.
+    """
 
     batch_size: Annotated[int, Field(ge=1)]
     test_time_flip: bool
+    patient: Literal["denser", "mean"]
+
+
+class EnsembleParams(Params):
+    """Section `ensemble`.
+
+    Attributes:
+        strategies: Whose probabilities are averaged as an arm of its own; none: no such arm.
+    """
+
+    strategies: list[str]
+
+    @model_validator(mode="after")
+    def _several(self) -> Self:
+        if len(self.strategies) == 1 or len(set(self.strategies)) < len(self.strategies):
+            raise ValueError(
+                f"strategies must name two or more, each once, or none; got {self.strategies}"
+            )
+        return self
 
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
