@@ -6,11 +6,13 @@ from collections.abc import Sequence
 import numpy as np
 from sklearn.metrics import cohen_kappa_score, confusion_matrix, f1_score, roc_auc_score
 
+from mammo.evaluation.decision import Rule, decide
+
 Metrics = dict[str, float | int | bool | None]
 
 
 def classification_metrics(
-    labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]
+    labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str], rule: Rule = "argmax"
 ) -> Metrics:
     """Measure predictions against labels.
 
@@ -19,8 +21,9 @@ def classification_metrics(
 
     Args:
         labels: (n,) integers, positions in `classes`.
-        probabilities: (n, K) floats; the prediction is the largest of each row.
+        probabilities: (n, K) floats.
         classes: The K class names, in order (the weighted kappas use that order).
+        rule: How the prediction follows from the probabilities.
 
     Raises:
         ValueError: There is no image, the shapes disagree or a probability isn't finite.
@@ -37,7 +40,7 @@ def classification_metrics(
         )
     if not np.isfinite(probabilities).all():
         raise ValueError("probabilities must be finite")
-    predictions = probabilities.argmax(axis=1)
+    predictions = decide(probabilities, rule)
     confusion = confusion_matrix(labels, predictions, labels=range(len(classes)))
     metrics = confusion_metrics(confusion, classes)
     metrics["auc_macro"] = macro_auc(labels, probabilities)
