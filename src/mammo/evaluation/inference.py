@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from mammo.embedding.grey import open_grey
 from mammo.embedding.sources import (
     Batch,
     CleanSource,
@@ -17,10 +19,13 @@ from mammo.embedding.sources import (
     Pixels,
     no_grey,
 )
+from mammo.evaluation.model import Model
 from mammo.evaluation.params import EvaluateParams
 from mammo.evaluation.predictions import mean_probabilities
+from mammo.network.compute import compute_dtype
 from mammo.network.inputs import read_ahead
 from mammo.network.network import Network
+from mammo.network.params import ComputeParams
 from mammo.network.strategies import fold_batchnorm
 from mammo.storage.tensors import Tensors
 
@@ -53,6 +58,24 @@ def predict_from_pixels(
         for view in views
     ]
     return mean_probabilities(logits)
+
+
+def predict_cases(
+    model: Model,
+    tensors: Path,
+    keys: Sequence[str],
+    params: EvaluateParams,
+    compute: ComputeParams,
+    fabric: Fabric,
+) -> np.ndarray:
+    """Predict stored images with a trained model: (n, K) probabilities in the order of `keys`.
+
+    They assume the prior of the training.
+    """
+    grey = open_grey(tensors) if model.facts["grey"] else no_grey
+    return predict_from_pixels(
+        model.network, Tensors(tensors), keys, params, fabric, compute_dtype(compute), grey
+    )
 
 
 def predict(

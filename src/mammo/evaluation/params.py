@@ -7,6 +7,9 @@ from pydantic import Field
 from mammo.params import Params
 
 
+Prior = Literal["uniform", "train", "as_trained"]
+
+
 class EvaluateParams(Params):
     """Section `evaluate`.
 
@@ -22,7 +25,7 @@ class EvaluateParams(Params):
     batch_size: Annotated[int, Field(ge=1)]
     test_time_flip: bool
     decision: Literal["argmax", "median", "auto"]
-    prior: Literal["uniform", "train", "as_trained"]
+    prior: Prior
 
 
 Fraction = Annotated[float, Field(ge=0, le=1)]

@@ -12,7 +12,7 @@ from torch import Tensor
 from mammo.evaluation.collapse import assess
 from mammo.evaluation.decision import RULES, Rule, change_prior, decide, prior_shares
 from mammo.evaluation.metrics import Metrics, classification_metrics
-from mammo.evaluation.params import CollapseParams
+from mammo.evaluation.params import CollapseParams, EvaluateParams, Prior
 
 
 def mean_probabilities(logits: Sequence[Tensor]) -> np.ndarray:
@@ -25,21 +25,19 @@ def mean_probabilities(logits: Sequence[Tensor]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Answering:
-    """How a network's probabilities become answers.
+    """The class shares that a network's probabilities assume.
 
     Attributes:
-        decision: The rule.
-        prior: The class shares that the probabilities assume.
-        trained: Those of the training, (K,).
+        prior: Those asked for: `as_trained`, `uniform` or `train`.
+        trained: Those of the balanced training, (K,).
         counts: Training images of each class, (K,).
     """
 
-    decision: Literal["argmax", "median", "auto"]
-    prior: Literal["uniform", "train", "as_trained"]
+    prior: Prior
     trained: Sequence[float]
     counts: Sequence[int]
 
-    def assume(self, probabilities: np.ndarray, prior: str | None = None) -> np.ndarray:
+    def assume(self, probabilities: np.ndarray, prior: Prior | None = None) -> np.ndarray:
         """Move a network's probabilities to the prior asked for: (n, K) -> (n, K)."""
         prior = prior or self.prior
         if prior == "as_trained":
@@ -109,58 +107,67 @@ def table_metrics(
     return classification_metrics(labels, probabilities, classes, rule)
 
 
-def test_metrics(
-    predictions: pd.DataFrame,
-    classes: Sequence[str],
-    collapse: CollapseParams,
-    answering: Answering,
-    rule: Rule,
-    facts: dict[str, Any],
-) -> dict[str, Any]:
-    """Assemble metrics/evaluate/S.json: the test split's metrics, and what was trained.
+@dataclass(frozen=True)
+class Evaluated:
+    """What stage `evaluate` writes: the prediction table, and metrics/evaluate/S.json."""
 
-    Args:
-        predictions: As `prediction_table` returns them.
-        classes: The class names.
-        collapse: The thresholds by which `status` is set.
-        answering: The prior that the predictions assume; both others are reported too.
-        rule: The decision rule that was settled.
-        facts: best_epoch, trainable_parameters, trainable_percent.
-    """
-    labels, probabilities = labels_and_probabilities(predictions, "test", classes)
-    metrics = classification_metrics(labels, probabilities, classes, rule)
-    status = assess(metrics, classes, collapse, at_end=True).status
-    names = ("best_epoch", "trainable_parameters", "trainable_percent")
-    return {
-        **metrics,
-        "status": status,
-        "collapsed": status == "collapsed",
-        "decision": rule,
-        "prior": answering.prior,
-        **{name: facts[name] for name in names},
-    }
+    predictions: pd.DataFrame
+    metrics: dict[str, Any]
 
 
-def metrics_by_prior(
-    labels: np.ndarray,
+def evaluate(
+    name: str,
+    cases: pd.DataFrame,
     probabilities: np.ndarray,
-    classes: Sequence[str],
-    answering: Answering,
-    rule: Rule,
-) -> dict[str, dict[str, Any]]:
-    """Measure the same answers at a uniform prior and at that of the training images.
+    facts: dict[str, Any],
+    params: EvaluateParams,
+    collapse: CollapseParams,
+) -> Evaluated:
+    """Turn a network's probabilities into answers, and measure those of the test split.
+
+    A decision rule left to choose is chosen on val.
 
     Args:
-        labels: (n,) positions.
+        name: The strategy's.
+        cases: Columns key, patient, laterality, view, split, label; n rows, val and test.
         probabilities: (n, K) as trained.
-        classes: The class names.
-        answering: The prior of the training.
-        rule: The decision rule.
+        facts: classes, counts, prior, epoch, trainable_parameters, trainable_percent.
+        params: The prior and the rule.
+        collapse: The thresholds by which `status` is set.
     """
+    classes = list(facts["classes"])
+    position = {label: k for k, label in enumerate(classes)}
+    labels = cases["label"].map(position).to_numpy(dtype=np.int64)
+    val, test = (cases["split"] == split for split in ("val", "test"))
+    answering = Answering(params.prior, facts["prior"], facts["counts"])
+    assumed = answering.assume(probabilities)
+    rule = choose_rule(labels[val], assumed[val], params.decision)
+    metrics = classification_metrics(labels[test], assumed[test], classes, rule)
+    status = assess(metrics, classes, collapse, at_end=True).status
+    by_prior = {
+        prior: _short(
+            classification_metrics(
+                labels[test], answering.assume(probabilities[test], prior), classes, rule
+            )
+        )
+        for prior in ("uniform", "train")
+    }
+    return Evaluated(
+        prediction_table(name, cases, assumed, classes, rule),
+        {
+            **metrics,
+            "status": status,
+            "collapsed": status == "collapsed",
+            "decision": rule,
+            "prior": params.prior,
+            "best_epoch": facts["epoch"],
+            "trainable_parameters": facts["trainable_parameters"],
+            "trainable_percent": facts["trainable_percent"],
+            "by_prior": by_prior,
+        },
+    )
+
+
+def _short(metrics: Metrics) -> Metrics:
     keys = ("accuracy", "kappa", "kappa_quadratic", "bal_acc_adj", "max_predicted_share")
-    found = {}
-    for prior in ("uniform", "train"):
-        moved = answering.assume(probabilities, prior)
-        metrics = classification_metrics(labels, moved, classes, rule)
-        found[prior] = {key: metrics[key] for key in keys}
-    return found
+    return {key: metrics[key] for key in keys}

@@ -137,6 +137,20 @@ def compute_dtype(params: ComputeParams) -> torch.dtype:
     return torch.bfloat16
 
 
+def arithmetic(params: ComputeParams) -> str:
+    """Name the arithmetic that figures come from: the processor's path, and the precision.
+
+    Two processors of the same name here round alike; others may not.
+    """
+    if params.accelerator in ("auto", "cuda") and torch.cuda.is_available():
+        device = torch.cuda.get_device_name()
+    else:
+        device = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    isa = os.environ.get("ONEDNN_MAX_CPU_ISA")
+    limited = f" (oneDNN up to {isa})" if isa else ""
+    return f"{device}{limited}, {str(compute_dtype(params)).removeprefix('torch.')}"
+
+
 def has_bfloat16(accelerator: str) -> bool:
     """Say whether the device multiplies in bfloat16 in hardware, not by emulation."""
     if accelerator in ("auto", "cuda") and torch.cuda.is_available():

@@ -73,7 +73,8 @@ class ConditionalRanks(nn.Module):
 class RandomFourier(nn.Module):
     """Features whose inner products approximate a Gaussian kernel: fixed, never trained.
 
-    Source: Rahimi & Recht 2007, NeurIPS 20 (random Fourier features: sqrt(2 / D) cos(w x + b)).
+    Source: Rahimi & Recht 2007, NeurIPS 20 (random Fourier features cos(w x + b); their common factor
+    sqrt(2 / D) is left to the weights that follow).
     """
 
     def __init__(self, features: int, dimension: int):
@@ -84,7 +85,7 @@ class RandomFourier(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Compute the random features: (B, F) -> (B, D)."""
         angles = nn.functional.linear(features, self.weight, self.phase)
-        return angles.cos() * (2 / len(self.phase)) ** 0.5
+        return angles.cos()
 
 
 class Present(nn.Module):

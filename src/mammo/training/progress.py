@@ -14,7 +14,7 @@ from mammo.storage.digests import code_sha256, digest, file_sha256
 # The packages whose code bears on a trained state.
 _CODE = tuple(
     f"mammo.{name}"
-    for name in ("storage", "cohort", "network", "embedding", "evaluation", "training")
+    for name in ("storage", "cohort", "network", "embedding", "evaluation", "heads", "training")
 )
 
 

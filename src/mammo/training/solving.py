@@ -132,8 +132,8 @@ def place_head(module: nn.Sequential, head: Head) -> None:
     if head.kernel is not None:
         kernel = parts["kernel"]
         assert isinstance(kernel, RandomFourier)  # noqa: S101 - for the type checker
-        kernel.weight.copy_(_tensor(head.kernel.weight))
-        kernel.phase.copy_(_tensor(head.kernel.phase))
+        kernel.weight.copy_(_tensor(head.kernel.projection.T))
+        kernel.phase.copy_(_tensor(head.kernel.offset))
     linear = parts["linear"]
     assert isinstance(linear, nn.Linear)  # noqa: S101 - for the type checker
     if isinstance(head.linear, OrdinalHead):

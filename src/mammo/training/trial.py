@@ -156,6 +156,15 @@ class Trained:
     solved: dict[str, float] | None
     cpu: str
 
+    def notes(self) -> dict[str, Any]:
+        """List what metrics/train/S.json says besides the epochs."""
+        return {
+            "solved_head": self.solved,
+            "risks": self.risks,
+            "alerts": self.outcome.alerts,
+            "cpu": self.cpu,
+        }
+
 
 def run_trial(
     trial: Trial, record: Callable[[Row], None], progress: Progress | None = None
