@@ -103,7 +103,7 @@ class Pixels:
     def to_cut(self, batch: Batch, device: torch.device) -> Crossing:
         """Run the frozen prefix."""
         images, grey = batch
-        assert images is not None  # noqa: S101 - for the type checker: `clean_batch` reads images
+        assert images is not None
         with torch.no_grad():
             crossing = self.prefix(network_input(images, device, self.dtype))
             side = torch.cat([to_device(grey, device), crossing.side], dim=1)
@@ -135,7 +135,7 @@ class FreshViews(Pixels):
     def train_batch(self, positions: np.ndarray, draws: np.ndarray) -> Batch:
         """Make the view that each draw asks for: (B, H, W) float32 in [0, 1]."""
         images, grey = self.clean_batch(positions)
-        assert images is not None  # noqa: S101 - as above
+        assert images is not None
         keys = [self.tensors.keys[position] for position in positions]
         return self.augmentation.views(images, keys, 1 + draws), grey
 

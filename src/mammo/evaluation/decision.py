@@ -27,7 +27,7 @@ def decide(probabilities: np.ndarray, rule: Rule) -> np.ndarray:
 
 
 def change_prior(
-    probabilities: np.ndarray, before: Sequence[float], after: Sequence[float]
+    probabilities: np.ndarray, before: Sequence[float], after: np.ndarray
 ) -> np.ndarray:
     """Move probabilities from the class shares that they assume to others: (n, K) -> (n, K).
 
@@ -41,9 +41,7 @@ def change_prior(
     return moved / moved.sum(axis=1, keepdims=True)
 
 
-def prior_shares(
-    prior: Literal["uniform", "train"], counts: Sequence[int]
-) -> np.ndarray:
+def prior_shares(prior: Literal["uniform", "train"], counts: Sequence[int]) -> np.ndarray:
     """Compute class shares: equal ones, or those of the training images; absent classes have 0."""
     n = np.asarray(counts, dtype=np.float64)
     shares = (n > 0).astype(np.float64) if prior == "uniform" else n

@@ -6,7 +6,6 @@ from pydantic import Field
 
 from mammo.params import Params
 
-
 Prior = Literal["uniform", "train", "as_trained"]
 
 

@@ -73,9 +73,12 @@ class ConditionalRanks(nn.Module):
 class RandomFourier(nn.Module):
     """Features whose inner products approximate a Gaussian kernel: fixed, never trained.
 
-    Source: Rahimi & Recht 2007, NeurIPS 20 (random Fourier features cos(w x + b); their common factor
-    sqrt(2 / D) is left to the weights that follow).
+    Source: Rahimi & Recht 2007, NeurIPS 20 (random Fourier features cos(w x + b); their
+    common factor sqrt(2 / D) is left to the weights that follow).
     """
+
+    weight: Tensor  # (D, F)
+    phase: Tensor  # (D,)
 
     def __init__(self, features: int, dimension: int):
         super().__init__()

@@ -105,9 +105,7 @@ class Training:
         if fabric.world_size > 1 and fabric.device.type == "cuda":  # torch has no other
             nn.SyncBatchNorm.convert_sync_batchnorm(self.suffix)  # in place, names kept
         params = recipe.train
-        made = make_optimizer(
-            suffix, recipe.strategy.lr, params.weight_decay, params.layer_decay
-        )
+        made = make_optimizer(suffix, recipe.strategy.lr, params.weight_decay, params.layer_decay)
         self.optimizer: Any = fabric.setup_optimizers(made)
         self.average = MovingAverage(suffix, params.ema_decay) if params.ema_decay else None
         self.balancing = resolve(recipe.balancing, recipe.loss, job.counts)

@@ -7,7 +7,6 @@ from pydantic import Field, model_validator
 from mammo.network.params import BatchNormMode, Scope
 from mammo.params import Params
 
-
 # `weighted_sampler: auto` samples where the largest class has more than this times the smallest.
 AUTO_IMBALANCE = 1.5
 

@@ -35,7 +35,11 @@ def retrain_head(job: Job, suffix: Suffix, outcome: Outcome) -> Outcome:
         if isinstance(layer, nn.Linear):
             layer.reset_parameters()
     suffix.scope = "head"
-    head_alone = {"head": "gradient", "warmup_epochs": 0, "epochs": recipe.train.retrain_head_epochs}
+    head_alone = {
+        "head": "gradient",
+        "warmup_epochs": 0,
+        "epochs": recipe.train.retrain_head_epochs,
+    }
     balanced = {"weighted_sampler": True, "power": 1.0}
     again = replace(
         recipe,
@@ -45,8 +49,6 @@ def retrain_head(job: Job, suffix: Suffix, outcome: Outcome) -> Outcome:
     progress = job.progress
     if progress:  # inside the run's own folder, so that both are cleared together
         progress = Progress(progress.path.parent / "head", progress.every_s)
-    following = train(
-        replace(job, recipe=again, progress=progress, epochs_before=before), suffix
-    )
+    following = train(replace(job, recipe=again, progress=progress, epochs_before=before), suffix)
     rows, alerts = [*outcome.rows, *following.rows], [*outcome.alerts, *following.alerts]
     return Outcome(rows, following.best, following.last, alerts)

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from mammo.evaluation.metrics import classification_metrics
 from mammo.heads.multinomial import Objective
 from mammo.heads.ordinal import OrdinalHead
 from mammo.heads.path import Head, Path, Table, choose_step, solve_path
-from mammo.network.head import ProportionalOdds, RandomFourier
+from mammo.network.head import Present, ProportionalOdds, RandomFourier
 from mammo.storage.tensors import Tensors
 from mammo.training.balancing import expected_weights, resolve
 from mammo.training.history import Row
@@ -102,9 +103,7 @@ def solve(job: Job, features: Features) -> Solved:
     return Solved(step.head, chosen + 1, step.penalty, _rows(job, path, answers, chosen))
 
 
-def _rows(
-    job: Job, path: Path, answers: dict[str, list[np.ndarray]], chosen: int
-) -> list[Row]:
+def _rows(job: Job, path: Path, answers: dict[str, list[np.ndarray]], chosen: int) -> list[Row]:
     """Write the path as a history; the kept step is judged as the end of a training is."""
     rows = []
     fold, recipe = job.fold, job.recipe
@@ -126,24 +125,20 @@ def _rows(
 
 
 @torch.no_grad()
-def place_head(module: nn.Sequential, head: Head) -> None:
+def place_head(module: nn.Module, head: Head) -> None:
     """Write a solved head into a network's head of the same shape (`network.head.make_head`)."""
     parts = dict(module.named_children())
     if head.kernel is not None:
-        kernel = parts["kernel"]
-        assert isinstance(kernel, RandomFourier)  # noqa: S101 - for the type checker
+        kernel = cast(RandomFourier, parts["kernel"])
         kernel.weight.copy_(_tensor(head.kernel.projection.T))
         kernel.phase.copy_(_tensor(head.kernel.offset))
-    linear = parts["linear"]
-    assert isinstance(linear, nn.Linear)  # noqa: S101 - for the type checker
+    linear = cast(nn.Linear, parts["linear"])
     if isinstance(head.linear, OrdinalHead):
-        order = parts["order"]
-        assert isinstance(order, ProportionalOdds)  # noqa: S101 - for the type checker
         linear.weight.copy_(_tensor(head.linear.weight)[None])
-        order.place(_tensor(head.linear.thresholds))
+        cast(ProportionalOdds, parts["order"]).place(_tensor(head.linear.thresholds))
         return
-    present = parts["present"].present if "present" in parts else range(len(head.linear.bias))
-    rows = list(present)
+    every = tuple(range(len(head.linear.bias)))
+    rows = list(cast(Present, parts["present"]).present if "present" in parts else every)
     linear.weight.copy_(_tensor(head.linear.weight[rows]))
     linear.bias.copy_(_tensor(head.linear.bias[rows]))
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from mammo.cohort.recommendation import recommend
 from mammo.errors import UserError
 from mammo.evaluation.collapse import Assessment
 from mammo.evaluation.metrics import Metrics
 from mammo.training.balancing import imbalance_ratio, resolve
 from mammo.training.params import remedies
-from mammo.cohort.recommendation import recommend
 from mammo.training.settings import Recipe
 
 logger = logging.getLogger(__name__)
@@ -148,6 +148,8 @@ class Watch:
 
 def epoch_line(epoch: int, metrics: Metrics, classes: Sequence[str], assessment: Assessment) -> str:
     """Say in one line what a validation looked like: predicted shares and status."""
-    shares = "  ".join(f"{c} {100 * float(metrics[f'predicted_share_{c}'] or 0):.0f} %" for c in classes)
+    shares = "  ".join(
+        f"{c} {100 * float(metrics[f'predicted_share_{c}'] or 0):.0f} %" for c in classes
+    )
     why = f": {'; '.join(assessment.reasons)}" if assessment.reasons else ""
     return f"epoch {epoch}  {shares}  {assessment.status}{why}"
