@@ -11,7 +11,7 @@ from mammo import paths
 from mammo.cohort.cases import read_cases
 from mammo.evaluation.suffix_file import save_suffix
 from mammo.network.compute import start_together, together
-from mammo.stage import run_stage
+from mammo.stage import after_success, run_stage
 from mammo.storage.files import whole_folder, write_json
 from mammo.training.history import HistoryWriter, summarise
 from mammo.training.progress import Progress, run_key
@@ -50,7 +50,7 @@ def main() -> None:
     by_block = {"trainable_by_block": trial.network.trainable_by_block()}
     summary = summarise(outcome.rows, outcome.best.epoch, {**trainable, **by_block})
     write_json({**summary, **trained.notes()}, paths.TRAIN_METRICS / f"{name}.json")
-    progress.clear()
+    after_success(progress.clear)  # not before what was read is known to be what DVC will lock
 
 
 if __name__ == "__main__":

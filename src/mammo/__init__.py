@@ -3,7 +3,10 @@
 errors      what a user, or one file, did wrong
 paths       every path of the pipeline
 params      the loader of params.yaml
-stage       how a stage runs
+stage       how a stage runs: its inputs watched, every end with a message
+dvc_yaml    what DVC will lock for a stage, read from dvc.yaml
+fingerprint what a stage's inputs are when it starts, compared with when it ends
+locks       one process at a time
 storage     files and folders written whole, digests, the scratch store, sharded tensors
 running     many files side by side: worker processes, or a cluster
 cohort      who is studied: classes, the table of images, patients and labels, and the splits

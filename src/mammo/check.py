@@ -64,10 +64,8 @@ def check_params(values: dict[str, Any]) -> None:
         TrainParams.model_validate(values["train"]),
     )
     backbone = BackboneParams.model_validate(values["backbone"])
-    head, loss = (
-        HeadParams.model_validate(values["head"]),
-        LossParams.model_validate(values["loss"]),
-    )
+    head = HeadParams.model_validate(values["head"])
+    loss = LossParams.model_validate(values["loss"])
     for name, entry in values["strategies"].items():
         strategy = StrategyParams.model_validate(entry)
         strategy_cut(backbone, strategy, name)

@@ -13,27 +13,97 @@ from mammo.errors import UserError
 class Params(BaseModel):
     """A section of params.yaml: unknown and missing keys are refused, values never change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 P = TypeVar("P", bound=BaseModel)
+
+
+# Ten times what the longest sound file needs; a file of a few lines can unfold to gigabytes.
+_MAX_BYTES = 2**20
+_MAX_DEPTH = 50
+_MAX_NODES = 100_000
+
+# The compiled parser is ten times faster; it comes with PyYAML's wheels.
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def read_params(path: Path = paths.PARAMS) -> dict[str, Any]:
     """Read the whole file as plain values.
 
     Raises:
-        UserError: The file is missing, isn't YAML or isn't a mapping.
+        UserError: The file is missing, isn't YAML in UTF-8, is of a size or depth that no file of
+            parameters has, or isn't a mapping.
     """
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: not found; run from the repository's root") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML: {error}") from None
+    values = read_yaml(path)
     if not isinstance(values, dict):
         raise UserError(f"{path}: must be a mapping of sections, got {type(values).__name__}")
     return values
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file of a bounded size, whatever was made of it.
+
+    Raises:
+        UserError: The file can't be read, isn't YAML in UTF-8, or exceeds a bound.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{path}: not found; run from the repository's root") from None
+    except OSError as error:
+        raise UserError(f"{path}: can't be read: {error.strerror}") from None
+    if len(content) > _MAX_BYTES:
+        raise UserError(f"{path}: must have at most {_MAX_BYTES} bytes, got {len(content)}")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UserError(
+            f"{path}: must be UTF-8, got byte 0x{content[error.start]:02x} in line {line}; "
+            "save the file as UTF-8"
+        ) from None
+    try:
+        _check_bounds(path, text)
+        loader = _Loader(text)  # safe: plain values alone
+        try:
+            return loader.get_single_data()
+        finally:
+            loader.dispose()
+    except (yaml.YAMLError, RecursionError) as error:
+        raise UserError(f"{path}: not valid YAML: {error}") from None
+
+
+def _check_bounds(path: Path, text: str) -> None:
+    """Count nesting and nodes, aliases unfolded, before anything is built from them."""
+    nodes, depth = 0, 0
+    starts: list[tuple[str | None, int]] = []  # of open collections: anchor, nodes before
+    sizes: dict[str, int] = {}  # of what an anchor names
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            starts.append((event.anchor, nodes))
+            nodes += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+            anchor, before = starts.pop()
+            if anchor:
+                sizes[anchor] = nodes - before
+        elif isinstance(event, yaml.AliasEvent):
+            nodes += sizes.get(event.anchor, 1)
+        elif isinstance(event, yaml.ScalarEvent):
+            nodes += 1
+            if event.anchor:
+                sizes[event.anchor] = 1
+        if depth > _MAX_DEPTH:
+            line = event.start_mark.line + 1
+            raise UserError(f"{path}: line {line}: is nested deeper than {_MAX_DEPTH} levels")
+        if nodes > _MAX_NODES:
+            line = event.start_mark.line + 1
+            raise UserError(
+                f"{path}: line {line}: unfolds to more than {_MAX_NODES} values; "
+                "are aliases (*name) nested in each other?"
+            )
 
 
 def load_params(section: str, model: type[P], path: Path = paths.PARAMS) -> P:

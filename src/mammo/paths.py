@@ -44,9 +44,6 @@ COMPARE_PLOTS = PLOTS / "compare"
 REPORT_PLOTS = PLOTS / "report"
 COMPARE_PAGE = Path("report.md")
 
-STUDIES = Path("studies")
-STUDY_DATA = DATA / "studies"
-
 # DVC names the main checkout in DVC_ROOT, also for runs in a temporary copy: one scratch for all.
 MAIN_CHECKOUT = Path(os.environ.get("DVC_ROOT", "."))
 SCRATCH = MAIN_CHECKOUT / ".cache"

@@ -1,35 +1,39 @@
-"""Put the architectures together: studies/architectures/runs -> results.{json,md}, forest.png."""
+"""Put the networks together: studies/architectures/data/cells -> results.{json,md}, forest.png."""
+
+from typing import Any
+
+import pandas as pd
 
 from mammo import paths
 from mammo.comparison.compare import compare, comparison_table
-from mammo.comparison.inputs import predict_baselines, read_predictions
+from mammo.comparison.inputs import predict_baselines
 from mammo.comparison.params import CompareParams
 from mammo.figures.evidence import forest_plot
 from mammo.figures.style import write_png
 from mammo.params import load_leaf, load_params
 from mammo.stage import run_stage
-from mammo.storage.files import read_json, read_table, write_json, write_text
+from mammo.storage.files import read_table, write_json, write_text
 from mammo.storage.tensors import Tensors
-from studies.cells.pages import architectures_page, subject_of
-from studies.cells.params import ArchitecturesParams, split_images, study_params
-from studies.cells.pooling import cell_facts
+from studies.architectures.page import architectures_page
+from studies.cells.cases import accepted_images
+from studies.cells.params import STUDIES, ArchitecturesParams, study_params
+from studies.cells.pooling import read_cell
+from studies.cells.wording import subject_of
 
-HERE = paths.STUDIES / "architectures"
+HERE = STUDIES / "architectures"
 
 
 def main() -> None:
     """Run the stage."""
     study = load_params("architectures", ArchitecturesParams, study_params("architectures"))
     params = load_params("compare", CompareParams)
-    runs = study.runs(load_leaf("backbone.arch", str))
-    arms = {folder: f"{arch} {name}" for folder, (arch, name) in runs.items()}
-    read = read_predictions(list(runs), HERE / "runs")
-    tables = {arm: read[folder] for folder, arm in arms.items()}
-    facts = {
-        arm: cell_facts(read_json(HERE / "runs" / folder / "metrics.json"))
-        for folder, arm in arms.items()
-    }
-    cases = split_images().merge(read_table(paths.SPLITS), on="key")
+    tables: dict[str, pd.DataFrame] = {}
+    facts: dict[str, Any] = {}
+    for network in study.networks:
+        found, of_runs = read_cell(HERE / "data/cells" / network)
+        tables |= {f"{network} {name}": found[name] for name in study.strategies}
+        facts |= {f"{network} {name}": of_runs[name] for name in study.strategies}
+    cases = accepted_images().merge(read_table(paths.SPLITS), on="key")
     baselines = predict_baselines(
         next(iter(tables.values())), cases, Tensors(paths.TENSORS), params.histogram
     )

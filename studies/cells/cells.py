@@ -1,26 +1,37 @@
-"""A cell is one training of a study: another fold, seed or architecture, judged on val and test.
+"""One training of a study: stages of the pipeline, run with other parameters."""
 
-It learns from stored inputs like stage `train`, and answers from pixels like stage `evaluate`.
-"""
-
-import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from lightning_fabric import Fabric
 
-from mammo.evaluation.inference import predict_from_pixels
-from mammo.evaluation.params import EvaluateParams
-from mammo.evaluation.predictions import prediction_table, test_metrics
-from mammo.network.compute import compute_dtype
-from mammo.network.network import build_network
-from mammo.network.params import strategy_cut
-from mammo.storage.files import whole_folder, write_json, write_table
-from mammo.storage.tensors import Tensors
-from mammo.training.settings import Settings
-from mammo.training.trial import Stored, prepare, run_trial
+from mammo import paths
+from mammo.storage.files import read_json, read_table
+from studies.cells.workspace import run_stages, workspace
+
+CELL_FACTS = (
+    "trainable_parameters", "trainable_percent", "collapsed", "kappa", "kappa_quadratic",
+    "bal_acc_adj", "max_predicted_share", "best_epoch",
+)  # fmt: skip
+UNNAMED = ("split", "weights")  # stages that take no strategy
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one training needs.
+
+    Attributes:
+        strategy: Its name in `values`.
+        values: All of params.yaml, as this training has it.
+        inputs: Where lies what its stages read: a path of `mammo.paths` -> the real one.
+        stages: Those to run, in order.
+    """
+
+    strategy: str
+    values: dict[str, Any]
+    inputs: dict[Path, Path]
+    stages: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -29,67 +40,21 @@ class Cell:
 
     Attributes:
         predictions: Of val and test, as in plots/evaluation/S/predictions.csv.
-        metrics: As in metrics/S.json, and `epochs`, `alerts`, `status_at_end`.
-        seconds: Of the training alone.
+        facts: What pages say of it, from metrics/evaluate/S.json and metrics/train/S.json.
     """
 
     predictions: pd.DataFrame
-    metrics: dict[str, Any]
-    seconds: float
+    facts: dict[str, Any]
 
 
-def of_architecture(settings: Settings, arch: str) -> Settings:
-    """Put another backbone under a strategy; the cut is counted from the end."""
-    backbone = settings.backbone.model_copy(update={"arch": arch})
-    at = strategy_cut(backbone, settings.strategy, settings.name)
-    return replace(settings, backbone=backbone, cut=at)
-
-
-def run_cell(
-    settings: Settings,
-    stored: Stored,
-    cases: pd.DataFrame,
-    evaluate: EvaluateParams,
-    fabric: Fabric,
-) -> Cell:
-    """Train on the train cases, choose the epoch on val, judge val and test from pixels.
-
-    Args:
-        settings: Of the strategy.
-        stored: Where the inputs are.
-        cases: Columns key, patient, laterality, view, label, split.
-        evaluate: Batch size, test-time flip.
-        fabric: Device, precision and processes.
-    """
-    trial = prepare(settings, stored, cases, fabric)
-    trainable = trial.network.trainable()
-    started = time.monotonic()
-    outcome = run_trial(trial, record=lambda row: None)
-    seconds = time.monotonic() - started
-    network = build_network(
-        stored.backbone, settings.backbone, settings.cut, settings.classes,
-        dropout=0, seed=0, ordinal=settings.loss.ordinal,
-    )  # fmt: skip
-    network.suffix.load_state_dict(outcome.best.state)
-    judged = cases[cases["split"].isin(["val", "test"])].sort_values(["split", "key"])
-    probabilities = predict_from_pixels(
-        network, Tensors(stored.tensors), list(judged["key"]), evaluate, fabric,
-        compute_dtype(settings.compute),
-    )  # fmt: skip
-    predictions = prediction_table(settings.name, judged, probabilities, settings.classes)
-    facts = {**trainable, "best_epoch": outcome.best.epoch}
-    last = outcome.rows[-1]
-    metrics = {
-        **test_metrics(predictions, settings.classes, settings.collapse, facts),
-        "epochs": last["epoch"],
-        "status_at_end": last["status"],
-        "alerts": outcome.alerts,
-    }
-    return Cell(predictions, metrics, seconds)
-
-
-def write_cell(cell: Cell, folder: Path) -> None:
-    """Write predictions.csv and metrics.json; the seconds, which never repeat, stay out."""
-    with whole_folder(folder) as partial:
-        write_table(cell.predictions, partial / "predictions.csv")
-        write_json(cell.metrics, partial / "metrics.json")
+def run_cell(plan: Plan) -> Cell:
+    """Run the stages of one training in a workspace and read what they wrote."""
+    name = plan.strategy
+    with workspace(plan.values, plan.inputs) as folder:
+        run_stages(folder, [s if s in UNNAMED else f"{s} {name}" for s in plan.stages])
+        predictions = read_table(folder / paths.EVALUATION_PLOTS / name / "predictions.csv")
+        metrics = read_json(folder / paths.EVALUATION_PLOTS / name / "metrics.json")
+        training = read_json(folder / paths.TRAIN_METRICS / f"{name}.json")
+    facts = {fact: metrics[fact] for fact in CELL_FACTS}
+    facts |= {"epochs": training["epochs"], "alerts": len(training["alerts"])}
+    return Cell(predictions, facts)

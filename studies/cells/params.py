@@ -1,59 +1,45 @@
-"""What a study asks for, checked, and the folds of a cross-validation."""
+"""What each study asks for, checked against the pipeline's parameters."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-import pandas as pd
 from pydantic import Field
 
-from mammo import paths
-from mammo.cohort.params import SplitParams
-from mammo.cohort.splits import assign_patients, describe_splits
 from mammo.errors import UserError
 from mammo.params import Params, load_params
-from mammo.storage.files import read_table
+from studies.cells.arms import ARMS, load_arms, overridden
 
-Architecture = Literal["resnet50", "efficientnet_b0", "mobilenet_v2"]
-# The architecture of params.yaml. Named so in the outputs of studies/architectures, since with its
-# real name they would be those of two stages where `others` holds it too, and DVC would refuse
-# every command before the check could say why.
-OWN = "own"
+STUDIES = Path("studies")
 Names = Annotated[list[str], Field(min_length=1)]
+Seed = Annotated[int, Field(ge=0)]
 
 
 class CrossValidationParams(Params):
     """Section `cross_validation` of the study's params.yaml."""
 
-    strategies: Names
-    folds: Annotated[list[int], Field(min_length=1)]
+    trained: list[str]
+    folds: Annotated[list[Seed], Field(min_length=1)]
+    splits: Annotated[list[Seed], Field(min_length=1)]
 
 
 class SeedsParams(Params):
     """Section `seeds`: values of `train.seed`; what varies needs two."""
 
     strategies: Names
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2)]
+    seeds: Annotated[list[Seed], Field(min_length=2)]
 
 
 class ArchitecturesParams(Params):
-    """Section `architectures`: others than that of params.yaml, which takes part anyway."""
+    """Section `architectures`: each network with what is set for it, `key=value` each."""
 
     strategies: Names
-    others: Annotated[list[Architecture], Field(min_length=1)]
-
-    def runs(self, own: str) -> dict[str, tuple[str, str]]:
-        """Name the folder of each run, with its architecture and strategy; `own` comes first."""
-        folders: dict[str, str] = {OWN: own, **{arch: arch for arch in self.others}}
-        return {
-            f"{folder}-{name}": (arch, name)
-            for folder, arch in folders.items()
-            for name in self.strategies
-        }
+    networks: Annotated[dict[str, list[str]], Field(min_length=1)]
 
 
 def study_params(study: str) -> Path:
     """Name a study's own parameter file."""
-    return paths.STUDIES / study / "params.yaml"
+    return STUDIES / study / "params.yaml"
 
 
 def check_study(study: str, values: dict[str, Any]) -> None:
@@ -66,30 +52,16 @@ def check_study(study: str, values: dict[str, Any]) -> None:
     Raises:
         UserError: The study's params.yaml is faulty, or names what params.yaml lacks.
     """
-    path = study_params(study)
-    if study == "cross_validation":
-        folds = load_params(study, CrossValidationParams, path)
-        names = folds.strategies
-        _check_folds(folds, values["split"], path)
-    elif study == "seeds":
-        seeds = load_params(study, SeedsParams, path)
-        names = seeds.strategies
-        _check_unique(seeds.seeds, f"{path}: seeds.seeds")
-    else:
-        architectures = load_params(study, ArchitecturesParams, path)
-        names = architectures.strategies
-        _check_architectures(architectures, values["backbone"], path)
-    _check_unique(names, f"{path}: {study}.strategies")
-    for name in names:
-        if name not in values["strategies"]:
-            known = ", ".join(values["strategies"])
-            raise UserError(
-                f"{path}: {study}.strategies: must be among those of params.yaml ({known}), got "
-                f"{name!r}"
-            )
+    CHECKS[study](values, study_params(study))
 
 
-def _check_folds(params: CrossValidationParams, split: dict[str, Any], path: Path) -> None:
+def _check_cross_validation(values: dict[str, Any], path: Path) -> None:
+    params, split = load_params("cross_validation", CrossValidationParams, path), values["split"]
+    _check_strategies(params.trained, values, f"{path}: cross_validation.trained")
+    for name, arm in load_arms().items():
+        _check_strategies([arm.strategy], values, f"{ARMS}: arms.{name}.strategy")
+        overridden(values, arm.set, f"{ARMS}: arms.{name}.set")
+    _check_unique(params.splits, f"{path}: cross_validation.splits")
     if split["source"] != "grouped":
         raise UserError(
             "params.yaml: split.source: must be grouped for cross-validation, got "
@@ -103,43 +75,41 @@ def _check_folds(params: CrossValidationParams, split: dict[str, Any], path: Pat
         )
 
 
-def _check_architectures(params: ArchitecturesParams, backbone: dict[str, Any], path: Path) -> None:
-    if backbone["arch"] in params.others:
-        raise UserError(
-            f"{path}: architectures.others: must not hold that of params.yaml, which takes part "
-            f"anyway; got {backbone['arch']}"
-        )
-    _check_unique(params.others, f"{path}: architectures.others")
-    if backbone["weights"] == "file":
-        raise UserError(
-            "params.yaml: backbone.weights: must not be file for this study, since a file fits one "
-            "architecture; choose another source"
-        )
+def _check_seeds(values: dict[str, Any], path: Path) -> None:
+    params = load_params("seeds", SeedsParams, path)
+    _check_strategies(params.strategies, values, f"{path}: seeds.strategies")
+    _check_unique(params.seeds, f"{path}: seeds.seeds")
 
 
-def _check_unique(values: list[Any], key: str) -> None:
+def _check_architectures(values: dict[str, Any], path: Path) -> None:
+    params = load_params("architectures", ArchitecturesParams, path)
+    _check_strategies(params.strategies, values, f"{path}: architectures.strategies")
+    for name, changes in params.networks.items():
+        where = f"{path}: architectures.networks.{name}"
+        backbone = overridden(values, changes, where)["backbone"]
+        if backbone["weights"] == "file" and len(params.networks) > 1:
+            raise UserError(
+                f"{where}: must set backbone.weights, since the file of params.yaml fits one "
+                "architecture; got file"
+            )
+
+
+CHECKS: dict[str, Callable[[dict[str, Any], Path], None]] = {
+    "cross_validation": _check_cross_validation,
+    "seeds": _check_seeds,
+    "architectures": _check_architectures,
+}
+
+
+def _check_strategies(names: Sequence[str], values: dict[str, Any], key: str) -> None:
+    _check_unique(names, key)
+    for name in names:
+        if name not in values["strategies"]:
+            known = ", ".join(values["strategies"])
+            raise UserError(f"{key}: must be among those of params.yaml ({known}), got {name!r}")
+
+
+def _check_unique(values: Sequence[Any], key: str) -> None:
     twice = sorted({str(value) for value in values if values.count(value) > 1})
     if twice:
         raise UserError(f"{key}: each must stand there once, got {', '.join(twice)} again")
-
-
-def split_images() -> pd.DataFrame:
-    """Read the images that preprocessing accepted: the columns of `prediction_table`, unsplit."""
-    accepted = read_table(paths.TENSOR_INDEX)["key"]
-    images = read_table(paths.IMAGES).merge(read_table(paths.LABELS), on="key")
-    return images[images["key"].isin(accepted)]
-
-
-def fold_cases(
-    images: pd.DataFrame, params: SplitParams, fold: int, classes: list[str]
-) -> pd.DataFrame:
-    """Split with one fold for test and the next for val.
-
-    Raises:
-        UserError: A class is missing somewhere and `split.missing_class` is `error`.
-    """
-    values = {**params.model_dump(), "test_fold": fold, "val_fold": None}
-    params = SplitParams.model_validate(values)
-    splits = assign_patients(images, params)
-    describe_splits(images, splits, classes, params)
-    return images.merge(splits, on="key")

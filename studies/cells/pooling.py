@@ -1,6 +1,6 @@
-"""Put the folds of a cross-validation together: each image judged once, by a stranger to it.
+"""Read the cells of a study, and put folds together: each image judged once, held out each time.
 
-A stranger: a network that neither trained on that patient nor had its epoch chosen on it.
+Held out: by a network that neither trained on that patient nor had its epoch chosen on it.
 """
 
 from collections.abc import Sequence
@@ -10,12 +10,19 @@ from typing import Any
 import pandas as pd
 
 from mammo.errors import UserError
-from mammo.storage.files import read_json
+from mammo.storage.files import read_json, read_table
 
-CELL_FACTS = (
-    "best_epoch", "epochs", "trainable_parameters", "trainable_percent", "collapsed",
-    "status_at_end", "kappa", "bal_acc_adj", "max_predicted_share",
-)  # fmt: skip
+
+def read_cell(folder: Path) -> tuple[dict[str, pd.DataFrame], dict[str, Any]]:
+    """Read one cell: the predictions and the facts of each of its runs."""
+    path = folder / "predictions.csv"
+    numbers = [c for c in read_table(path).columns if c.startswith("probability_")]
+    rows = read_table(path, **dict.fromkeys(numbers, float))
+    tables = {
+        str(run): part.drop(columns="run").reset_index(drop=True)
+        for run, part in rows.groupby("run", sort=False)
+    }
+    return tables, read_json(folder / "facts.json")
 
 
 def pool_folds(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -31,24 +38,7 @@ def pool_folds(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     twice = sorted(pooled["key"][pooled["key"].duplicated()])
     if twice:
         raise UserError(
-            f"studies/cross_validation: an image must be tested in one fold, got {twice[0]} in "
-            "several; run `dvc repro studies/cross_validation/dvc.yaml` so that all are of one run"
+            f"studies: an image must be tested in one fold, got {twice[0]} in several; run "
+            "`dvc repro` in the study's folder so that all are of one run"
         )
     return pooled
-
-
-def cell_facts(metrics: dict[str, Any]) -> dict[str, Any]:
-    """Pick what the pages say of one cell out of its metrics.json."""
-    return {name: metrics[name] for name in CELL_FACTS} | {"alerts": len(metrics["alerts"])}
-
-
-def read_cells(
-    folder: Path, strategies: Sequence[str], runs: Sequence[int]
-) -> dict[str, dict[int, dict[str, Any]]]:
-    """Read the facts of all cells, by strategy and by fold or seed."""
-    return {
-        name: {
-            run: cell_facts(read_json(folder / f"{name}-{run}" / "metrics.json")) for run in runs
-        }
-        for name in strategies
-    }

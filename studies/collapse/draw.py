@@ -1,4 +1,4 @@
-"""Draw the study's pictures: params.yaml -> data/studies/collapse/pictures/."""
+"""Draw the study's pictures: params.yaml -> studies/collapse/data/pictures/."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from mammo.storage.files import whole_folder
 from studies.collapse.ladder.pictures import load_pictures, write_pictures
 
 OWN = Path("studies/collapse/params.yaml")
-PICTURES = Path("data/studies/collapse/pictures")
+PICTURES = Path("studies/collapse/data/pictures")
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Train one row of the ladder with every seed, and look at test after each epoch.
 
-data/studies/collapse/{pictures,weights} -> studies/collapse/epochs/ROW.csv
+studies/collapse/data/pictures, data/weights -> studies/collapse/epochs/ROW.csv
 """
 
 import sys
@@ -12,15 +12,13 @@ from mammo.storage.files import write_table
 from studies.collapse.ladder.bench import load_sections, run_rows
 
 STUDY = Path("studies/collapse")
-DATA = Path("data/studies/collapse")
 
 
 def main() -> None:
     """Run the stage for the row named on the command line."""
     name = sys.argv[1]
     sections = load_sections(STUDY / "params.yaml", paths.PARAMS)
-    weights = DATA / "weights" / "backbone.safetensors"
-    epochs = run_rows([name], sections.seeds, DATA / "pictures", weights, sections)
+    epochs = run_rows([name], sections.seeds, STUDY / "data" / "pictures", paths.BACKBONE, sections)
     write_table(epochs, STUDY / "epochs" / f"{name}.csv")
 
 

@@ -1,4 +1,4 @@
-"""Pool the folds: studies/cross_validation/folds -> results.{json,md}, forest.png beside them.
+"""Pool the folds: studies/cross_validation/data/cells -> results.{json,md}, forest.png.
 
 The baselines are fitted anew in every fold, on that fold's own train and val.
 """
@@ -7,7 +7,7 @@ from mammo import paths
 from mammo.cohort.classes import CLASSES, ClassSet
 from mammo.cohort.params import SplitParams
 from mammo.comparison.compare import compare, comparison_table
-from mammo.comparison.inputs import predict_baselines, read_predictions
+from mammo.comparison.inputs import predict_baselines
 from mammo.comparison.params import CompareParams
 from mammo.figures.evidence import forest_plot
 from mammo.figures.style import write_png
@@ -15,16 +15,14 @@ from mammo.params import load_leaf, load_params
 from mammo.stage import run_stage
 from mammo.storage.files import write_json, write_text
 from mammo.storage.tensors import Tensors
-from studies.cells.pages import cross_validation_page, subject_of
-from studies.cells.params import (
-    CrossValidationParams,
-    fold_cases,
-    split_images,
-    study_params,
-)
-from studies.cells.pooling import pool_folds, read_cells
+from studies.cells.arms import load_arms
+from studies.cells.cases import accepted_images, fold_cases
+from studies.cells.params import STUDIES, CrossValidationParams, study_params
+from studies.cells.pooling import pool_folds, read_cell
+from studies.cells.wording import subject_of
+from studies.cross_validation.page import cross_validation_page
 
-HERE = paths.STUDIES / "cross_validation"
+HERE = STUDIES / "cross_validation"
 
 
 def main() -> None:
@@ -33,32 +31,36 @@ def main() -> None:
     params = load_params("compare", CompareParams)
     split = load_params("split", SplitParams)
     classes = list(CLASSES[load_leaf("dataset.classes", ClassSet)])
-    names = [f"{name}-{fold}" for name in study.strategies for fold in study.folds]
-    tables = read_predictions(names, HERE / "folds")
-    images, tensors = split_images(), Tensors(paths.TENSORS)
+    first, cells = study.splits[0], HERE / "data/cells"
+    tables, facts = {}, {}
+    for name in load_arms():
+        tables[name], facts[name] = read_cell(cells / name)
+    for name in study.trained:
+        found = [read_cell(cells / f"{name}-{fold}") for fold in study.folds]
+        tables[name] = {run: table for by_run, _ in found for run, table in by_run.items()}
+        facts[name] = {run: fact for _, by_run in found for run, fact in by_run.items()}
+    runs = [f"{first}-{fold}" for fold in study.folds]
+    images, tensors = accepted_images(), Tensors(paths.TENSORS)
     by_fold = [
         predict_baselines(
-            tables[f"{study.strategies[0]}-{fold}"],
-            fold_cases(images, split, fold, classes),
+            next(iter(tables.values()))[f"{first}-{fold}"],
+            fold_cases(images, split, first, fold, classes),
             tensors,
             params.histogram,
         )
         for fold in study.folds
     ]
     result = compare(
-        {
-            name: pool_folds([tables[f"{name}-{fold}"] for fold in study.folds])
-            for name in study.strategies
-        },
+        {name: pool_folds([by_run[run] for run in runs]) for name, by_run in tables.items()},
         {name: pool_folds([found[name] for found in by_fold]) for name in by_fold[0]},
         params,
         tempered=False,
     )
-    cells = read_cells(HERE / "folds", study.strategies, study.folds)
+    shown = {name: {run: by_run[run] for run in runs} for name, by_run in facts.items()}
     subject = subject_of(load_leaf("dataset.name", str), load_leaf("dataset.root", str))
-    write_json({**result, "folds": cells}, HERE / "results.json")
+    write_json({**result, "runs": facts}, HERE / "results.json")
     write_png(forest_plot(comparison_table(result)), HERE / "forest.png")
-    write_text(cross_validation_page(subject, result, cells, images), HERE / "results.md")
+    write_text(cross_validation_page(subject, result, shown, images), HERE / "results.md")
 
 
 if __name__ == "__main__":

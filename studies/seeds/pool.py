@@ -1,33 +1,37 @@
-"""Put the seeds together: studies/seeds/runs -> results.{json,md} beside them."""
+"""Put the seeds together: studies/seeds/data/cells -> results.{json,md} beside this file."""
 
-from mammo import paths
-from mammo.comparison.inputs import read_predictions
 from mammo.comparison.params import CompareParams
 from mammo.params import load_leaf, load_params
 from mammo.stage import run_stage
 from mammo.storage.files import write_json, write_text
-from studies.cells.pages import seeds_page, subject_of
-from studies.cells.params import SeedsParams, study_params
-from studies.cells.pooling import read_cells
+from studies.cells.params import STUDIES, SeedsParams, study_params
+from studies.cells.pooling import read_cell
 from studies.cells.seed_spread import compare_over_seeds
+from studies.cells.wording import subject_of
+from studies.seeds.page import seeds_page
 
-HERE = paths.STUDIES / "seeds"
+HERE = STUDIES / "seeds"
 
 
 def main() -> None:
     """Run the stage."""
     study = load_params("seeds", SeedsParams, study_params("seeds"))
-    params = load_params("compare", CompareParams)
-    names = [f"{name}-{seed}" for name in study.strategies for seed in study.seeds]
-    tables = read_predictions(names, HERE / "runs")
-    by_seed = {
-        name: {seed: tables[f"{name}-{seed}"] for seed in study.seeds} for name in study.strategies
+    cells = {
+        name: {str(seed): read_cell(HERE / "data/cells" / f"{name}-{seed}") for seed in study.seeds}
+        for name in study.strategies
     }
-    result = compare_over_seeds(by_seed, params)
-    cells = read_cells(HERE / "runs", study.strategies, study.seeds)
+    tables = {
+        name: {int(seed): found[0][seed] for seed, found in by_seed.items()}
+        for name, by_seed in cells.items()
+    }
+    facts = {
+        name: {seed: found[1][seed] for seed, found in by_seed.items()}
+        for name, by_seed in cells.items()
+    }
+    result = compare_over_seeds(tables, load_params("compare", CompareParams))
     subject = subject_of(load_leaf("dataset.name", str), load_leaf("dataset.root", str))
-    write_json({**result, "runs": cells}, HERE / "results.json")
-    write_text(seeds_page(subject, result, cells), HERE / "results.md")
+    write_json({**result, "runs": facts}, HERE / "results.json")
+    write_text(seeds_page(subject, result, facts), HERE / "results.md")
 
 
 if __name__ == "__main__":

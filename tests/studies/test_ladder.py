@@ -1,13 +1,10 @@
-"""The collapse study: what a row is, the truth, the detector's score, and the committed bands."""
+"""The collapse study: what a row is, the truth, and the detector's score."""
 
-import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-import yaml
 
 from mammo import paths
 from mammo.errors import UserError
@@ -17,19 +14,15 @@ from mammo.network.weights import body, random_network, save_backbone
 from mammo.params import load_params, parse_params
 from mammo.storage.files import read_table
 from mammo.storage.tensors import Tensors
-from studies.collapse.ladder.bench import ReducedParams, load_sections, reduced_ladder
-from studies.collapse.ladder.page import page, results
+from studies.collapse.ladder.bench import load_sections
 from studies.collapse.ladder.pictures import PicturesParams, plan_table, write_pictures
-from studies.collapse.ladder.records import load_ladder, read_bands, read_epochs
-from studies.collapse.ladder.rows import CLASSES, Bench, RowParams, draw_fold, run_row
-from studies.collapse.ladder.rules import Rule, alarms, rules_table
+from studies.collapse.ladder.records import load_ladder
+from studies.collapse.ladder.rows import Bench, RowParams, draw_fold, run_row
+from studies.collapse.ladder.rules import Rule, alarms
 from studies.collapse.ladder.verdict import (
-    BandParams,
     TruthParams,
-    bands,
     detector_table,
     final_streak,
-    outside_bands,
     runs_table,
 )
 
@@ -201,27 +194,6 @@ def test_without_a_collapsed_run_there_is_no_recall():
     assert found["recall"] is None and found["precision"] is None
 
 
-def test_a_band_spans_the_seeds_and_the_margin_and_faults_are_named():
-    epochs = pd.concat([run_of("row", "cc", "..", [], 0), run_of("row", "..", "..", [], 1)])
-    runs = runs_table(epochs, TRUTH)
-    found = bands(runs, BandParams(margin=0.1))
-    assert found == {"row": {"bal_acc_adj": [-0.1, 0.6], "largest_share": [0.3, 1.0]}}
-    assert outside_bands(runs, found) == []
-    worse = runs.assign(bal_acc_adj=0.7)
-    assert outside_bands(worse, found) == ["row: bal_acc_adj 0.700 is outside -0.1 to 0.6"]
-    assert outside_bands(runs, {}) == ["row has no band"]
-
-
-def test_the_committed_results_are_those_of_the_committed_runs_and_lie_in_the_bands():
-    ladder = load_ladder(OWN, ROOT / paths.PARAMS)
-    epochs = read_epochs(STUDY / "epochs", list(ladder.rows))
-    runs = runs_table(epochs, TRUTH)
-    assert len(runs) == ladder.seeds * len(ladder.rows)
-    assert outside_bands(runs, read_bands(STUDY / "bands.yaml")["ladder"]) == []
-    found = results(epochs, ladder)
-    assert (STUDY / "results.md").read_text(encoding="utf-8") == page(found, ladder)
-
-
 @pytest.mark.parametrize(
     ("statuses", "rule", "raised"),
     [
@@ -237,39 +209,3 @@ def test_a_rule_raises_one_alarm_a_streak_and_none_in_the_warm_up(statuses, rule
     names = ["collapsed" if status == "c" else "healthy" for status in statuses]
     found = alarms(names, 2, rule)
     assert [epoch for epoch, alarm in enumerate(found, start=1) if alarm] == raised
-
-
-def test_replayed_by_the_pipelines_rule_the_alarms_are_those_recorded():
-    ladder = load_ladder(OWN, ROOT / paths.PARAMS)
-    epochs = read_epochs(STUDY / "epochs", list(ladder.rows))
-    rules = rules_table(epochs, ladder.warmups, TRUTH)
-    own = next(r for r in rules if r["patience"] == ladder.patience and not r["counts_warmup"])
-    recorded = detector_table(runs_table(epochs, TRUTH), TRUTH)
-    assert {key: own[key] for key in recorded} == recorded
-    for (row, _), run in epochs.groupby(["row", "seed"]):
-        own_rule = Rule(ladder.patience, counts_warmup=False)
-        replayed = alarms(run["val_status"].tolist(), ladder.warmups[row], own_rule)
-        assert replayed == run["alarm"].tolist()
-
-
-def test_the_reduced_ladder_lies_in_its_bands(tmp_path):
-    reduced = load_params("reduced", ReducedParams, OWN)
-    threads = torch.get_num_threads()
-    epochs = reduced_ladder(tmp_path, SECTIONS, reduced)
-    torch.set_num_threads(threads)
-    runs = runs_table(epochs, TRUTH)
-    assert runs["row"].tolist() == reduced.rows
-    assert outside_bands(runs, read_bands(STUDY / "bands.yaml")["reduced"]) == []
-    assert runs["collapsed"].tolist() == [1, 0]
-
-
-def test_a_row_depends_on_its_own_settings_and_on_all_sections_that_a_run_reads():
-    stage = yaml.safe_load((STUDY / "dvc.yaml").read_text())["stages"]["run"]["do"]
-    declared = next(p for p in stage["params"] if isinstance(p, dict))[str(OWN.relative_to(ROOT))]
-    source = (ROOT / "src/mammo/studies/ladder_bench.py").read_text()
-    loader = source[source.index("def load_sections") : source.index("def run_rows")]
-    loaded = set(re.findall(r'load_(?:params|leaf)\("(\w+)", [^)]*study\)', loader))
-    assert {"rows", "seeds"} < loaded
-    assert {name.replace("rows.${key}", "rows") for name in declared} == loaded
-    assert "collapse" in stage["params"]
-    assert sorted(SECTIONS.pictures.phantom.class_shares) == CLASSES

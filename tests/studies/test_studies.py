@@ -1,27 +1,23 @@
 """The studies: what they refuse, what pooling computes, and that they leave the pipeline alone."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from sklearn.metrics import cohen_kappa_score
 
 from mammo.cohort.params import SplitParams
 from mammo.comparison.compare import compare
 from mammo.comparison.params import CompareParams
 from mammo.errors import UserError
 from mammo.params import read_params
-from studies.cells.params import check_study, fold_cases
+from studies.cells.arms import overridden
+from studies.cells.cases import fold_cases
+from studies.cells.params import check_study
 from studies.cells.pooling import pool_folds
 from studies.cells.seed_spread import compare_over_seeds, mean_draws
 from support.made_up import predictions
-from support.pipeline_copy import ROOT, TINY, PipelineCopy
+from support.pipeline_copy import ROOT
 
-STUDIES = sorted(path.parent.name for path in ROOT.glob("studies/*/dvc.yaml"))
-ARMS = ["head_only", "last_block"]
-FOLDS = [0, 1, 2]
 PARAMS = CompareParams(
     draws=200,
     seed=0,
@@ -31,90 +27,6 @@ PARAMS = CompareParams(
     false_discovery_rate=0.1,
     histogram={"bins": 8, "inverse_penalties": [1.0]},
 )
-DEPENDENCIES = "^(data|models|plots|metrics|src|stages|studies)/"  # as studies/README.md has it
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    """A pipeline that has run, and then the cross-validation of two strategies in it."""
-    folder = tmp_path_factory.mktemp("study")
-    copy = PipelineCopy(folder, {**TINY, "split.folds": 3}, drop=("strategies.full",))
-    changes = {"cross_validation.strategies": ARMS, "cross_validation.folds": FOLDS}
-    copy.set_params(changes, file="studies/cross_validation/params.yaml")
-    copy.commit("a small study")
-    copy.ran = copy.repro("studies/cross_validation/dvc.yaml")  # type: ignore[attr-defined]
-    copy.commit("its results")
-    return copy
-
-
-def read_cell(study, name, fold):
-    folder = study.folder / f"studies/cross_validation/folds/{name}-{fold}"
-    return pd.read_csv(folder / "predictions.csv"), json.loads(
-        (folder / "metrics.json").read_text()
-    )
-
-
-def test_a_study_runs_the_shared_stages_once_and_a_cell_a_fold(study):
-    cells = [f"studies/cross_validation/dvc.yaml:cell@{a}-{k}" for a in ARMS for k in FOLDS]
-    assert sorted(s for s in study.ran if ":cell@" in s) == sorted(cells)
-    assert sorted(s for s in study.ran if s.startswith("embed@")) == [f"embed@{a}" for a in ARMS]
-    assert not [s for s in study.ran if s.startswith(("train", "evaluate", "split"))]
-    assert study.repro("studies/cross_validation/dvc.yaml") == []
-
-
-def test_every_image_is_tested_once_and_no_patient_trains_for_his_own_test(study):
-    index = pd.read_csv(study.folder / "data/tensors/index.csv")
-    for arm in ARMS:
-        tables = [read_cell(study, arm, fold)[0] for fold in FOLDS]
-        pooled = pool_folds(tables)
-        assert sorted(pooled["key"]) == sorted(index["key"])
-        for table in tables:
-            assert table.groupby("patient")["split"].nunique().max() == 1
-
-
-def test_the_first_fold_answers_as_the_pipeline_itself(study):
-    """Same split, same seed: a cell must be stages train and evaluate, to the byte."""
-    study.repro("evaluate@last_block")
-    own = pd.read_csv(study.folder / "plots/evaluation/last_block/predictions.csv")
-    pd.testing.assert_frame_equal(read_cell(study, "last_block", 0)[0], own, check_exact=True)
-    metrics = json.loads((study.folder / "metrics/last_block.json").read_text())
-    assert metrics.items() <= read_cell(study, "last_block", 0)[1].items()
-
-
-def test_the_results_are_those_of_the_pooled_predictions(study):
-    results = json.loads((study.folder / "studies/cross_validation/results.json").read_text())
-    page = (study.folder / "studies/cross_validation/results.md").read_text()
-    for arm in ARMS:
-        pooled = pool_folds([read_cell(study, arm, fold)[0] for fold in FOLDS])
-        kappa = cohen_kappa_score(pooled["label"], pooled["prediction"])
-        found = results["strategies"][arm]["kappa"]
-        assert found["value"] == pytest.approx(0 if np.isnan(kappa) else kappa)
-        assert found["n_patients"] == pooled["patient"].nunique()
-        collapsed = sum(read_cell(study, arm, fold)[1]["collapsed"] for fold in FOLDS)
-        assert f"`{arm}` {collapsed}" in page
-    assert set(results["baselines"]) == {"majority_class", "intensity_histogram"}
-    assert "64 images (32 breasts" in page and "3 folds" in page
-
-
-def test_a_study_leaves_the_pipeline_alone(study):
-    """Neither its status nor a plain repro nor the metrics know of it."""
-    status = study.run("dvc", "status", "--json", "dvc.yaml").stdout
-    assert "studies" not in status
-    ran = study.repro()
-    assert ran and not [stage for stage in ran if "studies" in stage]
-    assert study.repro() == []
-    study.commit("the pipeline's results")
-    shown = json.loads(study.run("dvc", "metrics", "show", "--json").stdout)
-    assert list(next(iter(shown.values()))["data"]) == ["metrics/report.json"]
-    study.run("dvc", "exp", "run", "-S", "strategy=head_only")
-    table = study.run(
-        "dvc", "exp", "show", "--csv", "--only-changed", "--drop", DEPENDENCIES
-    ).stdout
-    header = table.splitlines()[0]
-    assert "accuracy" in header or "strategy" in header
-    assert "studies" not in header and "cross_validation" not in header
-    study.run("git", "checkout", "-q", ".")
-    study.run("dvc", "checkout", "-q", "--force", "dvc.yaml")
 
 
 def test_pooling_counts_every_patient_once_where_a_mean_over_folds_counts_folds():
@@ -152,7 +64,7 @@ def test_each_fold_is_tested_once_and_validated_once():
     images["patient"] = [f"p{n // 2}" for n in range(60)]
     values = {"source": "grouped", "folds": 5, "test_fold": 3, "val_fold": 1, "seed": 0}
     params = SplitParams(**values, missing_class="warn")
-    cases = [fold_cases(images, params, fold, list("ABCD")) for fold in range(5)]
+    cases = [fold_cases(images, params, 0, fold, list("ABCD")) for fold in range(5)]
     for split in ("test", "val"):
         keys = [set(table["key"][table["split"] == split]) for table in cases]
         assert sum(map(len, keys)) == 60 == len(set().union(*keys))
@@ -188,23 +100,26 @@ def test_draws_of_seeds_widen_what_draws_of_patients_leave_narrow():
 @pytest.mark.parametrize(
     ("name", "changes", "complaint"),
     [
-        ("cross_validation", {"strategies": ["half"]}, "among those of params.yaml .*'half'"),
+        ("cross_validation", {"trained": ["half"]}, "among those of params.yaml .*'half'"),
         ("cross_validation", {"folds": [0, 1]}, "folds: must be all of 0 to 4"),
         ("seeds", {"seeds": [1, 1]}, "must stand there once"),
         ("seeds", {"seeds": [1]}, "at least 2 items"),
         ("seeds", {"sneeds": 1}, "unknown key"),
-        ("architectures", {"others": ["resnet50"]}, "must not hold that of params.yaml.*resnet50"),
-        ("architectures", {"others": ["vgg"]}, "others"),
+        ("architectures", {"networks": {"vgg": ["backbone.arch"]}}, "key=value"),
+        ("architectures", {"networks": {"vgg": ["backbone.art=vgg"]}}, "has no backbone.art"),
     ],
 )
 def test_a_study_that_can_not_be_carried_out_is_refused(
     tmp_path, monkeypatch, name, changes, complaint
 ):
     monkeypatch.chdir(tmp_path)
+    pipeline = read_params(ROOT / "params.yaml")
+    arms = {"arms": {"head_only": {"strategy": "head_only", "set": []}}}
     path = tmp_path / f"studies/{name}/params.yaml"
     path.parent.mkdir(parents=True)
+    (tmp_path / "studies/arms.yaml").write_text(yaml.safe_dump(arms))
     values = read_params(ROOT / f"studies/{name}/params.yaml")
-    pipeline = read_params(ROOT / "params.yaml")
+    values[name] |= {"strategies": ["head_only"]} if "strategies" in values[name] else {}
     path.write_text(yaml.safe_dump(values))
     check_study(name, pipeline)
     values[name].update(changes)
@@ -213,12 +128,8 @@ def test_a_study_that_can_not_be_carried_out_is_refused(
         check_study(name, pipeline)
 
 
-@pytest.mark.parametrize("name", STUDIES)
-def test_a_committed_lock_belongs_to_this_code(name, tmp_path):
-    """In a clone without data, outs are missing, but no code, parameter or command differs."""
-    if not (ROOT / f"studies/{name}/dvc.lock").exists():
-        pytest.fail(f"not there: run `dvc repro studies/{name}/dvc.yaml` and commit its dvc.lock")
-    copy = PipelineCopy(tmp_path, {}, with_results=True)
-    for file in ("params.yaml", f"studies/{name}/params.yaml"):
-        (copy.folder / file).write_bytes((ROOT / file).read_bytes())
-    assert copy.stale(f"studies/{name}/dvc.yaml") == {}
+def test_parameters_are_set_as_on_the_command_line_and_the_original_stays():
+    values = {"train": {"seed": 0, "batch_size": 16}, "strategy": "probe"}
+    changed = overridden(values, ["train.seed=3", "strategy=full", "train.batch_size=null"], "here")
+    assert changed == {"train": {"seed": 3, "batch_size": None}, "strategy": "full"}
+    assert values["train"]["seed"] == 0

@@ -37,7 +37,7 @@ def is_result(name: str) -> bool:
     """Say whether a committed file is written by a run: of the pipeline, or of a study."""
     path = Path(name)
     if path.parts[0] == "studies" and len(path.parts) > 2:
-        return path.suffix != ".py" and path.name not in ("dvc.yaml", "params.yaml")
+        return path.suffix in (".lock", ".json", ".csv", ".png") or path.name == "results.md"
     return path.parts[0] in RESULTS
 
 

@@ -24,7 +24,8 @@ def assess(
     """Judge metrics by the thresholds.
 
     Collapsed: one class takes nearly all predictions where it has not nearly all images, or kappa
-    is low together with a class of at least `min_support` images that is never recalled. Warning: any single bad sign.
+    is low together with a class of at least `min_support` images that is never recalled.
+    Warning: any single bad sign.
 
     Args:
         metrics: As `classification_metrics` returns them.

@@ -12,3 +12,10 @@ class SheetParams(Params):
 
     images_per_group: Annotated[int, Field(ge=1)]
     thumbnail_px: Annotated[int, Field(ge=64, le=1024)]
+
+
+class ReviewParams(Params):
+    """Section `review`: how much the page holds."""
+
+    max_images: Annotated[int, Field(ge=1)]
+    picture_px: Annotated[int, Field(ge=64, le=1024)]

@@ -1,4 +1,4 @@
-"""The collapse study on disk: the ladder's params, the recorded epochs, the committed bands."""
+"""The collapse study on disk: the ladder's params, the recorded epochs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,15 +6,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
-import yaml
 from pydantic import Field
 
-from mammo.errors import UserError
 from mammo.params import Params, load_leaf, load_params
 from mammo.storage.files import read_table
 from studies.collapse.ladder.verdict import TruthParams
 
-Bands = dict[str, dict[str, dict[str, list[float]]]]
 NUMBERS = ("bal_acc_adj", "kappa", "share")
 
 
@@ -75,14 +72,3 @@ def read_epochs(folder: Path, rows: Sequence[str]) -> pd.DataFrame:
     for column in ("drift_sd", "drift_var"):
         epochs[column] = pd.to_numeric(epochs[column])  # blank where nothing is frozen
     return epochs
-
-
-def read_bands(path: Path) -> Bands:
-    """Read what `studies/collapse/set_bands.py` wrote.
-
-    Raises:
-        UserError: The file is missing.
-    """
-    if not path.is_file():
-        raise UserError(f"{path}: not found; write it with studies/collapse/set_bands.py")
-    return yaml.safe_load(path.read_text(encoding="utf-8"))

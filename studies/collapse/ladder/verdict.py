@@ -4,7 +4,6 @@ The truth is taken from test patients whom the detector never sees: a run has co
 last epoch answers (nearly) one class for everybody and is no better than chance.
 """
 
-import math
 from typing import Annotated, Any
 
 import numpy as np
@@ -22,12 +21,6 @@ class TruthParams(Params):
     bal_acc_adj_below: Fraction
     share_from: Fraction
     within_epochs: Annotated[int, Field(ge=0)]
-
-
-class BandParams(Params):
-    """Section `bands`: how far beyond what the seeds of a row span its band reaches."""
-
-    margin: Fraction
 
 
 def runs_table(epochs: pd.DataFrame, truth: TruthParams) -> pd.DataFrame:
@@ -153,42 +146,6 @@ def paired(runs: pd.DataFrame, first: str, second: str, column: str) -> np.ndarr
     """Subtract two rows seed by seed, first minus second: (seeds,)."""
     by_seed = [runs[runs["row"] == name].set_index("seed")[column] for name in (first, second)]
     return (by_seed[0] - by_seed[1]).to_numpy()
-
-
-def bands(runs: pd.DataFrame, params: BandParams) -> dict[str, dict[str, list[float]]]:
-    """Set the band of each row: what its seeds span, widened by the margin, rounded outwards.
-
-    The mean of any of the seeds lies between the least and the most of them, so a band holds for
-    a ladder of fewer seeds too.
-    """
-
-    def band(values: pd.Series, least: float) -> list[float]:
-        low = math.floor(100 * (values.min() - params.margin)) / 100
-        high = math.ceil(100 * (values.max() + params.margin)) / 100
-        return [round(max(low, least), 2), round(min(high, 1.0), 2)]
-
-    return {
-        str(name): {
-            "bal_acc_adj": band(part["bal_acc_adj"], -1 / 3),
-            "largest_share": band(part["largest_share"], 0.0),
-        }
-        for name, part in runs.groupby("row", sort=False)
-    }
-
-
-def outside_bands(runs: pd.DataFrame, committed: dict[str, dict[str, list[float]]]) -> list[str]:
-    """Name the rows whose mean over seeds lies outside its band, or that have no band."""
-    faults = []
-    for name in runs["row"].unique():
-        if name not in committed:
-            faults.append(f"{name} has no band")
-            continue
-        part = runs[runs["row"] == name]
-        for column, (low, high) in committed[name].items():
-            mean = part[column].mean()
-            if not low <= mean <= high:
-                faults.append(f"{name}: {column} {mean:.3f} is outside {low:g} to {high:g}")
-    return faults
 
 
 def _share(part: int, whole: int) -> float | None:

@@ -1,0 +1,81 @@
+"""Which trainings a cell of each study consists of."""
+
+from pathlib import Path
+from typing import Any
+
+from mammo import paths
+from mammo.params import load_params
+from studies.cells.arms import ArmParams, load_arms, overridden
+from studies.cells.cells import Plan
+from studies.cells.params import (
+    ArchitecturesParams,
+    CrossValidationParams,
+    SeedsParams,
+    study_params,
+)
+
+TABLES = (paths.TENSORS, paths.IMAGES, paths.LABELS)
+
+
+def plan_cell(study: str, name: str, values: dict[str, Any]) -> dict[str, Plan]:
+    """List the trainings of one cell, by the name of the run.
+
+    Args:
+        study: The study's folder.
+        name: The cell: `ARM` or `STRATEGY-FOLD` of cross_validation, `STRATEGY-SEED` of seeds, a
+            network of architectures.
+        values: All of params.yaml.
+    """
+    path = study_params(study)
+    if study == "cross_validation":
+        params = load_params(study, CrossValidationParams, path)
+        return cross_validation_plans(name, values, params, Path())
+    if study == "seeds":
+        load_params(study, SeedsParams, path)
+        strategy, seed = name.rsplit("-", 1)
+        changed = overridden(values, [f"train.seed={seed}"], str(path))
+        inputs = _inputs(*TABLES, paths.SPLITS, paths.WEIGHTS, paths.EMBEDDINGS / strategy)
+        return {seed: Plan(strategy, changed, inputs, ("train", "evaluate"))}
+    architectures = load_params(study, ArchitecturesParams, path)
+    changed = overridden(values, architectures.networks[name], str(path))
+    stages = ("weights", "embed", "train", "evaluate")
+    inputs = _inputs(*TABLES, paths.SPLITS)
+    return {
+        strategy: Plan(strategy, changed, inputs, stages) for strategy in architectures.strategies
+    }
+
+
+def cross_validation_plans(
+    name: str, values: dict[str, Any], params: CrossValidationParams, home: Path
+) -> dict[str, Plan]:
+    """List the trainings of an arm in all folds of all splits, or of a strategy in one fold.
+
+    Args:
+        name: `ARM`, or `STRATEGY-FOLD` (of the first split).
+        values: All of params.yaml.
+        params: The folds and splits.
+        home: The folder above data/ with tensors, weights, embeddings and tables.
+
+    Returns:
+        The plans by `SPLIT-FOLD`.
+    """
+    arms = load_arms()
+    if name in arms:
+        arm, splits, folds = arms[name], params.splits, params.folds
+    else:
+        strategy, held_out = name.rsplit("-", 1)
+        arm = ArmParams(strategy=strategy, set=[])
+        splits, folds = params.splits[:1], [int(held_out)]
+    inputs = _inputs(*TABLES, paths.WEIGHTS, paths.EMBEDDINGS / arm.strategy, home=home)
+    plans = {}
+    for split in splits:
+        for fold in folds:
+            drawn = [f"split.seed={split}", f"split.test_fold={fold}", "split.val_fold=null"]
+            changed = overridden(values, [*arm.set, *drawn], f"arms.{name}.set")
+            stages = ("split", "train", "evaluate")
+            plans[f"{split}-{fold}"] = Plan(arm.strategy, changed, inputs, stages)
+    return plans
+
+
+def _inputs(*files: Path, home: Path = Path()) -> dict[Path, Path]:
+    return {file: home / file for file in files}
