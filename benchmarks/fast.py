@@ -60,7 +60,13 @@ class Fast:
             augmentation = Augmentation(self.settings.augment)
             started = time.perf_counter()
             items = embed(
-                self.images, prefix, augmentation, self.params, self.fabric.device, self.dtype
+                self.images,
+                prefix,
+                augmentation,
+                self.params,
+                self.fabric.device,
+                self.dtype,
+                network.normalisation,
             )
             write_shards(items, self.images.keys, self.folder, self.params.shard_mb * 2**20)
             seconds = time.perf_counter() - started
@@ -71,7 +77,7 @@ class Fast:
         """Do what stage `train` does before it trains."""
         network = self.network()
         keys, source = open_source(
-            self.folder, paths.TENSORS, network.prefix, self.settings.augment,
+            self.folder, paths.TENSORS, network, self.settings.augment,
             self.settings.compute, self.fabric.device,
         )  # fmt: skip
         table = read_table(paths.LABELS).merge(read_table(paths.SPLITS), on="key")

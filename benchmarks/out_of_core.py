@@ -189,9 +189,11 @@ def embed_arm(
     augmentation, dtype = Augmentation(section("augment", AugmentParams)), compute_dtype(compute)
     prefix = fold_batchnorm(network.prefix, dtype)
     if not decided.stored:
-        return FreshViews(tensors, prefix, dtype, augmentation)
+        return FreshViews(tensors, prefix, dtype, network.normalisation, augmentation)
     arm.embedded_views = 1 + params.views
-    items = embed(tensors, prefix, augmentation, params, torch.device("cpu"), dtype)
+    items = embed(
+        tensors, prefix, augmentation, params, torch.device("cpu"), dtype, network.normalisation
+    )
     target = folder / f"embeddings-{arm.strategy}"
     target.mkdir()
     started = time.perf_counter()

@@ -18,7 +18,7 @@ from mammo import paths
 from mammo.cohort.cases import make_fold
 from mammo.embedding.augment import Augmentation
 from mammo.network.backbones import architecture_of, make_head
-from mammo.network.inputs import IMAGENET_MEAN, IMAGENET_STD
+from mammo.network.inputs import Normalisation
 from mammo.network.strategies import Prefix, Suffix, cut
 from mammo.network.weights import load_backbone
 from mammo.storage.files import read_table
@@ -31,9 +31,17 @@ WORKERS = 2
 class Samples(Dataset):
     """One image at a time: read, augment, normalise, repeat to three channels."""
 
-    def __init__(self, tensors: Tensors, labels: np.ndarray, augmentation: Augmentation | None):
+    def __init__(
+        self,
+        tensors: Tensors,
+        labels: np.ndarray,
+        normalisation: Normalisation,
+        augmentation: Augmentation | None,
+    ):
         self.tensors = tensors
         self.labels = labels
+        self.mean = torch.tensor(normalisation.mean).view(3, 1, 1)
+        self.std = torch.tensor(normalisation.std).view(3, 1, 1)
         self.augmentation = augmentation
 
     def __len__(self) -> int:
@@ -46,8 +54,7 @@ class Samples(Dataset):
             view = int(torch.randint(1, 2**31, ()))
             image = self.augmentation.view(image, self.tensors.keys[position], view)
         rgb = torch.from_numpy(image).expand(3, -1, -1)
-        mean, std = (torch.tensor(v).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
-        return (rgb - mean) / std, int(self.labels[position])
+        return (rgb - self.mean) / self.std, int(self.labels[position])
 
 
 def make_network(settings: Settings) -> tuple[Prefix, Suffix]:
@@ -83,8 +90,11 @@ class Plain:
         fold = make_fold(tensors.keys, table, self.settings.classes)
         batch_size = self.settings.train.batch_size
 
+        normalisation = architecture_of(self.settings.backbone).normalisation
+
         def loader(positions: np.ndarray, augmentation: Augmentation | None) -> DataLoader:
-            chosen = Subset(Samples(tensors, fold.labels, augmentation), positions.tolist())
+            samples = Samples(tensors, fold.labels, normalisation, augmentation)
+            chosen = Subset(samples, positions.tolist())
             return DataLoader(
                 chosen, batch_size, shuffle=augmentation is not None, num_workers=WORKERS,
                 persistent_workers=True,

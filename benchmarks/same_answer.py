@@ -104,13 +104,13 @@ def run_fast(strategy: str, seed: int, data: Path) -> dict[str, Any]:
     fabric = start(settings.compute)
     network, dtype = network_of(settings, data), compute_dtype(settings.compute)
     keys, source = open_source(
-        data / "embeddings" / strategy, data / "tensors", network.prefix, settings.augment,
+        data / "embeddings" / strategy, data / "tensors", network, settings.augment,
         settings.compute, fabric.device,
     )  # fmt: skip
     fold, test = fold_of(keys, data, settings.classes)
     train_best(settings, network, source, fold, fabric)
     prefix = fold_batchnorm(network.prefix, dtype).to(fabric.device)
-    pixels = Pixels(Tensors(data / "tensors"), prefix, dtype)
+    pixels = Pixels(Tensors(data / "tensors"), prefix, dtype, network.normalisation)
     everything = np.arange(len(keys))
     deployed = predict(network.suffix, pixels, everything, fabric, BATCH_SIZE)
     found: dict[str, Any] = {"fast": judge(deployed[test], fold.labels[test], fold.classes)}
@@ -165,7 +165,8 @@ def run_plain(strategy: str, seeds: Sequence[int], data: Path) -> Iterator[dict[
         fabric, network = start(settings.compute), network_of(settings, data)
         if source is None:
             prefix = network.prefix.to(fabric.device)
-            fresh = FreshViews(tensors, prefix, torch.float32, Augmentation(settings.augment))
+            augmentation = Augmentation(settings.augment)
+            fresh = FreshViews(tensors, prefix, torch.float32, network.normalisation, augmentation)
             source = PlainViews(fresh, fabric.device) if network.cut else fresh
         fold, test = fold_of(tensors.keys, data, settings.classes)
         train_best(settings, network, source, fold, fabric)

@@ -15,17 +15,18 @@ import time
 from collections.abc import Sequence
 
 import torch
+from torch.nn.functional import cross_entropy
 
 from machine import machine
 from mammo.embedding.params import EmbedParams
-from mammo.network.backbones import architecture_of
-from mammo.network.compute import compute_dtype, has_bfloat16, start
+from mammo.network.backbones import architecture_of, make_head
+from mammo.network.compute import compile_module, compute_dtype, has_bfloat16, start
 from mammo.network.params import BackboneParams, ComputeParams
-from mammo.network.precision import training_rate
-from mammo.network.strategies import Prefix, fold_batchnorm
+from mammo.network.strategies import Prefix, cut, fold_batchnorm
 from mammo.network.weights import random_network
 from mammo.params import load_leaf, load_params
 
+CLASSES = 4
 BATCH_SIZES = (16, 32, 64, 128)
 WORTH_IT = 1.03  # a setting must be faster than the present one by this to be advised
 Rates = dict[object, float]
@@ -46,6 +47,36 @@ def prefix_rate(
             started = time.perf_counter()
             prefix(batch).cpu()  # waits for a GPU
             seconds.append(time.perf_counter() - started)
+    return batch_size / statistics.median(seconds[1:])
+
+
+def training_rate(
+    params: ComputeParams, backbone: BackboneParams, batch_size: int, size_px: int, steps: int = 3
+) -> float:
+    """Time training steps of the whole network on random data in memory: images a second.
+
+    The median step counts, after an untimed one that allocates (and compiles).
+    """
+    fabric = start(params)
+    architecture = architecture_of(backbone)
+    head = make_head(architecture.features, CLASSES, dropout=0)
+    _, suffix = cut(architecture.blocks(random_network(backbone)), head, at=0)
+    suffix.to(fabric.device).to(memory_format=torch.channels_last)
+    compile_module(suffix, params, fabric.device)
+    model, optimizer = fabric.setup(suffix, torch.optim.AdamW(suffix.parameters()))
+    model.train()
+    images = torch.randn(batch_size, 3, size_px, size_px, device=fabric.device)
+    images = images.contiguous(memory_format=torch.channels_last)
+    labels = torch.arange(batch_size, device=fabric.device) % CLASSES
+    seconds = []
+    for _ in range(1 + steps):
+        started = time.perf_counter()
+        loss = cross_entropy(model(images), labels)
+        optimizer.zero_grad(set_to_none=True)
+        fabric.backward(loss)
+        optimizer.step()
+        loss.item()  # waits for a GPU
+        seconds.append(time.perf_counter() - started)
     return batch_size / statistics.median(seconds[1:])
 
 
@@ -80,7 +111,7 @@ def tune(
 
     def rate(**changes: object) -> float:
         changed = compute.model_copy(update=changes)
-        return training_rate(changed, backbone, batch_size, size_px, steps=3)
+        return training_rate(changed, backbone, batch_size, size_px)
 
     advised: dict[str, object] = {"compile": False}
     dtypes = ["float32", *(["bfloat16"] if has_bfloat16(compute.accelerator) else [])]

@@ -2,15 +2,14 @@
 
 from mammo import paths
 from mammo.network.backbone_sources import store_backbone
-from mammo.network.params import BackboneParams, ComputeParams
+from mammo.network.params import BackboneParams
 from mammo.params import load_params
 from mammo.stage import run_stage
 
 
 def main() -> None:
     """Run the stage."""
-    params = load_params("backbone", BackboneParams)
-    store_backbone(params, load_params("compute", ComputeParams), paths.WEIGHTS)
+    store_backbone(load_params("backbone", BackboneParams), paths.WEIGHTS)
 
 
 if __name__ == "__main__":

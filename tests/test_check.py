@@ -45,7 +45,7 @@ def test_every_shipped_strategy_is_sound_also_the_one_switched_off(values):
         ("strategies.a-b", {}, r"strategies\.a-b: must be a plain word"),
         ("strategies.full.lr", -1, r"strategies\.full\.lr: .*greater than 0.*got -1"),
         ("strategies.full.momentum", 1, r"strategies\.full\.momentum: unknown key"),
-        ("strategies.last_block.unfreeze_last_blocks", 9, "at most 5"),
+        ("strategies.last_block.unfreeze_last_blocks", 10, "at most 9"),
         ("balancing.class_weights", True, "double balancing"),
         ("balancing.effective_beta", 0.99, "double balancing"),
         ("balancing.effective_beta", 1, r"effective_beta: .*less than 1"),

@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from mammo.network.inputs import IMAGENET_MEAN, IMAGENET_STD, network_input, read_ahead, unit_range
+from mammo.network.inputs import IMAGENET, TENSORFLOW, network_input, read_ahead, unit_range
 
 
+@pytest.mark.parametrize("normalisation", [IMAGENET, TENSORFLOW])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_grey_images_become_normalised_rgb_channels_last(dtype):
+def test_grey_images_become_normalised_rgb_channels_last(dtype, normalisation):
     images = np.random.default_rng(0).random((3, 5, 7), dtype=np.float32)
-    rgb = network_input(images, torch.device("cpu"), dtype)
-    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
+    rgb = network_input(images, torch.device("cpu"), dtype, normalisation)
+    mean = torch.tensor(normalisation.mean).view(1, 3, 1, 1)
+    std = torch.tensor(normalisation.std).view(1, 3, 1, 1)
     expected = ((torch.from_numpy(images)[:, None] - mean) / std).to(dtype)
     assert torch.equal(rgb, expected)
     assert rgb.shape == (3, 3, 5, 7)

@@ -7,14 +7,24 @@ import torch
 from torch import nn
 
 from mammo.errors import UserError
-from mammo.network.backbones import ARCHITECTURES, count_parameters, make_head
-from mammo.network.params import CutParams, StrategyParams, cut_position
+from mammo.network.backbones import (
+    ARCHITECTURES,
+    GlobalPool,
+    count_parameters,
+    make_head,
+    pooled_widths,
+)
+from mammo.network.params import BLOCK_NAMES, CutParams, StrategyParams, cut_position
 from mammo.network.strategies import cut, fold_batchnorm
 from mammo.params import parse_params
 
-# torchvision's own counts; ResNet50 by part: conv1+bn1 9,536; layer1 215,808; layer2 1,219,584;
-# layer3 7,098,368; layer4 14,964,736; a head of 2048 * 4 + 4 = 8,196.
+# EfficientNet-Lite0: 4,652,008 (the package's) - 1,281,000 (its classifier) + 5,124; features7 is
+# 192 -> 1,152 -> 320 channels: 192 * 1,152 + 9 * 1,152 + 1,152 * 320 + 2 * (2 * 1,152 + 320)
+# = 605,440; features8 is 320 * 1,280 + 2 * 1,280 = 412,160.
+# The others are torchvision's own counts; ResNet50 by part: conv1+bn1 9,536; layer1 215,808;
+# layer2 1,219,584; layer3 7,098,368; layer4 14,964,736; a head of 2048 * 4 + 4 = 8,196.
 TRAINABLE = {
+    "efficientnet_lite0": {"full": 3_376_132, 2: 1_022_724, 1: 417_284, 0: 5_124},
     "resnet50": {"full": 23_516_228, 2: 22_071_300, 1: 14_972_932, 0: 8_196},
     "efficientnet_b0": {"full": 4_012_672, 2: 1_134_516, 1: 417_284, 0: 5_124},
     "mobilenet_v2": {"full": 2_228_996, 2: 891_204, 1: 417_284, 0: 5_124},
@@ -33,7 +43,7 @@ def cut_network(arch, chosen):
 
 
 @pytest.mark.parametrize("arch", TRAINABLE)
-def test_trainable_parameters_are_torchvisions_own_counts(arch):
+def test_trainable_parameters_are_the_published_counts(arch):
     for unfreeze, expected in TRAINABLE[arch].items():
         chosen = strategy(0, train_backbone=True) if unfreeze == "full" else strategy(unfreeze)
         prefix, suffix = cut_network(arch, chosen)
@@ -55,7 +65,7 @@ def test_the_blocks_hold_every_parameter_but_the_classifiers(arch):
 
 
 @pytest.mark.parametrize("arch", TRAINABLE)
-def test_a_cut_anywhere_computes_what_torchvision_computes(arch):
+def test_a_cut_anywhere_computes_what_the_whole_network_computes(arch):
     architecture = ARCHITECTURES[arch]
     network = architecture.build().eval()
     blocks = architecture.blocks(network)
@@ -66,6 +76,20 @@ def test_a_cut_anywhere_computes_what_torchvision_computes(arch):
         for at in range(len(blocks) + 1):
             prefix, suffix = cut(blocks, classifier, at)
             assert torch.allclose(suffix.eval()(prefix(x)), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_every_blocks_name_and_pooled_width_is_known(arch):
+    architecture = ARCHITECTURES[arch]
+    blocks = architecture.blocks(architecture.build().eval())
+    assert tuple(blocks) == BLOCK_NAMES[arch]
+    x, widths = torch.randn(1, 3, 224, 224), []
+    with torch.no_grad():
+        for block in blocks.values():
+            x = block(x)
+            widths.append(GlobalPool()(x).shape[1])
+    assert pooled_widths(arch) == tuple(widths)
+    assert architecture.features == widths[-1]
 
 
 def test_the_frozen_prefix_stays_bit_identical_while_the_suffix_trains():

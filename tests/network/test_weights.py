@@ -10,9 +10,7 @@ import torch
 
 from mammo.errors import UserError
 from mammo.network.backbones import ARCHITECTURES
-from mammo.network.compute import start
-from mammo.network.params import BackboneParams, ComputeParams
-from mammo.network.textures import draw_textures, power_law_noise, pretrain
+from mammo.network.params import BackboneParams
 from mammo.network.weights import (
     body,
     fit_to,
@@ -28,11 +26,8 @@ from mammo.params import parse_params
 ARCHITECTURE = ARCHITECTURES["mobilenet_v2"]
 
 
-def backbone(weights="random", file=None, seed=0, steps=2):
-    procedural = dict(steps=steps, batch_size=4, size_px=32, lr=1e-3)
-    return BackboneParams(
-        arch="mobilenet_v2", weights=weights, file=file, seed=seed, procedural=procedural
-    )
+def backbone(weights="random", file=None, seed=0, arch="mobilenet_v2"):
+    return BackboneParams(arch=arch, weights=weights, file=file, seed=seed)
 
 
 @pytest.fixture(scope="module")
@@ -153,44 +148,11 @@ def test_an_imagenet_file_in_place_needs_no_network(state, tmp_path, monkeypatch
     fit_to(made, read_weights_file(file), file.name)
 
 
-def test_procedural_pretraining_moves_the_parameters_and_repeats(state):
-    compute = ComputeParams(
-        accelerator="cpu", devices=1, num_nodes=1, threads=2, precision="float32", compile=False,
-        deterministic=True,
-    )  # fmt: skip
-    first, second = (pretrain(backbone("procedural"), start(compute)) for _ in range(2))
-    assert set(first) == set(body(state, ARCHITECTURE))
-    assert all(torch.equal(first[k], second[k]) for k in first)
-    assert not torch.equal(first["features.0.0.weight"], state["features.0.0.weight"])
-
-
-@pytest.mark.parametrize("exponent", [1.5, 3.0])
-def test_texture_noise_has_the_spectrum_that_it_claims(exponent):
-    size = 128
-    noise = power_law_noise(torch.full((32,), exponent), size, torch.Generator().manual_seed(0))
-    power = torch.fft.fft2(noise).abs().square().mean(0)
-    frequency = torch.sqrt(
-        torch.fft.fftfreq(size)[:, None] ** 2 + torch.fft.fftfreq(size)[None] ** 2
-    )
-    band = (frequency > 0.03) & (frequency < 0.4)
-    x, y = frequency[band].log(), power[band].log()
-    slope = ((x - x.mean()) * (y - y.mean())).sum() / (x - x.mean()).square().sum()
-    assert float(slope) == pytest.approx(-exponent, abs=0.1)
-
-
-def test_textures_come_in_sixteen_classes_and_in_range():
-    images, labels = draw_textures(200, 32, torch.Generator().manual_seed(0))
-    assert images.shape == (200, 32, 32)
-    assert float(images.min()) >= 0 and float(images.max()) <= 1
-    assert set(labels.tolist()) == set(range(16))
-
-
 def test_provenance_says_where_weights_come_from(tmp_path):
     (tmp_path / "mine.safetensors").write_bytes(b"abc")
     facts = provenance(backbone("file", tmp_path / "mine.safetensors"), "f" * 64)
     assert facts["source"] == "mine.safetensors"
     assert facts["source_sha256"] == hashlib.sha256(b"abc").hexdigest()
-    assert provenance(backbone("procedural"), "f" * 64)["procedural"]["steps"] == 2
     assert "mobilenet_v2" in provenance(backbone("imagenet"), "f" * 64)["url"]
 
 

@@ -10,6 +10,7 @@ from mammo.embedding.params import AugmentParams, EmbedParams
 from mammo.embedding.sources import StoredViews
 from mammo.evaluation.params import CollapseParams
 from mammo.network.backbones import architecture_of
+from mammo.network.inputs import IMAGENET
 from mammo.network.network import build_network
 from mammo.network.params import ComputeParams, StrategyParams
 from mammo.network.strategies import fold_batchnorm
@@ -40,8 +41,7 @@ EMBED = EmbedParams(
 
 
 BACKBONE = dict(
-    arch="mobilenet_v2", weights="random", file=None, seed=0,
-    procedural=dict(steps=1, batch_size=2, size_px=32, lr=1e-3),
+    arch="mobilenet_v2", weights="random", file=None, seed=0
 )  # fmt: skip
 
 
@@ -82,7 +82,7 @@ def stored_views(folder, network):
         target.mkdir()
         tensors = Tensors(folder / "tensors")
         prefix = fold_batchnorm(network.prefix, torch.float32)
-        items = embed(tensors, prefix, Augmentation(AUGMENT), EMBED, CPU, torch.float32)
+        items = embed(tensors, prefix, Augmentation(AUGMENT), EMBED, CPU, torch.float32, IMAGENET)
         write_shards(items, tensors.keys, target, 2**16)
     return StoredViews(Tensors(target), seed=0)
 

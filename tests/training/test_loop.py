@@ -16,6 +16,7 @@ from mammo.evaluation.inference import Answers, predict, split_evenly
 from mammo.evaluation.predictions import mean_probabilities
 from mammo.evaluation.suffix_file import check_backbone, load_suffix, save_suffix
 from mammo.network.compute import compile_module, start
+from mammo.network.inputs import IMAGENET
 from mammo.network.params import BackboneParams
 from mammo.network.strategies import fold_batchnorm
 from mammo.storage.tensors import Tensors
@@ -87,10 +88,10 @@ class Scaled(torch.nn.Module):
 @pytest.mark.parametrize("factor", [1e6, float("nan")])
 def test_what_half_precision_cannot_hold_is_not_stored(folder, factor):
     tensors, augmentation = Tensors(folder / "tensors"), Augmentation(AUGMENT)
-    fits = next(embed(tensors, Scaled(1.0), augmentation, EMBED, CPU, torch.float32))
+    fits = next(embed(tensors, Scaled(1.0), augmentation, EMBED, CPU, torch.float32, IMAGENET))
     assert fits.flags.c_contiguous and np.isfinite(fits).all()
     with pytest.raises(FloatingPointError, match="half precision"):
-        next(embed(tensors, Scaled(factor), augmentation, EMBED, CPU, torch.float32))
+        next(embed(tensors, Scaled(factor), augmentation, EMBED, CPU, torch.float32, IMAGENET))
 
 
 def test_only_the_head_trains_in_the_warmup_and_everything_after_it(folder, backbone, fabric):
@@ -113,7 +114,7 @@ def test_only_the_head_trains_in_the_warmup_and_everything_after_it(folder, back
 
 def test_training_learns_what_can_be_learnt(folder, backbone, fabric):
     tensors, whole = Tensors(folder / "tensors"), network_of(folder, backbone, BLOCKS)
-    source = FreshViews(tensors, whole.prefix, torch.float32, Augmentation(AUGMENT))
+    source = FreshViews(tensors, whole.prefix, torch.float32, IMAGENET, Augmentation(AUGMENT))
     run = make_run(folder, backbone, fabric, trained=BLOCKS, epochs=25, source=source, lr=3e-3)
     outcome = train(run)
     assert max(row["kappa"] for row in outcome.rows if row["split"] == "val") > 0.5
@@ -320,7 +321,7 @@ def test_a_training_stopped_for_collapse_is_not_re_trained(folder, backbone, fab
 def test_test_time_flips_average_the_probabilities_of_image_and_flip(folder, backbone, fabric):
     tensors, network = Tensors(folder / "tensors"), network_of(folder, backbone, 1)
     prefix = fold_batchnorm(network.prefix, torch.float32)
-    sources = [kind(tensors, prefix, torch.float32) for kind in (Pixels, FlippedPixels)]
+    sources = [kind(tensors, prefix, torch.float32, IMAGENET) for kind in (Pixels, FlippedPixels)]
     upright, flipped = (source.clean_batch(np.arange(5)) for source in sources)
     assert (flipped == upright[:, ::-1, :]).all() and (flipped != upright).any()
     logits = [predict(network.suffix, source, np.arange(5), fabric, 5) for source in sources]
@@ -394,10 +395,10 @@ def test_the_deployed_path_equals_the_embedded_path(folder, backbone, fabric, tr
     tensors = Tensors(folder / "tensors")
     prefix = fold_batchnorm(network.prefix, torch.float32)
     deployed = predict(
-        network.suffix, Pixels(tensors, prefix, torch.float32), positions, fabric, 16
+        network.suffix, Pixels(tensors, prefix, torch.float32, IMAGENET), positions, fabric, 16
     )
     if trained == BLOCKS:
-        source = FreshViews(tensors, prefix, torch.float32, Augmentation(AUGMENT))
+        source = FreshViews(tensors, prefix, torch.float32, IMAGENET, Augmentation(AUGMENT))
         stored = predict(network.suffix, source, positions, fabric, 7)
     else:
         stored = predict(network.suffix, stored_views(folder, network), positions, fabric, 7)

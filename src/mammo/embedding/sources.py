@@ -105,7 +105,8 @@ class Pixels:
         images, grey = batch
         assert images is not None
         with torch.no_grad():
-            crossing = self.prefix(network_input(images, device, self.dtype))
+            pictures = network_input(images, device, self.dtype, self.prefix.normalisation)
+            crossing = self.prefix(pictures)
             side = torch.cat([to_device(grey, device), crossing.side], dim=1)
             return Crossing(_float(crossing.activations), side)
 

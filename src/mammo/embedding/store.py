@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ from mammo.network.head import HeadShape
 from mammo.network.inputs import network_input, read_ahead, unit_range
 from mammo.network.network import Design, Network, block_widths, build_network
 from mammo.network.params import BackboneParams, ComputeParams, CutParams, blocks_read, strategy_cut
-from mammo.network.strategies import Prefix, fold_batchnorm
+from mammo.network.strategies import Crossing, Prefix, fold_batchnorm
 from mammo.storage.digests import code_sha256, digest, file_sha256
 from mammo.storage.files import whole_folder, write_json
 from mammo.storage.tensors import Tensors, write_shards
@@ -154,7 +155,7 @@ class _Embedder:
             FloatingPointError: A feature isn't finite.
         """
         for pictures, number in self._batches():
-            side = self.prefix(network_input(pictures, self.device, self.dtype)).side
+            side = self._cross(pictures).side
             if not side.isfinite().all():
                 raise FloatingPointError("a pooled feature isn't finite")
             yield from side.float().cpu().numpy().reshape(number, -1, side.shape[1])
@@ -166,14 +167,16 @@ class _Embedder:
             FloatingPointError: An activation doesn't fit half precision.
         """
         for pictures, number in self._batches():
-            crossing: Tensor = self.prefix(
-                network_input(pictures, self.device, self.dtype)
-            ).activations
+            crossing = cast(Tensor, self._cross(pictures).activations)
             # Contiguous, as it is stored; otherwise writing would pick out element by element.
             half = crossing.to(torch.float16, memory_format=torch.contiguous_format)
             if not half.abs().amax().isfinite():  # NaN and infinity both show in the maximum
                 raise FloatingPointError("an activation at the cut exceeds half precision (65,504)")
             yield from half.cpu().numpy().reshape(number, -1, *half.shape[1:])
+
+    def _cross(self, pictures: np.ndarray) -> Crossing:
+        normalisation = self.prefix.normalisation
+        return self.prefix(network_input(pictures, self.device, self.dtype, normalisation))
 
     def _batches(self) -> Iterator[tuple[np.ndarray, int]]:
         """Yield all views of a few images, (b * views, H, W) float32, and b."""

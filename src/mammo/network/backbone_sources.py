@@ -4,10 +4,8 @@ from pathlib import Path
 
 from mammo import paths
 from mammo.network.backbones import architecture_of
-from mammo.network.compute import start
-from mammo.network.params import BackboneParams, ComputeParams
-from mammo.network.precision import settle
-from mammo.network.textures import pretrain
+from mammo.network.packaged import packaged_state
+from mammo.network.params import BackboneParams
 from mammo.network.weights import (
     State,
     body,
@@ -21,24 +19,24 @@ from mammo.network.weights import (
 from mammo.storage.files import whole_folder, write_json
 
 
-def backbone_state(params: BackboneParams, compute: ComputeParams) -> State:
-    """Get the parameters: pretrained on textures, drawn, downloaded or read from a file.
+def backbone_state(params: BackboneParams) -> State:
+    """Get the parameters: from a package, drawn, downloaded or read from a file.
 
     Raises:
-        UserError: A file is missing, unreadable or doesn't fit the architecture.
+        UserError: A package or file is missing, unreadable or doesn't fit the architecture.
     """
     architecture = architecture_of(params)
-    if params.weights == "procedural":
-        return pretrain(params, start(settle(compute, params)))
+    if params.weights == "packaged":
+        return fit_to(architecture, packaged_state(params.arch), params.arch)
     if params.weights == "random":
         return body(random_network(params).state_dict(), architecture)
     file = params.file or imagenet_file(architecture)
     return fit_to(architecture, read_weights_file(file), str(file))
 
 
-def store_backbone(params: BackboneParams, compute: ComputeParams, folder: Path) -> None:
+def store_backbone(params: BackboneParams, folder: Path) -> None:
     """Write the parameters and their provenance into a folder of their own."""
-    state = backbone_state(params, compute)
+    state = backbone_state(params)
     with whole_folder(folder) as partial:
         sha256 = save_backbone(state, partial / paths.BACKBONE.name)
         write_json(provenance(params, sha256), partial / paths.PROVENANCE.name)

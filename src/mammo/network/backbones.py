@@ -1,16 +1,19 @@
 """Architectures: a backbone is an ordered list of blocks, followed by a pool and a head.
 
-To add a torchvision architecture, add one entry to `ARCHITECTURES`.
+To add an architecture, add one entry to `ARCHITECTURES`, and its blocks' names to `BLOCK_NAMES`.
 """
 
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor, nn
 from torchvision import models
 
+from mammo.network.inputs import IMAGENET, TENSORFLOW, Normalisation
+from mammo.network.lite import efficientnet_lite0, efficientnet_lite1, efficientnet_lite2
 from mammo.network.params import BackboneParams
 
 Blocks = OrderedDict[str, nn.Module]
@@ -18,21 +21,23 @@ Blocks = OrderedDict[str, nn.Module]
 
 @dataclass(frozen=True)
 class Architecture:
-    """One torchvision architecture.
+    """One architecture.
 
     Attributes:
         build: Makes the network with fresh parameters; its classifier isn't used.
         blocks: Lists the network's blocks in order; between two of them it can be cut.
         features: Channels that leave the last block.
         classifier: Prefix of the parameters that belong to the classifier, which we replace.
-        imagenet: Torchvision's enum member of the ImageNet parameters.
+        imagenet: Torchvision's enum member of the ImageNet parameters, where it has some.
+        normalisation: What the pretrained parameters expect of their input.
     """
 
     build: Callable[[], nn.Module]
     blocks: Callable[[nn.Module], Blocks]
     features: int
     classifier: str
-    imagenet: models.WeightsEnum
+    imagenet: models.WeightsEnum | None = None
+    normalisation: Normalisation = IMAGENET
 
 
 def _resnet_blocks(network: nn.Module) -> Blocks:
@@ -47,7 +52,14 @@ def _feature_blocks(network: nn.Module) -> Blocks:
     return OrderedDict((f"features{name}", block) for name, block in features.named_children())
 
 
+def _lite(build: Callable[[], nn.Module]) -> Architecture:
+    return Architecture(build, _feature_blocks, 1280, "classifier.", normalisation=TENSORFLOW)
+
+
 ARCHITECTURES = {
+    "efficientnet_lite0": _lite(efficientnet_lite0),
+    "efficientnet_lite1": _lite(efficientnet_lite1),
+    "efficientnet_lite2": _lite(efficientnet_lite2),
     "resnet50": Architecture(
         models.resnet50, _resnet_blocks, 2048, "fc.", models.ResNet50_Weights.IMAGENET1K_V2
     ),
@@ -71,6 +83,18 @@ ARCHITECTURES = {
 def architecture_of(backbone: BackboneParams) -> Architecture:
     """Find the entry of `backbone.arch`."""
     return ARCHITECTURES[backbone.arch]
+
+
+@cache
+def pooled_widths(arch: str) -> tuple[int, ...]:
+    """Say how many features each block gives once it is pooled, in the order of the blocks."""
+    widths, pool = [], GlobalPool()
+    with torch.device("meta"), torch.no_grad():  # shapes, no arithmetic
+        x = torch.empty(1, 3, 224, 224)
+        for block in ARCHITECTURES[arch].blocks(ARCHITECTURES[arch].build().eval()).values():
+            x = block(x)
+            widths.append(pool(x).shape[1])
+    return tuple(widths)
 
 
 class GlobalPool(nn.Module):

@@ -122,13 +122,7 @@ def _keep_freed_memory() -> None:
 
 
 def compute_dtype(params: ComputeParams) -> torch.dtype:
-    """Choose the dtype of the arithmetic: float32 where the processor has no bfloat16.
-
-    Raises:
-        ValueError: The precision is still `auto`; `mammo.network.precision.settle` measures it.
-    """
-    if params.precision == "auto":
-        raise ValueError("compute.precision: auto must be settled before anything is computed")
+    """Choose the dtype of the arithmetic: float32 where the processor has no bfloat16."""
     if params.precision == "float32":
         return torch.float32
     if not has_bfloat16(params.accelerator):

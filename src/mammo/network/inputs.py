@@ -2,17 +2,29 @@
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-# Mean and standard deviation of ImageNet's RGB channels, as torchvision's weights expect them.
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """What parameters expect of their input: (x - mean) / std for each RGB channel in [0, 1]."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+# Mean and standard deviation of ImageNet's channels, as torchvision's parameters expect them.
+IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+# (x - 127) / 128 for x up to 255.
+# Source: github.com/tensorflow/tpu, efficientnet/lite/efficientnet_lite_builder.py (MEAN_RGB).
+TENSORFLOW = Normalisation((127 / 255,) * 3, (128 / 255,) * 3)
 
 
 def unit_range(images: np.ndarray) -> np.ndarray:
@@ -31,15 +43,18 @@ def to_device(array: np.ndarray, device: torch.device) -> Tensor:
     return tensor.to(device, non_blocking=True)
 
 
-def network_input(images: np.ndarray, device: torch.device, dtype: torch.dtype) -> Tensor:
+def network_input(
+    images: np.ndarray, device: torch.device, dtype: torch.dtype, normalisation: Normalisation
+) -> Tensor:
     """Normalise grey images in [0, 1] and repeat them to RGB: (B, H, W) -> (B, 3, H, W).
 
-    The result is channels-last.
+    The result is channels-last. The normalisation is the architecture's (`Architecture`).
     """
     grey = to_device(images, device)  # (B, H, W)
     rgb = torch.empty(*grey.shape, 3, dtype=dtype, device=device)
     scratch = torch.empty_like(grey)  # without it, the three channels cost three times the memory
-    for channel, (mean, std) in enumerate(zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)):
+    channels = zip(normalisation.mean, normalisation.std, strict=True)
+    for channel, (mean, std) in enumerate(channels):
         rgb[..., channel] = torch.sub(grey, mean, out=scratch).div_(std)
     return rgb.permute(0, 3, 1, 2)  # (B, H, W, 3) -> (B, 3, H, W)
 

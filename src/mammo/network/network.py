@@ -106,7 +106,10 @@ def build_network(weights: Path, backbone: BackboneParams, design: Design) -> Ne
     blocks = architecture.blocks(load_backbone(weights, architecture))
     seed_everything(design.seed)
     head = make_head(design.head, design.dropout)
-    prefix, suffix = cut(blocks, head, design.at, design.reads, design.scope, design.batchnorm)
+    prefix, suffix = cut(
+        blocks, head, design.at, design.reads, architecture.normalisation, design.scope,
+        design.batchnorm,
+    )  # fmt: skip
     frozen = [name for name in list(blocks)[: design.at] if name in design.reads]
     side = design.grey + sum(block_widths(backbone)[name] for name in frozen)
     return Network(prefix, suffix, design.at, len(blocks), side, file_sha256(weights))

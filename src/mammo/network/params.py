@@ -16,7 +16,7 @@ class ComputeParams(Params):
     devices: Annotated[int, Field(ge=1)]
     num_nodes: Annotated[int, Field(ge=1)]
     threads: Annotated[int, Field(ge=1)]
-    precision: Literal["auto", "bfloat16", "float32"]
+    precision: Literal["bfloat16", "float32"]
     compile: bool
     deterministic: bool
 
@@ -97,39 +97,58 @@ def cut_position(strategy: CutParams, blocks: int, name: str) -> int:
     return blocks - strategy.unfreeze_last_blocks
 
 
-ArchName = Literal["resnet50", "efficientnet_b0", "mobilenet_v2"]
+ArchName = Literal[
+    "efficientnet_lite0",
+    "efficientnet_lite1",
+    "efficientnet_lite2",
+    "resnet50",
+    "efficientnet_b0",
+    "mobilenet_v2",
+]
 
 # The blocks of each architecture in order: between two of them it can be cut. Kept beside the
 # parameters so that `check` needs no torch; a test compares the table with the networks.
 BLOCK_NAMES: dict[str, tuple[str, ...]] = {
+    "efficientnet_lite0": tuple(f"features{n}" for n in range(9)),
+    "efficientnet_lite1": tuple(f"features{n}" for n in range(9)),
+    "efficientnet_lite2": tuple(f"features{n}" for n in range(9)),
     "resnet50": ("stem", "layer1", "layer2", "layer3", "layer4"),
     "efficientnet_b0": tuple(f"features{n}" for n in range(9)),
     "mobilenet_v2": tuple(f"features{n}" for n in range(19)),
 }
 
 
-class ProceduralParams(Params):
-    """Budget of the pretraining on textures."""
-
-    steps: Annotated[int, Field(ge=1)]
-    batch_size: Annotated[int, Field(ge=2)]
-    size_px: Annotated[int, Field(ge=32)]
-    lr: Annotated[float, Field(gt=0)]
+# Architectures whose ImageNet parameters come as a package; torchvision has those of the others.
+PACKAGED = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 
 
 class BackboneParams(Params):
     """Section `backbone`."""
 
     arch: ArchName
-    weights: Literal["imagenet", "file", "procedural", "random"]
+    weights: Literal["packaged", "imagenet", "file", "random"]
     file: Path | None
     seed: Annotated[int, Field(ge=0)]
-    procedural: ProceduralParams
 
     @model_validator(mode="after")
     def _file_is_named(self) -> Self:
         if (self.weights == "file") != (self.file is not None):
             raise ValueError("file must name a weights file with weights: file, and else be null")
+        return self
+
+    @model_validator(mode="after")
+    def _weights_exist(self) -> Self:
+        packaged = self.arch in PACKAGED
+        if self.weights == "packaged" and not packaged:
+            raise ValueError(
+                f"weights must be imagenet, file or random with arch: {self.arch}, got packaged; "
+                f"packages have {', '.join(PACKAGED)}"
+            )
+        if self.weights == "imagenet" and packaged:
+            raise ValueError(
+                f"weights must be packaged, file or random with arch: {self.arch}, got imagenet; "
+                "its ImageNet parameters are the packaged ones"
+            )
         return self
 
 

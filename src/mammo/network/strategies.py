@@ -14,6 +14,7 @@ from torch.fx.experimental.optimization import fuse
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mammo.network.backbones import Blocks, GlobalPool
+from mammo.network.inputs import Normalisation
 from mammo.network.params import BatchNormMode, Scope
 
 
@@ -36,10 +37,14 @@ class Prefix(nn.Module):
     Attributes:
         reads: Positions of the blocks whose pooled features the head reads.
         ends: Whether nothing but the head follows, so that no activations cross.
+        normalisation: What its input must have gone through.
     """
 
-    def __init__(self, blocks: Blocks, reads: Sequence[int], ends: bool):
+    def __init__(
+        self, blocks: Blocks, reads: Sequence[int], ends: bool, normalisation: Normalisation
+    ):
         super().__init__()
+        self.normalisation = normalisation
         self.blocks = nn.Sequential(blocks)
         self.reads = frozenset(reads)
         self.ends = ends
@@ -135,6 +140,7 @@ def cut(
     head: nn.Module,
     at: int,
     reads: Sequence[str],
+    normalisation: Normalisation,
     scope: Scope = "all",
     batchnorm: BatchNormMode = "train",
 ) -> tuple[Prefix, Suffix]:
@@ -145,12 +151,13 @@ def cut(
         head: Reads the side features and those of the blocks in `reads`, in the network's order.
         at: The number of frozen blocks.
         reads: Names of the blocks whose pooled features the head reads.
+        normalisation: What the network's input must have gone through.
         scope: What of the suffix trains.
         batchnorm: Whether BatchNorm of released blocks follows the data.
     """
     items = list(blocks.items())
     frozen = [n for n, (name, _) in enumerate(items[:at]) if name in reads]
-    prefix = Prefix(OrderedDict(items[:at]), frozen, ends=at == len(items))
+    prefix = Prefix(OrderedDict(items[:at]), frozen, at == len(items), normalisation)
     return prefix, Suffix(OrderedDict(items[at:]), head, reads, scope, batchnorm)
 
 
@@ -162,6 +169,6 @@ def fold_batchnorm(prefix: Prefix, dtype: torch.dtype) -> Prefix:
     Source: Jacob 2018, arXiv:1712.05877, section 3.2 (folding, there for integer arithmetic).
     """
     folded = OrderedDict((name, fuse(block)) for name, block in prefix.blocks.named_children())
-    running = Prefix(folded, sorted(prefix.reads), prefix.ends)
+    running = Prefix(folded, sorted(prefix.reads), prefix.ends, prefix.normalisation)
     running.blocks.to(dtype).to(memory_format=torch.channels_last)
     return running

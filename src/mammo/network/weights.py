@@ -1,10 +1,12 @@
-"""Where a backbone's parameters come from: ImageNet, a file, textures, or chance.
+"""Where a backbone's parameters come from: a package, ImageNet, a file, or chance.
 
-Keys are torchvision's own; the classifier, which every strategy replaces, is left out.
+Keys are those of `Architecture.build`, torchvision's own for its networks; the classifier, which
+every strategy replaces, is left out.
 """
 
 import hashlib
 import urllib.error
+from dataclasses import asdict
 from pathlib import Path
 from pickle import UnpicklingError  # the error alone: nothing is unpickled
 from typing import Any
@@ -16,6 +18,7 @@ from torch import Tensor, nn
 
 from mammo.errors import UserError
 from mammo.network.backbones import Architecture, architecture_of
+from mammo.network.packaged import PACKAGES, package_facts
 from mammo.network.params import BackboneParams
 from mammo.storage.digests import file_sha256
 from mammo.storage.files import write_bytes
@@ -24,10 +27,16 @@ State = dict[str, Tensor]
 
 
 def random_network(params: BackboneParams) -> nn.Module:
-    """Make the torchvision network with the parameters that `seed` gives."""
+    """Make the network with the parameters that `seed` gives."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(params.seed)
         return architecture_of(params).build()
+
+
+def on_meta(architecture: Architecture) -> nn.Module:
+    """Make the network without values: names and shapes, in no time."""
+    with torch.device("meta"):
+        return architecture.build()
 
 
 def body(state: State, architecture: Architecture) -> State:
@@ -69,11 +78,11 @@ def fit_to(architecture: Architecture, state: State, source: str) -> State:
     Raises:
         UserError: A tensor is missing, unexpected or of another shape; says which.
     """
-    expected = body(architecture.build().state_dict(), architecture)
+    expected = body(on_meta(architecture).state_dict(), architecture)
     given = body(state, architecture)
     for key, value in expected.items():
         if key.endswith("num_batches_tracked"):
-            given.setdefault(key, torch.zeros_like(value))
+            given.setdefault(key, torch.zeros(value.shape, dtype=value.dtype))
     faults = [f"{key} is missing" for key in expected if key not in given]
     faults += [f"{key} is unknown" for key in given if key not in expected]
     faults += [
@@ -96,7 +105,7 @@ def imagenet_file(architecture: Architecture) -> Path:
     Raises:
         UserError: There is no network, or the file is not the one that its name promises.
     """
-    url = str(architecture.imagenet.url)
+    url = _imagenet_url(architecture)
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
     promised = path.stem.rpartition("-")[2]
     if not path.exists():
@@ -107,13 +116,18 @@ def imagenet_file(architecture: Architecture) -> Path:
             raise UserError(
                 f"backbone.weights: imagenet needs {path.name}, and the download failed ({error}); "
                 f"fetch {url} on a machine with a network and put it at {path}, "
-                "or choose backbone.weights: file, procedural or random"
+                "or choose backbone.weights: packaged, file or random"
             ) from None
     if not file_sha256(path).startswith(promised):
         raise UserError(
             f"{path}: SHA-256 must begin with {promised}; the file is damaged: delete it and retry"
         )
     return path
+
+
+def _imagenet_url(architecture: Architecture) -> str:
+    assert architecture.imagenet is not None  # BackboneParams refuses imagenet where there is none
+    return str(architecture.imagenet.url)
 
 
 def save_backbone(state: State, path: Path) -> str:
@@ -124,25 +138,25 @@ def save_backbone(state: State, path: Path) -> str:
 
 
 def load_backbone(path: Path, architecture: Architecture) -> nn.Module:
-    """Build the torchvision network with the stored parameters; its classifier is fresh."""
-    network = architecture.build()
+    """Build the network with the stored parameters; its classifier stays without values."""
+    network = on_meta(architecture)
     state = fit_to(architecture, read_weights_file(path), str(path))
-    network.load_state_dict(state, strict=False)  # strict but for the classifier: fit_to checked
+    # Strict but for the classifier: fit_to checked.
+    network.load_state_dict(state, strict=False, assign=True)
     return network
 
 
 def provenance(params: BackboneParams, sha256: str) -> dict[str, Any]:
     """Say where the stored parameters come from; `sha256` is that of the stored file."""
     facts: dict[str, Any] = {"arch": params.arch, "weights": params.weights, "sha256": sha256}
-    if params.weights == "imagenet":
-        facts |= {
-            "source": str(architecture_of(params).imagenet),
-            "url": architecture_of(params).imagenet.url,
-        }
+    architecture = architecture_of(params)
+    facts |= {"normalisation": asdict(architecture.normalisation)}
+    if params.weights == "packaged":
+        facts |= package_facts(PACKAGES[params.arch])
+    elif params.weights == "imagenet":
+        facts |= {"source": str(architecture.imagenet), "url": _imagenet_url(architecture)}
     elif params.file is not None:
         facts |= {"source": params.file.name, "source_sha256": file_sha256(params.file)}
     else:
         facts |= {"seed": params.seed}
-    if params.weights == "procedural":
-        facts |= {"procedural": params.procedural.model_dump()}
     return facts

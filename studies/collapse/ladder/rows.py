@@ -28,7 +28,7 @@ from mammo.evaluation.metrics import Metrics, classification_metrics
 from mammo.evaluation.params import CollapseParams
 from mammo.network.backbones import architecture_of
 from mammo.network.network import build_network
-from mammo.network.params import BackboneParams, StrategyParams, strategy_cut
+from mammo.network.params import BLOCK_NAMES, BackboneParams, StrategyParams, strategy_cut
 from mammo.network.strategies import Prefix, Suffix, fold_batchnorm
 from mammo.params import Params
 from mammo.storage.tensors import Tensors
@@ -229,15 +229,15 @@ def _build(
 
 
 def _source(row: RowParams, seed: int, prefix: nn.Module, bench: Bench) -> Source:
+    normalisation = architecture_of(bench.backbone).normalisation
     if not row.augmented:
-        return PlainViews(bench.tensors, prefix, torch.float32)
+        return PlainViews(bench.tensors, prefix, torch.float32, normalisation)
     augment = Augmentation(bench.augment.model_copy(update={"seed": seed}))
-    return FreshViews(bench.tensors, prefix, torch.float32, augment)
+    return FreshViews(bench.tensors, prefix, torch.float32, normalisation, augment)
 
 
 def _setting(name: str, row: RowParams, fold: Fold, bench: Bench) -> Setting:
-    architecture = architecture_of(bench.backbone)
-    blocks = len(architecture.blocks(architecture.build()))
+    blocks = len(BLOCK_NAMES[bench.backbone.arch])
     imbalance = imbalance_ratio(class_counts(fold.labels[fold.train], len(CLASSES)))
     loss = LossParams(name="cross_entropy", tau=1, label_smoothing=0)
     return Setting(
