@@ -54,6 +54,8 @@ def start_together(params: ComputeParams) -> Fabric:
 
 def _start(params: ComputeParams, devices: int, num_nodes: int) -> Fabric:
     _keep_freed_memory()
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces its precision
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     torch.use_deterministic_algorithms(params.deterministic)
     # On by default with determinism, to show reads of memory never written: a tenth of the time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

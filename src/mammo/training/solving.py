@@ -79,11 +79,13 @@ def solve(job: Job, features: Features) -> Solved:
     balancing = resolve(recipe.balancing, recipe.loss, counts)
     weights = expected_weights(counts, balancing)[labels]
     table = Table(features.views(fold.train), labels, weights, fold.patients[fold.train])
-    objective = Objective(
-        logit_adjustment(counts, recipe.loss),
-        recipe.loss.label_smoothing,
-        recipe.loss.gamma if recipe.loss.name == "focal" else 0.0,
-    )
+    objective = None  # an ordinal head has a likelihood of its own
+    if recipe.head.model == "multinomial":
+        objective = Objective(
+            logit_adjustment(counts, recipe.loss),
+            recipe.loss.label_smoothing,
+            recipe.loss.gamma if recipe.loss.name == "focal" else 0.0,
+        )
     path = solve_path(table, len(fold.classes), recipe.head, objective)
     clean = {"train": features.clean(fold.train), "val": features.clean(fold.val)}
     answers = {

@@ -1,1 +1,0 @@
-"""Convex heads on tables of features: solved to convergence along a path of penalties."""
