@@ -2,27 +2,35 @@
 
 PYTHON ?= python3
 VENV := .venv
+PIP = $(VENV)/bin/python -m pip install --disable-pip-version-check -q --no-deps
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONPATH := src
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: repro setup test fuzz bench tune params lock clean-cache
+.PHONY: help repro setup extras test fuzz bench tune params experiments lock
 
 repro: setup               ## Rebuild whatever isn't up to date.
 	dvc repro
 
-setup: $(VENV)/.runtime    ## Make .venv with the pinned packages, and the offline page of plots.
+help:                      ## List the targets.
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 
-$(VENV)/.runtime: requirements.txt tools/offline_plots.py
+setup: $(VENV)/.runtime    ## Make .venv with the pinned packages and the command mammo, and the offline page of plots.
+
+# --no-deps: the lock is complete. PYTHONPATH=src of a stage goes before the installed project.
+$(VENV)/.runtime: requirements.txt pyproject.toml tools/offline_plots.py
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 		{ echo "error: $(PYTHON) must be Python 3.11, 3.12 or 3.13; name one: make PYTHON=python3.12"; exit 1; }
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --disable-pip-version-check -q -r requirements.txt
+	$(PIP) --require-hashes -r requirements.txt
+	$(PIP) --no-build-isolation -e .
 	$(VENV)/bin/python tools/offline_plots.py
 	touch $@
 
+extras: $(VENV)/.dev       ## Add what is optional (ONNX, DICOM SR, Dask, Optuna, S3, SSH) and what tests need.
+
 $(VENV)/.dev: $(VENV)/.runtime requirements-dev.txt
-	$(VENV)/bin/python -m pip install --disable-pip-version-check -q -r requirements-dev.txt
+	$(PIP) --require-hashes -r requirements-dev.txt
 	touch $@
 
 test: $(VENV)/.dev         ## Format check, lint, types, floors, tests with coverage.
@@ -45,10 +53,16 @@ tune: setup                ## Measure this machine; print the lines for params.y
 params: setup              ## Put params.yaml into the form that `dvc exp run -S` writes.
 	python tools/params_form.py
 
-lock: $(VENV)/.dev         ## Compile both locks anew from pyproject.toml, with the newest versions.
-	uv pip compile pyproject.toml --upgrade --universal --python-version 3.11 \
-		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
-		--quiet -o requirements.txt
-	uv pip compile --group dev --upgrade --universal --python-version 3.11 -c requirements.txt \
-		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
-		--quiet -o requirements-dev.txt
+experiments: setup         ## List the experiments, best first, in few columns.
+	@python tools/experiments.py
+
+COMPILE := uv pip compile pyproject.toml --upgrade --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet
+# What requirements.txt holds stands in no other lock a second time.
+REST = -c requirements.txt $$(sed -n 's/^\([a-z0-9_.-]*\)==.*/--no-emit-package \1/p' requirements.txt | sort -u)
+
+lock: $(VENV)/.dev         ## Compile the four locks anew from pyproject.toml, with the newest versions.
+	$(COMPILE) --group setup -o requirements.txt
+	$(COMPILE) --group dev --all-extras $(REST) -o requirements-dev.txt
+	$(COMPILE) --extra s3 $(REST) -c requirements-dev.txt -o requirements-s3.txt
+	$(COMPILE) --extra ssh $(REST) -c requirements-dev.txt -o requirements-ssh.txt

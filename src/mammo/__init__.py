@@ -18,9 +18,11 @@ phantom     the synthetic default data set: its plan, drawing, exposure, DICOM f
 network     blocks, cut, weights, arithmetic: a backbone is an ordered list of blocks
 embedding   what crosses the cut, computed once: augmented views, stores, sources
 evaluation  metrics, collapse, the prediction table, the deployed path, the suffix as a file
+heads       convex heads on tables of features: proportional odds, softmax, path, kernel, grey
 training    train a suffix: settings, loop, watch, resume, balancing, losses
 comparison  arms side by side: intervals, paired tests, calibration, baselines, the page
 figures     tables of curves and the pictures drawn from them
 pages       pages to look at images with: contact sheets, the review
+predict     the bundle, and what is done with one: predict, explain, evaluate, inspect, export
 check       the whole of params.yaml before anything runs
 """

@@ -39,6 +39,7 @@ SECTIONS: dict[str, type[Params]] = {
     "train": TrainParams,
     "balancing": BalancingParams,
     "loss": LossParams,
+    "head": HeadParams,
     "collapse": CollapseParams,
     "evaluate": EvaluateParams,
     "compare": CompareParams,

@@ -4,7 +4,6 @@ import itertools
 from collections.abc import Iterable, Iterator
 
 import joblib
-from dask.distributed import Client
 
 from mammo.errors import UserError
 from mammo.running.workers import Bounds, Outcome, Task, run_tasks
@@ -28,8 +27,14 @@ def run_tasks_on_cluster(
         bounds: What one task may take.
 
     Raises:
-        UserError: The scheduler doesn't answer.
+        UserError: Dask is missing, or the scheduler doesn't answer.
     """
+    try:
+        from dask.distributed import Client  # an extra of the project: few have a cluster
+    except ImportError as error:
+        raise UserError(
+            "preprocess.scheduler: Dask is not installed; pip install -e '.[cluster]'"
+        ) from error
     try:
         client = Client(scheduler, timeout=_CONNECT_S, set_as_default=False)
     except (OSError, ValueError) as error:

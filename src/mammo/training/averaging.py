@@ -1,12 +1,12 @@
 """A moving average of a module's state, which is steadier than the state itself."""
 
-import copy
-from typing import Any
-
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from mammo.evaluation.suffix_file import State
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 class MovingAverage:
@@ -21,27 +21,32 @@ class MovingAverage:
     """
 
     def __init__(self, module: nn.Module, decay: float):
-        self.module = copy.deepcopy(module).requires_grad_(False).eval()
         self.decay = decay
-        self.steps = 0
+        self.averaged = AveragedModel(module, multi_avg_fn=self._average, use_buffers=True)
+        self.averaged.requires_grad_(False).eval()
+        self.averaged.n_averaged += 1  # the first state counts; torch would overwrite it
 
-    @torch.no_grad()
+    @property
+    def module(self) -> nn.Module:
+        """The module that holds the average."""
+        return self.averaged.module
+
     def update(self, module: nn.Module) -> None:
         """Take in the module's state after a step of the optimizer."""
-        self.steps += 1
-        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        new = module.state_dict()
-        for key, average in self.module.state_dict().items():
-            if average.is_floating_point():
-                average.lerp_(new[key], 1 - decay)
-            else:  # a count
-                average.copy_(new[key])
+        self.averaged.update_parameters(module)
 
-    def state(self) -> dict[str, State | int]:
+    def state(self) -> State:
         """Return what `restore` needs."""
-        return {"steps": self.steps, "module": self.module.state_dict()}
+        return self.averaged.state_dict()
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: State) -> None:
         """Go on from a saved state."""
-        self.steps = state["steps"]
-        self.module.load_state_dict(state["module"])
+        self.averaged.load_state_dict(state)
+
+    @torch.no_grad()
+    def _average(self, averages: Tensors, news: Tensors, steps: Tensor | int) -> None:
+        if averages[0].is_floating_point():
+            step = int(steps)
+            torch._foreach_lerp_(averages, news, 1 - min(self.decay, (1 + step) / (10 + step)))
+        else:  # a count
+            torch._foreach_copy_(averages, news)

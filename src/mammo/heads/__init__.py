@@ -1,0 +1,1 @@
+"""Convex heads on tables of features: solved to convergence along a path of penalties."""

@@ -1,0 +1,1 @@
+"""The bundle, and what is done with one: predict, explain, evaluate, inspect, export."""
