@@ -35,7 +35,6 @@ SECTIONS: dict[str, type[Params]] = {
     "backbone": BackboneParams,
     "augment": AugmentParams,
     "embed": EmbedParams,
-    "head": HeadParams,
     "train": TrainParams,
     "balancing": BalancingParams,
     "loss": LossParams,

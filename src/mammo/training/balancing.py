@@ -3,6 +3,7 @@
 import numpy as np
 
 from mammo.errors import UserError
+from mammo.heads.balance import frequency_weights
 from mammo.training.params import AUTO_IMBALANCE, BalancingParams, LossParams
 
 
@@ -14,18 +15,6 @@ def class_counts(labels: np.ndarray, classes: int) -> np.ndarray:
 def imbalance_ratio(counts: np.ndarray) -> float:
     """Divide the largest class by the smallest that has any image."""
     return float(counts.max() / counts[counts > 0].min())
-
-
-def frequency_weights(counts: np.ndarray, power: float = 1.0) -> np.ndarray:
-    """Weigh each class by count^-power, relative to the largest class: (K,) -> (K,).
-
-    A class without images weighs 0.
-
-    Source: power 1 is inverse frequency; 1/2 is the square-root sampling of Mahajan 2018,
-    arXiv:1805.00932, section 2.2.
-    """
-    ratio = np.divide(counts.max(), counts, out=np.zeros(len(counts)), where=counts > 0)
-    return np.where(counts > 0, ratio**power, 0.0)
 
 
 def resolve(balancing: BalancingParams, loss: LossParams, counts: np.ndarray) -> BalancingParams:
