@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONPATH := src
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: help repro setup extras test fuzz bench tune params experiments lock
+.PHONY: help repro setup extras test fuzz check bench tune params readme experiments lock
 
 repro: setup               ## Rebuild whatever isn't up to date.
 	dvc repro
@@ -44,6 +44,9 @@ test: $(VENV)/.dev         ## Format check, lint, types, floors, tests with cove
 fuzz: $(VENV)/.dev         ## Damage real files in over a thousand ways; none may decode wrongly.
 	python tests/support/fuzz.py
 
+check: setup               ## Look at params.yaml, and for missing and special files, before DVC does.
+	python stages/check.py
+
 bench: setup               ## Time training beside a plain reference: benchmarks/results.md (16 minutes).
 	python benchmarks/bench.py
 
@@ -52,6 +55,9 @@ tune: setup                ## Measure this machine; print the lines for params.y
 
 params: setup              ## Put params.yaml into the form that `dvc exp run -S` writes.
 	python tools/params_form.py
+
+readme:                    ## Put the results of report.md into the README, after a run.
+	python tools/readme_result.py
 
 experiments: setup         ## List the experiments, best first, in few columns.
 	@python tools/experiments.py

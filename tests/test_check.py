@@ -62,7 +62,7 @@ def test_every_shipped_strategy_is_sound_also_the_one_switched_off(values):
         ("loss.tau", 0, r"loss\.tau: .*greater than 0"),
         ("loss.label_smoothing", 1, r"loss\.label_smoothing: .*less than 1"),
         ("split.val_fold", 0, "val_fold and test_fold must differ"),
-        ("backbone.arch", "resnet18", r"backbone\.arch: .*'resnet50'"),
+        ("backbone.arch", "resnet19", r"backbone\.arch: .*must be one of .*resnet18"),
         ("backbone.weights", "file", "file must name a weights file"),
         ("collapse.action", "ignore", r"collapse\.action"),
     ],
@@ -150,4 +150,15 @@ def test_the_ordinal_loss_goes_with_any_remedy(values):
     check_params(values)
     change(values, "loss.label_smoothing", 0.1)
     with pytest.raises(UserError, match="label_smoothing spreads the target"):
+        check_params(values)
+
+
+def test_images_of_a_size_that_the_architecture_does_not_take_are_refused(values):
+    values["backbone"] |= {"arch": "vit_b_16", "weights": "random"}
+    values["preprocess"]["size_px"] = 224
+    check_params(values)
+    values["preprocess"]["size_px"] = 256
+    with pytest.raises(
+        UserError, match=r"preprocess\.size_px: must be 224 with .*vit_b_16, got 256"
+    ):
         check_params(values)

@@ -12,6 +12,7 @@ from mammo.evaluation.params import CollapseParams, EvaluateParams
 from mammo.heads.params import HeadParams
 from mammo.ingest.params import IngestParams
 from mammo.network.params import (
+    FIXED_SIZE_PX,
     BackboneParams,
     ComputeParams,
     StrategyParams,
@@ -64,6 +65,7 @@ def check_params(values: dict[str, Any]) -> None:
         TrainParams.model_validate(values["train"]),
     )
     backbone = BackboneParams.model_validate(values["backbone"])
+    _check_size(backbone, PreprocessParams.model_validate(values["preprocess"]))
     head = HeadParams.model_validate(values["head"])
     loss = LossParams.model_validate(values["loss"])
     for name, entry in values["strategies"].items():
@@ -127,6 +129,16 @@ def _check_head(name: str, strategy: StrategyParams, head: HeadParams, loss: Los
         raise UserError(
             f"params.yaml: strategies.{name}.head: must be solved with head.kernel: {head.kernel}, "
             "whose length scale is the training images'; or set head.kernel: none"
+        )
+
+
+def _check_size(backbone: BackboneParams, preprocess: PreprocessParams) -> None:
+    """Refuse images of a size that the architecture doesn't take."""
+    fixed = FIXED_SIZE_PX.get(backbone.arch)
+    if fixed and preprocess.size_px != fixed:
+        raise UserError(
+            f"params.yaml: preprocess.size_px: must be {fixed} with backbone.arch: "
+            f"{backbone.arch}, got {preprocess.size_px}"
         )
 
 

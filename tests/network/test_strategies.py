@@ -14,21 +14,97 @@ from mammo.network.backbones import (
     make_head,
     pooled_widths,
 )
-from mammo.network.params import BLOCK_NAMES, CutParams, StrategyParams, cut_position
+from mammo.network.params import BLOCK_NAMES, FIXED_SIZE_PX, CutParams, StrategyParams, cut_position
 from mammo.network.strategies import cut, fold_batchnorm
 from mammo.params import parse_params
 
-# EfficientNet-Lite0: 4,652,008 (the package's) - 1,281,000 (its classifier) + 5,124; features7 is
-# 192 -> 1,152 -> 320 channels: 192 * 1,152 + 9 * 1,152 + 1,152 * 320 + 2 * (2 * 1,152 + 320)
-# = 605,440; features8 is 320 * 1,280 + 2 * 1,280 = 412,160.
-# The others are torchvision's own counts; ResNet50 by part: conv1+bn1 9,536; layer1 215,808;
-# layer2 1,219,584; layer3 7,098,368; layer4 14,964,736; a head of 2048 * 4 + 4 = 8,196.
+# ResNet50 by part: conv1+bn1 9,536; layer1 215,808; layer2 1,219,584; layer3 7,098,368; layer4
+# 14,964,736; a head of 2048 * 4 + 4 = 8,196. EfficientNet-Lite0's features7 is 192 -> 1,152 -> 320
+# channels: 192 * 1,152 + 9 * 1,152 + 1,152 * 320 + 2 * (2 * 1,152 + 320) = 605,440; its features8
+# 320 * 1,280 + 2 * 1,280 = 412,160, as in EfficientNet-B0 and MobileNetV2.
 TRAINABLE = {
     "efficientnet_lite0": {"full": 3_376_132, 2: 1_022_724, 1: 417_284, 0: 5_124},
     "resnet50": {"full": 23_516_228, 2: 22_071_300, 1: 14_972_932, 0: 8_196},
     "efficientnet_b0": {"full": 4_012_672, 2: 1_134_516, 1: 417_284, 0: 5_124},
     "mobilenet_v2": {"full": 2_228_996, 2: 891_204, 1: 417_284, 0: 5_124},
 }
+
+# All parameters with ImageNet's classifier (torchvision's documentation, `meta["num_params"]`; of
+# the Lites the packages'), those of the classifier, those of the last block, each block's width.
+PUBLISHED = {
+    "efficientnet_lite0": (
+        4_652_008, 1280 * 1000 + 1000, 320 * 1280 + 2 * 1280,
+        (32, 16, 24, 40, 80, 112, 192, 320, 1280),
+    ),
+    "efficientnet_lite1": (
+        5_416_680, 1280 * 1000 + 1000, 320 * 1280 + 2 * 1280,
+        (32, 16, 24, 40, 80, 112, 192, 320, 1280),
+    ),
+    "efficientnet_lite2": (
+        6_092_072, 1280 * 1000 + 1000, 352 * 1280 + 2 * 1280,
+        (32, 16, 24, 48, 88, 120, 208, 352, 1280),
+    ),
+    "resnet18": (  # four 3x3 convolutions, one 1x1, five BatchNorms
+        11_689_512, 512 * 1000 + 1000, 9 * 512 * (256 + 3 * 512) + 256 * 512 + 5 * 2 * 512,
+        (64, 64, 128, 256, 512),
+    ),
+    "resnet34": (
+        21_797_672, 512 * 1000 + 1000, 9 * 512 * (256 + 5 * 512) + 256 * 512 + 7 * 2 * 512,
+        (64, 64, 128, 256, 512),
+    ),
+    "resnet50": (25_557_032, 2048 * 1000 + 1000, 14_964_736, (64, 256, 512, 1024, 2048)),
+    "densenet121": (  # transition 512 x 1024; 16 layers of 1x1 to 128 and 3x3 to 32; norm5
+        7_978_856, 1024 * 1000 + 1000,
+        2 * 1024 + 1024 * 512
+        + sum(2 * c + 128 * c + 2 * 128 + 9 * 128 * 32 for c in range(512, 1024, 32)) + 2 * 1024,
+        (64, 256, 512, 1024, 1024),
+    ),
+    "efficientnet_b0": (
+        5_288_548, 1280 * 1000 + 1000, 320 * 1280 + 2 * 1280,
+        (32, 16, 24, 40, 80, 112, 192, 320, 1280),
+    ),
+    "efficientnet_b1": (
+        7_794_184, 1280 * 1000 + 1000, 320 * 1280 + 2 * 1280,
+        (32, 16, 24, 40, 80, 112, 192, 320, 1280),
+    ),
+    "efficientnet_b2": (
+        9_109_994, 1408 * 1000 + 1000, 352 * 1408 + 2 * 1408,
+        (32, 16, 24, 48, 88, 120, 208, 352, 1408),
+    ),
+    "efficientnet_b3": (
+        12_233_232, 1536 * 1000 + 1000, 384 * 1536 + 2 * 1536,
+        (40, 24, 32, 48, 96, 136, 232, 384, 1536),
+    ),
+    "efficientnet_v2_s": (
+        21_458_488, 1280 * 1000 + 1000, 256 * 1280 + 2 * 1280,
+        (24, 24, 48, 64, 128, 160, 256, 1280),
+    ),
+    "mobilenet_v2": (
+        3_504_872, 1280 * 1000 + 1000, 320 * 1280 + 2 * 1280,
+        (32, 16, *[24] * 2, *[32] * 3, *[64] * 4, *[96] * 3, *[160] * 3, 320, 1280),
+    ),
+    "mobilenet_v3_large": (
+        5_483_032, 960 * 1280 + 1280 + 1280 * 1000 + 1000, 160 * 960 + 2 * 960,
+        (16, 16, *[24] * 2, *[40] * 3, *[80] * 4, *[112] * 2, *[160] * 3, 960),
+    ),
+    "convnext_tiny": (  # norm, 2x2 convolution; three of depthwise 7x7, norm, 1:4:1, scale; norm
+        28_589_128, 768 * 1000 + 1000,
+        2 * 384 + 4 * 384 * 768 + 768
+        + 3 * (50 * 768 + 2 * 768 + 768 * 3072 + 3072 + 3072 * 768 + 768 + 768) + 2 * 768,
+        (96, 96, 192, 384, 768),
+    ),
+    "regnet_y_400mf": (4_344_144, 440 * 1000 + 1000, None, (32, 48, 104, 208, 440)),
+    "swin_t": (28_288_354, 768 * 1000 + 1000, None, (96, 96, 192, 384, 768)),
+    "vit_b_16": (  # attention 4 C^2 + 4 C, 1:4:1, two norms; the last norm
+        86_567_656, 768 * 1000 + 1000, 4 * 768**2 + 4 * 768 + 8 * 768**2 + 5 * 768 + 6 * 768,
+        (768,) * 13,
+    ),
+}  # fmt: skip
+
+RUNNING = [  # a ViT is slow to build and to run
+    pytest.param(arch, marks=pytest.mark.slow if arch == "vit_b_16" else ())
+    for arch in ARCHITECTURES
+]
 
 
 def strategy(unfreeze, train_backbone=False):
@@ -42,6 +118,10 @@ def cut_network(arch, chosen):
     return cut(blocks, head, cut_position(chosen, len(blocks), "mine"))
 
 
+def batchnorms(module):
+    return sum(isinstance(each, nn.BatchNorm2d) for each in module.modules())
+
+
 @pytest.mark.parametrize("arch", TRAINABLE)
 def test_trainable_parameters_are_the_published_counts(arch):
     for unfreeze, expected in TRAINABLE[arch].items():
@@ -51,45 +131,56 @@ def test_trainable_parameters_are_the_published_counts(arch):
         assert count_parameters(prefix, trainable_only=True) == 0
 
 
-@pytest.mark.parametrize("arch", TRAINABLE)
-def test_the_blocks_hold_every_parameter_but_the_classifiers(arch):
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_published_counts_and_widths_are_ours(arch):
+    total, classifier, last, widths = PUBLISHED[arch]
     architecture = ARCHITECTURES[arch]
-    network = architecture.build()
-    in_blocks = {id(p) for b in architecture.blocks(network).values() for p in b.parameters()}
+    network = architecture.without_values()
+    blocks = list(architecture.blocks(network).values())
+    assert count_parameters(network) == total
+    assert sum(count_parameters(block) for block in blocks) == total - classifier
+    if last is not None:
+        assert count_parameters(blocks[-1]) == last
+    assert pooled_widths(arch) == widths
+    assert architecture.features == widths[-1]
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_every_parameter_but_the_classifiers_is_in_exactly_one_block(arch):
+    architecture = ARCHITECTURES[arch]
+    network = architecture.without_values()
+    blocks = architecture.blocks(network)
+    assert tuple(blocks) == BLOCK_NAMES[arch]
+    in_blocks = [id(p) for block in blocks.values() for p in block.parameters()]
+    assert len(in_blocks) == len(set(in_blocks))
     body = {
         id(p)
         for name, p in network.named_parameters()
         if not name.startswith(architecture.classifier)
     }
-    assert in_blocks == body
+    assert set(in_blocks) == body
 
 
-@pytest.mark.parametrize("arch", TRAINABLE)
+@pytest.mark.parametrize("arch", RUNNING)
 def test_a_cut_anywhere_computes_what_the_whole_network_computes(arch):
     architecture = ARCHITECTURES[arch]
     network = architecture.build().eval()
+    classifier = network.get_submodule(architecture.classifier.rstrip("."))
+    for parameter in classifier.parameters():  # a ViT's begins as zeros, and would hide all
+        nn.init.normal_(parameter, std=0.02)
     blocks = architecture.blocks(network)
-    classifier = getattr(network, architecture.classifier.rstrip("."))
-    x = torch.randn(2, 3, 64, 64)
+    size_px = FIXED_SIZE_PX.get(arch, 64)
+    x = torch.randn(1, 3, size_px, size_px)
     with torch.no_grad():
-        expected = network(x)
-        for at in range(len(blocks) + 1):
-            prefix, suffix = cut(blocks, classifier, at)
-            assert torch.allclose(suffix.eval()(prefix(x)), expected, atol=1e-5)
-
-
-@pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_every_blocks_name_and_pooled_width_is_known(arch):
-    architecture = ARCHITECTURES[arch]
-    blocks = architecture.blocks(architecture.build().eval())
-    assert tuple(blocks) == BLOCK_NAMES[arch]
-    x, widths = torch.randn(1, 3, 224, 224), []
-    with torch.no_grad():
+        expected, crossings = network(x), [x]
         for block in blocks.values():
-            x = block(x)
-            widths.append(GlobalPool()(x).shape[1])
-    assert pooled_widths(arch) == tuple(widths)
-    assert architecture.features == widths[-1]
+            crossings.append(block(crossings[-1]))
+            assert crossings[-1].ndim in (2, 4)
+        crossings[-1] = GlobalPool()(crossings[-1])
+        for at in sorted({0, 1, len(blocks) // 2, len(blocks) - 1, len(blocks)}):
+            _, suffix = cut(blocks, classifier, at)
+            logits = suffix.eval()(crossings[at])
+            assert torch.allclose(logits, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_the_frozen_prefix_stays_bit_identical_while_the_suffix_trains():
@@ -122,19 +213,21 @@ def test_until_release_only_the_head_trains_and_batchnorm_rests():
     assert all(m.training for m in suffix.modules())
 
 
-@pytest.mark.parametrize("arch", TRAINABLE)
+@pytest.mark.parametrize("arch", RUNNING)
 def test_folding_batchnorm_changes_nothing_but_speed(arch):
     prefix, _ = cut_network(arch, strategy(0))
     for module in prefix.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.1)
             module.running_var.uniform_(0.5, 1.5)
-    x = torch.randn(2, 3, 64, 64)
-    expected = prefix(x)
+    size_px = FIXED_SIZE_PX.get(arch, 64)
+    x = torch.randn(1, 3, size_px, size_px)
+    expected, before = prefix(x), batchnorms(prefix)
     folded = fold_batchnorm(prefix, torch.float32)
-    assert not any(isinstance(m, nn.BatchNorm2d) for m in folded.modules())
+    # In a DenseNet every second BatchNorm stands before its convolution, and stays.
+    assert batchnorms(folded) == (62 if arch == "densenet121" else 0)
     assert torch.allclose(folded(x), expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
-    assert any(isinstance(m, nn.BatchNorm2d) for m in prefix.modules())
+    assert batchnorms(prefix) == before
 
 
 def test_more_blocks_than_there_are_is_refused():

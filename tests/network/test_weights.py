@@ -10,8 +10,10 @@ import torch
 
 from mammo.errors import UserError
 from mammo.network.backbones import ARCHITECTURES
+from mammo.network.foreign_names import match_names
 from mammo.network.params import BackboneParams
 from mammo.network.weights import (
+    adopt,
     body,
     fit_to,
     imagenet_file,
@@ -75,6 +77,70 @@ def test_unknown_and_misshapen_tensors_are_named(state):
         fit_to(ARCHITECTURE, {**state, "extra.weight": torch.zeros(1)}, "x.pth")
     with pytest.raises(UserError, match=r"features.0.0.weight has shape \(1,\), needs \(32, 3"):
         fit_to(ARCHITECTURE, {**state, "features.0.0.weight": torch.zeros(1)}, "x.pth")
+
+
+def dressed(state, *prefixes):
+    return {".".join([*prefixes, key]): value for key, value in state.items()}
+
+
+@pytest.mark.parametrize(
+    "prefixes",
+    [[], ["module"], ["backbone"], ["encoder"], ["model"], ["module", "model", "backbone"]],
+)
+def test_wrappers_prefixes_are_taken_off_a_foreign_file(state, caplog, prefixes):
+    caplog.set_level("INFO")
+    foreign = {**dressed(state, *prefixes), "projector.0.weight": torch.ones(2, 2)}
+    adopted = adopt(ARCHITECTURE, foreign, "theirs.pth")
+    assert all(torch.equal(adopted[k], v) for k, v in body(state, ARCHITECTURE).items())
+    dropped = [".".join([*prefixes, f"classifier.1.{kind}"]) for kind in ("weight", "bias")]
+    assert f"dropped: {', '.join(dropped)}, projector.0.weight" in caplog.text
+    first = ".".join([*prefixes, "features.0.0.weight"])
+    assert (f"as {first} to features.0.0.weight" in caplog.text) == bool(prefixes)
+
+
+def test_the_layout_of_radimagenet_is_understood():
+    architecture = ARCHITECTURES["resnet50"]
+    network = architecture.build()
+    numbered = torch.nn.Sequential(*list(network.children())[:9])  # without the classifier
+    adopted = adopt(architecture, dressed(numbered.state_dict(), "backbone"), "ResNet50.pt")
+    assert "backbone.4.0.conv1.weight" in dressed(numbered.state_dict(), "backbone")
+    assert all(
+        torch.equal(adopted[k], v) for k, v in body(network.state_dict(), architecture).items()
+    )
+
+
+def test_a_prefix_that_is_also_a_part_of_the_network_stays():
+    architecture = ARCHITECTURES["vit_b_16"]  # its own names begin with "encoder."
+    names = list(body(architecture.without_values().state_dict(), architecture))
+    meant, dropped = match_names([f"model.{n}" for n in names], names, [], "vit.pth")
+    assert list(meant.values()) == names and not dropped
+
+
+def test_two_networks_in_one_file_are_refused(state):
+    with pytest.raises(UserError, match=r"one network, got model\.\S+ and module\.\S+, which"):
+        adopt(ARCHITECTURE, {**dressed(state, "model"), **dressed(state, "module")}, "two.pth")
+
+
+def test_a_missing_tensor_of_the_backbone_is_refused_and_a_classifiers_ignored(state):
+    foreign = dressed(body(state, ARCHITECTURE), "module")
+    adopt(ARCHITECTURE, foreign, "theirs.pth")
+    foreign.pop("module.features.1.conv.0.0.weight")
+    with pytest.raises(
+        UserError, match=r"theirs\.pth: .*features\.1\.conv\.0\.0\.weight is missing"
+    ):
+        adopt(ARCHITECTURE, foreign, "theirs.pth")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_values_that_are_not_finite_are_refused_by_name(state, value):
+    broken = {**state, "features.0.0.weight": torch.full((32, 3, 3, 3), value)}
+    with pytest.raises(UserError, match=r"features\.0\.0\.weight has values that aren't finite"):
+        adopt(ARCHITECTURE, broken, "broken.pth")
+
+
+def test_a_state_dict_beside_an_epoch_is_found(state, tmp_path):
+    torch.save({"epoch": 3, "state_dict": state}, tmp_path / "trainer.pth")
+    assert set(read_weights_file(tmp_path / "trainer.pth")) == set(state)
 
 
 class Dangerous:

@@ -71,18 +71,36 @@ def ingest(dataset: DatasetParams, params: IngestParams, limits: Limits) -> Inge
     rows = rows_on_disk(root, one_row_a_path(table, sieve), sieve)
     for path in files_in_no_row(root, {row.path for row in table}):
         sieve.reject(ImageRow(path), Fault("file_not_in_table", "no row of the table names it"))
+    candidates = accept(root, rows, sieve, params, limits)
+    quarantine = sieve.table()
+    _require_patients(dataset, candidates, quarantine)
+    return _tables(candidates, quarantine, secret, dataset)
+
+
+def accept(
+    root: Path, rows: Sequence[ImageRow], sieve: Sieve, params: IngestParams, limits: Limits
+) -> list[Candidate]:
+    """Inspect the files of rows that are on disk, and apply every rule that needs no label.
+
+    Args:
+        root: The folder that paths are relative to.
+        rows: One a file.
+        sieve: Takes what isn't accepted, each with its reason.
+        params: Section `ingest`.
+        limits: Section `dicom`.
+
+    Raises:
+        UserError: Two patients share an image.
+    """
     inspections = inspect_files(root, [row.path for row in rows], limits, params.workers)
     candidates = sieve.passed(map(_completed, inspections, rows), _own_faults)
     candidates = _without_mixed_processing(sieve, candidates)
     candidates = without_duplicates(
         sieve, candidates, "duplicate_sop_instance_uid", lambda image: image.sop_instance_uid
     )
-    candidates = without_duplicates(
+    return without_duplicates(
         sieve, candidates, "duplicate_pixels", lambda image: image.file.pixels_sha256
     )
-    quarantine = sieve.table()
-    _require_patients(dataset, candidates, quarantine)
-    return _tables(candidates, quarantine, secret, dataset)
 
 
 def _completed(file: Inspection, row: ImageRow) -> Candidate:
@@ -158,7 +176,7 @@ def _tables(
 ) -> Ingested:
     by_key = {image_key(secret, image.row.path): image for image in candidates}
     keyed = sorted(by_key.items(), key=lambda item: item[0])
-    files = pd.DataFrame([_file_row(key, image) for key, image in keyed], columns=FILE_COLUMNS)
+    files = pd.DataFrame([file_row(key, image) for key, image in keyed], columns=FILE_COLUMNS)
     images = pd.DataFrame(
         [
             (
@@ -186,7 +204,8 @@ def _tables(
     return Ingested(files, images, labels, groups, quarantine, metrics)
 
 
-def _file_row(key: str, image: Candidate) -> tuple[Any, ...]:
+def file_row(key: str, image: Candidate) -> tuple[Any, ...]:
+    """Write an image down as a row of data/files.csv: its values in the order of FILE_COLUMNS."""
     row, file = image.row, image.file
     return (
         key,

@@ -8,6 +8,7 @@ from mammo.network.packaged import packaged_state
 from mammo.network.params import BackboneParams
 from mammo.network.weights import (
     State,
+    adopt,
     body,
     fit_to,
     imagenet_file,
@@ -30,7 +31,9 @@ def backbone_state(params: BackboneParams) -> State:
         return fit_to(architecture, packaged_state(params.arch), params.arch)
     if params.weights == "random":
         return body(random_network(params).state_dict(), architecture)
-    file = params.file or imagenet_file(architecture)
+    if params.file:
+        return adopt(architecture, read_weights_file(params.file), str(params.file))
+    file = imagenet_file(architecture)
     return fit_to(architecture, read_weights_file(file), str(file))
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from mammo.errors import UserError
 from mammo.params import Params
@@ -97,26 +97,38 @@ def cut_position(strategy: CutParams, blocks: int, name: str) -> int:
     return blocks - strategy.unfreeze_last_blocks
 
 
-ArchName = Literal[
-    "efficientnet_lite0",
-    "efficientnet_lite1",
-    "efficientnet_lite2",
-    "resnet50",
-    "efficientnet_b0",
-    "mobilenet_v2",
-]
-
 # The blocks of each architecture in order: between two of them it can be cut. Kept beside the
 # parameters so that `check` needs no torch; a test compares the table with the networks.
-BLOCK_NAMES: dict[str, tuple[str, ...]] = {
-    "efficientnet_lite0": tuple(f"features{n}" for n in range(9)),
-    "efficientnet_lite1": tuple(f"features{n}" for n in range(9)),
-    "efficientnet_lite2": tuple(f"features{n}" for n in range(9)),
-    "resnet50": ("stem", "layer1", "layer2", "layer3", "layer4"),
-    "efficientnet_b0": tuple(f"features{n}" for n in range(9)),
-    "mobilenet_v2": tuple(f"features{n}" for n in range(19)),
-}
+RESNET = ("stem", "layer1", "layer2", "layer3", "layer4")
+STAGES = ("stem", "stage1", "stage2", "stage3", "stage4")
 
+
+def _numbered(count: int) -> tuple[str, ...]:
+    return tuple(f"features{n}" for n in range(count))
+
+
+BLOCK_NAMES: dict[str, tuple[str, ...]] = {
+    "efficientnet_lite0": _numbered(9),
+    "efficientnet_lite1": _numbered(9),
+    "efficientnet_lite2": _numbered(9),
+    "resnet18": RESNET,
+    "resnet34": RESNET,
+    "resnet50": RESNET,
+    "densenet121": ("stem", "denseblock1", "denseblock2", "denseblock3", "denseblock4"),
+    "efficientnet_b0": _numbered(9),
+    "efficientnet_b1": _numbered(9),
+    "efficientnet_b2": _numbered(9),
+    "efficientnet_b3": _numbered(9),
+    "efficientnet_v2_s": _numbered(8),
+    "mobilenet_v2": _numbered(19),
+    "mobilenet_v3_large": _numbered(17),
+    "convnext_tiny": STAGES,
+    "regnet_y_400mf": ("stem", "block1", "block2", "block3", "block4"),
+    "swin_t": STAGES,
+    "vit_b_16": ("stem", *(f"layer{n}" for n in range(12))),
+}
+# The one size that an architecture takes, where it has one: a ViT learnt a place for each patch.
+FIXED_SIZE_PX = {"vit_b_16": 224}
 
 # Architectures whose ImageNet parameters come as a package; torchvision has those of the others.
 PACKAGED = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
@@ -125,10 +137,17 @@ PACKAGED = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 class BackboneParams(Params):
     """Section `backbone`."""
 
-    arch: ArchName
+    arch: str
     weights: Literal["packaged", "imagenet", "file", "random"]
     file: Path | None
     seed: Annotated[int, Field(ge=0)]
+
+    @field_validator("arch")
+    @classmethod
+    def _is_known(cls, arch: str) -> str:
+        if arch not in BLOCK_NAMES:
+            raise ValueError(f"must be one of {', '.join(BLOCK_NAMES)}, got {arch!r}")
+        return arch
 
     @model_validator(mode="after")
     def _file_is_named(self) -> Self:

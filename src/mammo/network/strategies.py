@@ -4,6 +4,7 @@ Source: the four strategies are those of transfer learning practice (Yosinski 20
 cuts is an ordered list of blocks, never a name pattern, so that no parameter is forgotten.
 """
 
+import copy
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import NamedTuple, Self
@@ -168,7 +169,13 @@ def fold_batchnorm(prefix: Prefix, dtype: torch.dtype) -> Prefix:
 
     Source: Jacob 2018, arXiv:1712.05877, section 3.2 (folding, there for integer arithmetic).
     """
-    folded = OrderedDict((name, fuse(block)) for name, block in prefix.blocks.named_children())
+    folded = OrderedDict((name, _folded(block)) for name, block in prefix.blocks.named_children())
     running = Prefix(folded, sorted(prefix.reads), prefix.ends, prefix.normalisation)
     running.blocks.to(dtype).to(memory_format=torch.channels_last)
     return running
+
+
+def _folded(block: nn.Module) -> nn.Module:
+    """Copy a block, its BatchNorm folded; a transformer's has none, and isn't traced."""
+    has_any = any(isinstance(module, nn.BatchNorm2d) for module in block.modules())
+    return fuse(block) if has_any else copy.deepcopy(block)

@@ -5,6 +5,7 @@ every strategy replaces, is left out.
 """
 
 import hashlib
+import logging
 import urllib.error
 from dataclasses import asdict
 from pathlib import Path
@@ -18,10 +19,13 @@ from torch import Tensor, nn
 
 from mammo.errors import UserError
 from mammo.network.backbones import Architecture, architecture_of
+from mammo.network.foreign_names import match_names
 from mammo.network.packaged import PACKAGES, package_facts
 from mammo.network.params import BackboneParams
 from mammo.storage.digests import file_sha256
 from mammo.storage.files import write_bytes
+
+logger = logging.getLogger(__name__)
 
 State = dict[str, Tensor]
 
@@ -31,12 +35,6 @@ def random_network(params: BackboneParams) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(params.seed)
         return architecture_of(params).build()
-
-
-def on_meta(architecture: Architecture) -> nn.Module:
-    """Make the network without values: names and shapes, in no time."""
-    with torch.device("meta"):
-        return architecture.build()
 
 
 def body(state: State, architecture: Architecture) -> State:
@@ -65,9 +63,32 @@ def read_weights_file(path: Path) -> State:
         raise UserError(
             f"{path}: holds more than tensors, and is refused (torch.load with weights_only=True)"
         ) from None
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]  # as trainers save it, beside an epoch and an optimizer
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise UserError(f"{path}: must hold a state dict (names and tensors)")
     return state
+
+
+def adopt(architecture: Architecture, state: State, source: str) -> State:
+    """Fit somebody else's state dict to an architecture: its names may have prefixes or numbers.
+
+    What is mapped and what is dropped goes to the log.
+
+    Raises:
+        UserError: A tensor of the backbone is missing, of another shape or not finite; says which.
+    """
+    network = architecture.without_values()
+    children = [name for name, _ in network.named_children()]
+    expected = body(network.state_dict(), architecture)
+    meant, dropped = match_names(state, expected, children, source)
+    renamed = {theirs: ours for theirs, ours in meant.items() if theirs != ours}
+    if renamed:
+        theirs, ours = next(iter(renamed.items()))
+        logger.info("%s: %d names mapped, as %s to %s", source, len(renamed), theirs, ours)
+    if dropped:
+        logger.info("%s: no part of the backbone, dropped: %s", source, ", ".join(dropped))
+    return fit_to(architecture, {ours: state[theirs] for theirs, ours in meant.items()}, source)
 
 
 def fit_to(architecture: Architecture, state: State, source: str) -> State:
@@ -76,9 +97,9 @@ def fit_to(architecture: Architecture, state: State, source: str) -> State:
     A counter `num_batches_tracked`, which old files lack, is set to 0; nothing else is filled in.
 
     Raises:
-        UserError: A tensor is missing, unexpected or of another shape; says which.
+        UserError: A tensor is missing, unexpected, of another shape or not finite; says which.
     """
-    expected = body(on_meta(architecture).state_dict(), architecture)
+    expected = body(architecture.without_values().state_dict(), architecture)
     given = body(state, architecture)
     for key, value in expected.items():
         if key.endswith("num_batches_tracked"):
@@ -89,6 +110,11 @@ def fit_to(architecture: Architecture, state: State, source: str) -> State:
         f"{key} has shape {tuple(given[key].shape)}, needs {tuple(value.shape)}"
         for key, value in expected.items()
         if key in given and given[key].shape != value.shape
+    ]
+    faults += [
+        f"{key} has values that aren't finite"
+        for key in expected
+        if key in given and not given[key].isfinite().all()
     ]
     if faults:
         more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
@@ -139,7 +165,7 @@ def save_backbone(state: State, path: Path) -> str:
 
 def load_backbone(path: Path, architecture: Architecture) -> nn.Module:
     """Build the network with the stored parameters; its classifier stays without values."""
-    network = on_meta(architecture)
+    network = architecture.without_values()
     state = fit_to(architecture, read_weights_file(path), str(path))
     # Strict but for the classifier: fit_to checked.
     network.load_state_dict(state, strict=False, assign=True)
