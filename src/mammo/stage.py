@@ -91,7 +91,10 @@ def _run(main: Callable[[], None]) -> None:
         before = take(stage)
         edited = edited_since(stage, time.time() - seconds_since_start() + _TICK_S)
         main()
-        changed = edited or changes(before, take(stage))
+        try:
+            changed = edited or changes(before, take(stage))
+        except UserError as error:  # params.yaml can't be read any more
+            changed = [str(error)]
         if changed:
             raise UserError(complaint(stage, changed))
         _finish()
