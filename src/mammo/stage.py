@@ -112,7 +112,8 @@ def _alone(stage: Stage) -> Iterator[None]:
         yield  # the first process of a shared training holds the lock for all
         return
     with contextlib.ExitStack() as stack:
-        file = stage.folder / ".cache" / "locks" / f"{stage.name.replace('/', '_')}.lock"
+        name = f"{stage.folder}-{stage.name}".replace(os.sep, "_").lstrip(".-")
+        file = Path(".cache", "locks", f"{name}.lock")
         try:
             stack.enter_context(only_one(file, stage.name))
         except OSError as error:
