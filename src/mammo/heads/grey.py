@@ -93,7 +93,11 @@ def _moments(values: np.ndarray) -> list[float]:
 
 def _contrast(values: np.ndarray, dense: np.ndarray) -> float:
     """Difference of the mean grey values of dense and other tissue."""
-    return 0.0 if dense.all() else float(values[dense].mean() - values[~dense].mean())
+    return (
+        0.0
+        if dense.all() or not dense.any()
+        else float(values[dense].mean() - values[~dense].mean())
+    )
 
 
 def _two_classes(shares: np.ndarray) -> tuple[float, float]:
