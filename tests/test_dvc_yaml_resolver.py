@@ -83,13 +83,20 @@ def test_a_stage_is_found_by_its_script_and_arguments(pipeline, monkeypatch):
     assert running_stage(["stages/other.py", "a", "0.5"], {}) is None
 
 
-def test_a_stage_of_a_dvc_yaml_elsewhere_is_found_by_the_name_that_dvc_gives(pipeline, monkeypatch):
+@pytest.mark.parametrize(
+    "how",
+    [
+        "      wdir: ..\n      cmd: PYTHONPATH=src python -m stages.cell ${item}",
+        "      cmd: cd .. && PYTHONPATH=src python stages/cell.py ${item}",
+    ],
+)
+def test_a_stage_of_a_dvc_yaml_elsewhere_is_found_by_the_name_that_dvc_gives(
+    pipeline, monkeypatch, how
+):
     (pipeline.folder / "inner").mkdir()
     pipeline.write(
         "inner/dvc.yaml",
-        "stages:\n  cell:\n    foreach: [x]\n    do:\n      wdir: ..\n"
-        "      cmd: PYTHONPATH=src python -m stages.cell ${item}\n      deps: [table.csv]\n"
-        "      params: [seed]\n",
+        f"stages:\n  cell:\n    foreach: [x]\n    do:\n{how}\n      deps: [table.csv]\n",
     )
     monkeypatch.chdir(pipeline.folder)
     argv = [str(pipeline.folder / "stages/cell.py"), "x"]

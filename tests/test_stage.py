@@ -61,7 +61,6 @@ def test_a_stage_whose_inputs_change_fails_and_says_what(pipeline, act, said):
     ],
 )
 def test_what_dvc_will_not_lock_may_change(pipeline, act):
-    pipeline.write(".dvcignore", "x.tmp\n")
     done = pipeline.train(act=act)
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -16,6 +16,7 @@ from mammo.network.params import (
     BackboneParams,
     ComputeParams,
     StrategyParams,
+    blocks_read,
     strategy_cut,
 )
 from mammo.pages.params import SheetParams
@@ -66,8 +67,13 @@ def check_params(values: dict[str, Any]) -> None:
     )
     backbone = BackboneParams.model_validate(values["backbone"])
     _check_size(backbone, PreprocessParams.model_validate(values["preprocess"]))
-    for name, strategy in values["strategies"].items():
-        strategy_cut(backbone, StrategyParams.model_validate(strategy), name)
+    head = HeadParams.model_validate(values["head"])
+    loss = LossParams.model_validate(values["loss"])
+    for name, entry in values["strategies"].items():
+        strategy = StrategyParams.model_validate(entry)
+        strategy_cut(backbone, strategy, name)
+        blocks_read(backbone.arch, strategy.features, f"strategies.{name}")
+        _check_head(name, strategy, head, loss)
 
 
 def _faults_of_sections(values: dict[str, Any]) -> list[str]:
@@ -112,6 +118,27 @@ def _faults_of_strategies(values: dict[str, Any]) -> list[str]:
         known = ", ".join(choices)
         faults.append(f"params.yaml: strategy: must be one of {known}, got {chosen!r}")
     return faults
+
+
+def _check_head(name: str, strategy: StrategyParams, head: HeadParams, loss: LossParams) -> None:
+    """Refuse a head and a loss that don't fit each other."""
+    if loss.name == "corn":
+        if strategy.head == "solved":
+            raise UserError(
+                f"params.yaml: strategies.{name}.head: must be gradient with loss.name: corn, "
+                "which brings a head of its own that isn't solved; or set loss.name: cross_entropy"
+            )
+    elif head.model == "ordinal" and (loss.name != "cross_entropy" or loss.label_smoothing):
+        wrong = f"loss.name: {loss.name}" if loss.name != "cross_entropy" else "label smoothing"
+        raise UserError(
+            f"params.yaml: head.model: must be multinomial with {wrong}: an ordinal head has a "
+            "likelihood of its own; or set loss.name: cross_entropy and loss.label_smoothing: 0"
+        )
+    if head.kernel != "none" and strategy.head == "gradient":
+        raise UserError(
+            f"params.yaml: strategies.{name}.head: must be solved with head.kernel: {head.kernel}, "
+            "whose length scale is the training images'; or set head.kernel: none"
+        )
 
 
 def _check_size(backbone: BackboneParams, preprocess: PreprocessParams) -> None:

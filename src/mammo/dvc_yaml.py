@@ -168,12 +168,14 @@ def _as_text(value: Any) -> str:
 
 def _is_call_of(cmd: str, argv: list[str], folder: Path) -> bool:
     """Tell whether a command, run in `folder`, starts this script with these arguments."""
-    if folder.resolve() != Path.cwd():
-        return False
     script = os.path.relpath(argv[0])
     try:
         words = shlex.split(cmd)
     except ValueError:
+        return False
+    if words[:1] == ["cd"] and words[2:3] == ["&&"]:
+        folder, words = folder / words[1], words[3:]
+    if folder.resolve() != Path.cwd():
         return False
     for place, word in enumerate(words):
         if word == "-m" and words[place + 1 :]:

@@ -4,8 +4,10 @@ DVC writes parameters and hashes down when a command has ended; the stage has re
 before. What changes in between would be locked beside results that were never made from it.
 """
 
+import fnmatch
 import hashlib
 import os
+import re
 import stat
 import time
 from collections.abc import Iterator
@@ -105,7 +107,7 @@ def _leaves(value: Any, key: str) -> Iterator[tuple[str, Any]]:
         yield from _leaves(inner, f"{key}.{name}" if key else str(name))
 
 
-def _files(path: Path, name: str, ignored: set[str]) -> Fingerprint:
+def _files(path: Path, name: str, ignored: re.Pattern[str]) -> Fingerprint:
     facts = dict(_walk(path, name, ignored))
     regular = all(stat.S_ISREG(f.st_mode) for f in facts.values())
     small = sum(f.st_size for f in facts.values()) <= _CONTENT_BYTES
@@ -122,7 +124,7 @@ def _content(path: Path, name: str, file: str) -> str:
         return f"can't be read: {error.strerror}"
 
 
-def _walk(path: Path, name: str, ignored: set[str]) -> Iterator[tuple[str, os.stat_result]]:
+def _walk(path: Path, name: str, ignored: re.Pattern[str]) -> Iterator[tuple[str, os.stat_result]]:
     """Yield the files at or below a path with their facts; links are followed, loops are not."""
     waiting, seen = [(str(path), name)], set()
     while waiting:
@@ -137,7 +139,7 @@ def _walk(path: Path, name: str, ignored: set[str]) -> Iterator[tuple[str, os.st
             seen.add((facts.st_dev, facts.st_ino))
             with os.scandir(here) as entries:
                 for entry in entries:
-                    if entry.name in ignored:
+                    if ignored.match(entry.name):
                         continue
                     below = f"{called}/{entry.name}"
                     if entry.is_dir():
@@ -148,11 +150,12 @@ def _walk(path: Path, name: str, ignored: set[str]) -> Iterator[tuple[str, os.st
             continue  # absent or out of reach: then it is so at both ends, or it has changed
 
 
-def _ignored_names(folder: Path) -> set[str]:
-    """Read the plain names of .dvcignore: Python's caches come and go while a stage runs."""
+def _ignored_names(folder: Path) -> re.Pattern[str]:
+    """Read the names of .dvcignore, as one pattern: caches come and go while a stage runs."""
     try:
         lines = (folder / ".dvcignore").read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
         lines = []
     names = {line.strip().strip("/").rpartition("/")[2] for line in lines}
-    return {n for n in names if n and not n.startswith(("#", "!"))} | {"__pycache__", ".git"}
+    names = {n for n in names if n and not n.startswith(("#", "!"))} | {"__pycache__", ".git"}
+    return re.compile("|".join(f"(?:{fnmatch.translate(name)})" for name in sorted(names)))

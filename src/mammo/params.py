@@ -90,18 +90,16 @@ def _check_bounds(path: Path, text: str) -> None:
             if anchor:
                 sizes[anchor] = nodes - before
         elif isinstance(event, yaml.AliasEvent):
-            nodes += sizes.get(event.anchor, 1)
+            nodes += sizes.get(event.anchor or "", 1)
         elif isinstance(event, yaml.ScalarEvent):
             nodes += 1
             if event.anchor:
                 sizes[event.anchor] = 1
         if depth > _MAX_DEPTH:
-            line = event.start_mark.line + 1
-            raise UserError(f"{path}: line {line}: is nested deeper than {_MAX_DEPTH} levels")
+            raise UserError(f"{path}: is nested deeper than {_MAX_DEPTH} levels")
         if nodes > _MAX_NODES:
-            line = event.start_mark.line + 1
             raise UserError(
-                f"{path}: line {line}: unfolds to more than {_MAX_NODES} values; "
+                f"{path}: unfolds to more than {_MAX_NODES} values; "
                 "are aliases (*name) nested in each other?"
             )
 

@@ -91,7 +91,10 @@ def _run(main: Callable[[], None]) -> None:
         before = take(stage)
         edited = edited_since(stage, time.time() - seconds_since_start() + _TICK_S)
         main()
-        changed = edited or changes(before, take(stage))
+        try:
+            changed = edited or changes(before, take(stage))
+        except UserError as error:  # params.yaml can't be read any more
+            changed = [str(error)]
         if changed:
             raise UserError(complaint(stage, changed))
         _finish()
@@ -109,7 +112,8 @@ def _alone(stage: Stage) -> Iterator[None]:
         yield  # the first process of a shared training holds the lock for all
         return
     with contextlib.ExitStack() as stack:
-        file = stage.folder / ".cache" / "locks" / f"{stage.name.replace('/', '_')}.lock"
+        name = f"{stage.folder}-{stage.name}".replace(os.sep, "_").lstrip(".-")
+        file = Path(".cache", "locks", f"{name}.lock")
         try:
             stack.enter_context(only_one(file, stage.name))
         except OSError as error:

@@ -156,7 +156,7 @@ def test_a_label_decodes_and_embeds_nothing_and_an_added_image_itself_alone(pipe
     assert pipeline.repro("split", *EMBED) == ["ingest", "split"]
 
     def decoded():
-        return {p: p.stat().st_mtime_ns for p in (pipeline.folder / ".cache").rglob("*.npy")}
+        return {p: p.stat().st_mtime_ns for p in (pipeline.folder / ".cache").rglob("*.kept")}
 
     before = decoded()
     (own / "later.dcm").rename(own / "dicom" / lines[-1].split(",")[0])

@@ -113,7 +113,7 @@ def test_new_decoder_versions_decode_everything(tmp_path, monkeypatch):
 def test_a_broken_entry_of_the_store_is_made_again(tmp_path):
     files = some_files(tmp_path / "images", 3)
     _, first = run(tmp_path, files, "first")
-    for number, path in enumerate(sorted((tmp_path / "store").rglob("*.npy"))):
+    for number, path in enumerate(sorted((tmp_path / "store").rglob("*.kept"))):
         path.write_bytes(path.read_bytes()[: 40 * (number % 3)])
     _, second = run(tmp_path, files, "second")
     assert contents_of(first) == contents_of(second)
@@ -186,13 +186,13 @@ def test_an_interrupted_stage_goes_on_where_it_stopped(tmp_path, how):
     folder = stage_folder(tmp_path, 60)
     stage = start_stage(folder)
     kept = folder / ".cache/images"
-    while len(list(kept.rglob("*.npy"))) < 8:
+    while len(list(kept.rglob("*.kept"))) < 8:
         assert stage.poll() is None, stage.communicate()[1]
         time.sleep(0.01)
     stage.send_signal(how)
     stage.wait(timeout=20)
     assert not (folder / "data/tensors").exists()
-    before = len(list(kept.rglob("*.npy"))) // 2
+    before = len(list(kept.rglob("*.kept"))) // 2
     assert 0 < before < 60
     again = start_stage(folder)
     _, errors = again.communicate(timeout=60)

@@ -1,4 +1,4 @@
-"""The sharded store, the scratch store, and files that appear whole or not at all."""
+"""The sharded store, and files that appear whole or not at all."""
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from mammo.errors import UserError
 from mammo.storage.digests import digest
 from mammo.storage.files import read_table, whole_folder, write_bytes, write_json, write_table
-from mammo.storage.scratch import Store
 from mammo.storage.tensors import Tensors, write_shards
 
 
@@ -74,17 +73,6 @@ def test_an_empty_store_is_an_error(tmp_path):
     write_shards(iter([]), [], tmp_path, 100)
     with pytest.raises(UserError, match="holds no image"):
         Tensors(tmp_path)
-
-
-def test_the_scratch_store_gives_back_or_misses(tmp_path):
-    store, key = Store(tmp_path), digest({"a": 1})
-    assert store.get(key) is None
-    store.put(key, np.arange(6).reshape(2, 3))
-    assert np.array_equal(store.get(key), np.arange(6).reshape(2, 3))
-    store.path(key).write_bytes(store.path(key).read_bytes()[:-5])
-    assert store.get(key) is None
-    store.path(key).write_bytes(b"")
-    assert store.get(key) is None
 
 
 def test_a_digest_depends_on_values_not_on_their_order():

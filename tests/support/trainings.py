@@ -2,10 +2,10 @@
 
 import numpy as np
 import torch
+from mammo.embedding.embedding import embed
 
 from mammo.cohort.cases import Fold
 from mammo.embedding.augment import Augmentation
-from mammo.embedding.embedding import embed
 from mammo.embedding.params import AugmentParams, EmbedParams
 from mammo.embedding.sources import StoredViews
 from mammo.evaluation.params import CollapseParams

@@ -6,10 +6,10 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from mammo.embedding.embedding import embed, plan
 from torch._dynamo.utils import counters
 
 from mammo.embedding.augment import Augmentation
-from mammo.embedding.embedding import embed, plan
 from mammo.embedding.sources import FlippedPixels, FreshViews, Pixels
 from mammo.errors import UserError
 from mammo.evaluation.inference import Answers, predict, split_evenly

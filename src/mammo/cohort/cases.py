@@ -1,9 +1,13 @@
 """The table of images of a study: labels, patients, and which of them train."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+from mammo.errors import UserError
+from mammo.storage.files import read_table
 
 
 @dataclass(frozen=True)
@@ -12,12 +16,14 @@ class Fold:
 
     Attributes:
         labels: (n,) int64, positions in `classes`; -1 where an image has no part in this fold.
+        patients: (n,) int64, a number a patient; -1 likewise.
         train: Positions of the training images.
         val: Positions of the validation images.
         classes: The class names.
     """
 
     labels: np.ndarray
+    patients: np.ndarray
     train: np.ndarray
     val: np.ndarray
     classes: list[str]
@@ -28,11 +34,30 @@ def make_fold(keys: list[str], table: pd.DataFrame, classes: list[str]) -> Fold:
 
     Args:
         keys: The store's image keys, in its order.
-        table: Columns key, label, split.
+        table: Columns key, patient, label, split.
         classes: The class names.
     """
     rows = table.set_index("key").reindex(keys)
     number = {label: k for k, label in enumerate(classes)}
     labels = rows["label"].map(number).fillna(-1).to_numpy(dtype=np.int64)
+    patients = pd.factorize(rows["patient"], sort=True)[0].astype(np.int64)
     train, val = (np.flatnonzero(rows["split"] == split) for split in ("train", "val"))
-    return Fold(labels, train, val, classes)
+    return Fold(labels, patients, train, val, classes)
+
+
+def read_cases(images: Path, labels: Path, splits: Path) -> pd.DataFrame:
+    """Read the images that take part: key, patient, laterality, view, label, split; by key.
+
+    Raises:
+        UserError: A table is missing, or they don't hold the same images.
+    """
+    table = read_table(images).merge(read_table(labels), on="key", validate="one_to_one")
+    assigned = read_table(splits)
+    cases = table.merge(assigned, on="key", validate="one_to_one")
+    if len(cases) != len(assigned):
+        lost = sorted(set(assigned["key"]) - set(cases["key"]))
+        raise UserError(
+            f"{splits}: {len(lost)} images are in no row of {images} and {labels} ({lost[0]}, …); "
+            "run `dvc repro`"
+        )
+    return cases.sort_values("key", ignore_index=True)

@@ -1,149 +1,184 @@
-"""Where training data at the cut come from: stored activations, or pixels through the prefix."""
+"""Where training data at the cut come from: stored, or pixels through the prefix.
 
+A batch as it is read is a pair: activations or images, and side features, both arrays. Reading
+and computing are apart, so that they can overlap.
+"""
+
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mammo.embedding.augment import Augmentation
-from mammo.embedding.params import AugmentParams
-from mammo.network.compute import compute_dtype
-from mammo.network.inputs import Normalisation, network_input, to_device, unit_range
-from mammo.network.network import Network
-from mammo.network.params import ComputeParams
-from mammo.network.strategies import fold_batchnorm
+from mammo.embedding.store import CUT, PLAN, POOLED
+from mammo.network.inputs import network_input, to_device, unit_range
+from mammo.network.strategies import Crossing, Prefix
 from mammo.storage.files import read_json
 from mammo.storage.tensors import Tensors
 
-PLAN = "plan.json"  # in a strategy's folder of embeddings: stored or not, and why
+Batch = tuple[np.ndarray | None, np.ndarray]
+Grey = Callable[[np.ndarray], np.ndarray]  # positions (n,) -> grey features (n, G)
+
+
+def no_grey(positions: np.ndarray) -> np.ndarray:
+    """Give images no grey features: (n, 0)."""
+    return np.zeros((len(positions), 0), dtype=np.float32)
 
 
 class CleanSource(Protocol):
-    """Batches of clean images; reading and computing are apart, so that they can overlap."""
+    """Batches of clean images."""
 
-    def clean_batch(self, positions: np.ndarray) -> np.ndarray:
+    def clean_batch(self, positions: np.ndarray) -> Batch:
         """Read the images without augmentation."""
 
-    def to_cut(self, batch: np.ndarray, device: torch.device) -> Tensor:
+    def to_cut(self, batch: Batch, device: torch.device) -> Crossing:
         """Bring what was read to the device and to the cut."""
 
 
 class Source(CleanSource, Protocol):
     """Batches for training too."""
 
-    def train_batch(self, positions: np.ndarray, epoch: int) -> np.ndarray:
-        """Read one view of each image; the view depends on the epoch."""
+    def train_batch(self, positions: np.ndarray, draws: np.ndarray) -> Batch:
+        """Read one view of each image drawn; `draws` are random numbers that choose it: (n,)."""
 
 
 class StoredViews:
-    """Stored activations: no pixel is touched, no prefix runs."""
+    """Stored features, and activations where blocks follow: no pixel is touched.
 
-    def __init__(self, embeddings: Tensors, seed: int):
-        self.embeddings = embeddings
-        self.seed = seed
-        self._drawn: tuple[int, np.ndarray] | None = None  # an epoch, and every image's view in it
+    Args:
+        pooled: Pooled features of all blocks, (views, F) an image; entry 0 is the clean view.
+        columns: Those of the frozen blocks that the head reads.
+        activations: What crosses the cut, (views, C, h, w) an image; None with no block after it.
+        grey: Grey features, beside the columns.
+    """
 
-    def train_batch(self, positions: np.ndarray, epoch: int) -> np.ndarray:
-        """Gather one of the stored views of each image, drawn by (seed, epoch): (B, ...)."""
-        if self._drawn is None or self._drawn[0] != epoch:  # not for every batch: all are drawn
-            draw = np.random.default_rng([self.seed, epoch, 1])
-            drawn = draw.integers(self.embeddings.shape[0], size=len(self.embeddings))
-            self._drawn = epoch, drawn
-        return self.embeddings.gather(positions, self._drawn[1][positions])
+    def __init__(
+        self,
+        pooled: Tensors,
+        columns: np.ndarray,
+        activations: Tensors | None = None,
+        grey: Grey = no_grey,
+    ):
+        self.pooled, self.columns = pooled, columns
+        self.activations, self.grey = activations, grey
 
-    def clean_batch(self, positions: np.ndarray) -> np.ndarray:
-        """Gather the clean views: (B, ...)."""
-        return self.embeddings.gather(positions, np.zeros(len(positions), dtype=np.int64))
+    def train_batch(self, positions: np.ndarray, draws: np.ndarray) -> Batch:
+        """Gather the stored views that are drawn."""
+        return self._views(positions, draws % self.pooled.shape[0])
 
-    def to_cut(self, batch: np.ndarray, device: torch.device) -> Tensor:
-        """Bring half precision to float32: (B, C, h, w) channels-last, or (B, C)."""
-        crossing = to_device(batch, device).float()
-        if crossing.ndim == 4:
-            crossing = crossing.contiguous(memory_format=torch.channels_last)
-        return crossing
+    def clean_batch(self, positions: np.ndarray) -> Batch:
+        """Gather the clean views."""
+        return self._views(positions, np.zeros(len(positions), dtype=np.int64))
+
+    def _views(self, positions: np.ndarray, views: np.ndarray) -> Batch:
+        side = self.pooled.gather(positions, views)[:, self.columns]
+        side = np.concatenate([self.grey(positions), side], axis=1)
+        return (self.activations.gather(positions, views) if self.activations else None), side
+
+    def to_cut(self, batch: Batch, device: torch.device) -> Crossing:
+        """Bring half precision to float32: activations channels-last."""
+        crossing, side = batch
+        if crossing is None:
+            return Crossing(None, to_device(side, device))
+        activations = to_device(crossing, device).float()
+        if activations.ndim == 4:
+            activations = activations.contiguous(memory_format=torch.channels_last)
+        return Crossing(activations, to_device(side, device))
 
 
 class Pixels:
     """Images through the prefix: the path of deployment."""
 
-    def __init__(
-        self,
-        tensors: Tensors,
-        prefix: nn.Module,
-        dtype: torch.dtype,
-        normalisation: Normalisation,
-    ):
-        self.tensors = tensors
-        self.prefix = prefix
-        self.dtype = dtype
-        self.normalisation = normalisation
+    def __init__(self, tensors: Tensors, prefix: Prefix, dtype: torch.dtype, grey: Grey = no_grey):
+        self.tensors, self.prefix = tensors, prefix
+        self.dtype, self.grey = dtype, grey
 
-    def clean_batch(self, positions: np.ndarray) -> np.ndarray:
+    def clean_batch(self, positions: np.ndarray) -> Batch:
         """Read the images as they are: (B, H, W) float32 in [0, 1]."""
-        return unit_range(self.tensors.gather(positions))
+        return unit_range(self.tensors.gather(positions)), self.grey(positions)
 
-    def to_cut(self, batch: np.ndarray, device: torch.device) -> Tensor:
-        """Run the frozen prefix: (B, H, W) -> (B, C, h, w), (B, C), or (B, 3, H, W) uncut."""
+    def to_cut(self, batch: Batch, device: torch.device) -> Crossing:
+        """Run the frozen prefix."""
+        images, grey = batch
+        assert images is not None
         with torch.no_grad():
-            pictures = network_input(batch, device, self.dtype, self.normalisation)
-            return self.prefix(pictures).float()
+            pictures = network_input(images, device, self.dtype, self.prefix.normalisation)
+            crossing = self.prefix(pictures)
+            side = torch.cat([to_device(grey, device), crossing.side], dim=1)
+            return Crossing(_float(crossing.activations), side)
 
 
 class FlippedPixels(Pixels):
     """Images upside down, as augmentation flips them, through the prefix."""
 
-    def clean_batch(self, positions: np.ndarray) -> np.ndarray:
+    def clean_batch(self, positions: np.ndarray) -> Batch:
         """Read the images with their rows in reverse: (B, H, W) float32 in [0, 1]."""
-        return np.ascontiguousarray(super().clean_batch(positions)[:, ::-1])
+        return unit_range(self.tensors.gather(positions)[:, ::-1]), self.grey(positions)
 
 
 class FreshViews(Pixels):
-    """Images through augmentation and prefix: a new view in every epoch."""
+    """Images through augmentation and prefix: a new view for every draw."""
 
     def __init__(
         self,
         tensors: Tensors,
-        prefix: nn.Module,
+        prefix: Prefix,
         dtype: torch.dtype,
-        normalisation: Normalisation,
         augmentation: Augmentation,
+        grey: Grey = no_grey,
     ):
-        super().__init__(tensors, prefix, dtype, normalisation)
+        super().__init__(tensors, prefix, dtype, grey)
         self.augmentation = augmentation
 
-    def train_batch(self, positions: np.ndarray, epoch: int) -> np.ndarray:
-        """Make the view that belongs to an epoch: (B, H, W) float32 in [0, 1]."""
+    def train_batch(self, positions: np.ndarray, draws: np.ndarray) -> Batch:
+        """Make the view that each draw asks for: (B, H, W) float32 in [0, 1]."""
+        images, grey = self.clean_batch(positions)
+        assert images is not None
         keys = [self.tensors.keys[position] for position in positions]
-        return self.augmentation.views(self.clean_batch(positions), keys, epoch)
+        return self.augmentation.views(images, keys, 1 + draws), grey
+
+
+def _float(activations: Tensor | None) -> Tensor | None:
+    return None if activations is None else activations.float()
 
 
 def open_source(
     embeddings: Path,
-    tensors: Path,
-    network: Network,
-    augment: AugmentParams,
-    compute: ComputeParams,
+    images: Tensors,
+    prefix: Prefix,
+    dtype: torch.dtype,
+    augmentation: Augmentation,
     device: torch.device,
-) -> tuple[list[str], Source]:
+    reads: tuple[str, ...],
+    grey: Grey = no_grey,
+) -> Source:
     """Open a strategy's stored activations, or the pixels where its plan says not stored.
 
     Args:
         embeddings: The folder that stage `embed` wrote for the strategy.
-        tensors: The folder of the images.
-        network: Its prefix leads to the cut.
-        augment: The augmentation of fresh views.
-        compute: The precision of the prefix.
+        images: The images, in the same order.
+        prefix: The frozen blocks, BatchNorm folded.
+        dtype: Of the prefix's arithmetic.
+        augmentation: Makes fresh views.
         device: Where the prefix runs.
-
-    Returns:
-        The image keys in the order of positions, and the source.
+        reads: Names of the blocks that the head reads.
+        grey: Grey features of images.
     """
-    if read_json(embeddings / PLAN)["stored"]:
-        stored = Tensors(embeddings)
-        return stored.keys, StoredViews(stored, augment.seed)
-    images, dtype = Tensors(tensors), compute_dtype(compute)
-    running = fold_batchnorm(network.prefix, dtype).to(device)
-    augmentation = Augmentation(augment)
-    return images.keys, FreshViews(images, running, dtype, network.normalisation, augmentation)
+    plan = read_json(embeddings / PLAN)
+    if not plan["stored"]:
+        return FreshViews(images, prefix.to(device), dtype, augmentation, grey)
+    frozen = [name for name, _ in prefix.blocks.named_children()]
+    columns = feature_columns(plan["blocks"], [name for name in reads if name in frozen])
+    activations = None if prefix.ends else Tensors(embeddings / CUT)
+    return StoredViews(Tensors(embeddings / POOLED), columns, activations, grey)
+
+
+def feature_columns(widths: dict[str, int], reads: list[str] | tuple[str, ...]) -> np.ndarray:
+    """Find the columns of some blocks among the pooled features of all: (F,) int64."""
+    ends = np.cumsum([0, *widths.values()])
+    start = dict(zip(widths, ends[:-1], strict=True))
+    parts = [np.arange(start[name], start[name] + widths[name]) for name in reads]
+    return np.concatenate([np.zeros(0, dtype=np.int64), *parts])

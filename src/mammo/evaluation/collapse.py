@@ -23,8 +23,9 @@ def assess(
 ) -> Assessment:
     """Judge metrics by the thresholds.
 
-    Collapsed: one class takes nearly all predictions, or kappa is low together with a class of
-    at least `min_support` images that is never recalled. Warning: any single bad sign.
+    Collapsed: one class takes nearly all predictions where it has not nearly all images, or kappa
+    is low together with a class of at least `min_support` images that is never recalled.
+    Warning: any single bad sign.
 
     Args:
         metrics: As `classification_metrics` returns them.
@@ -32,16 +33,19 @@ def assess(
         params: The thresholds.
         at_end: The training is over, so more kappa is expected.
     """
-    share = float(metrics["max_predicted_share"] or 0)
     kappa = float(metrics["kappa"] or 0)
     bal_acc_adj = float(metrics["bal_acc_adj"] or 0)
     missed = [c for c in classes if metrics[f"n_{c}"] and metrics[f"recall_{c}"] == 0]
     supported = [c for c in missed if int(metrics[f"n_{c}"] or 0) >= params.min_support]
-    favourite = max(classes, key=lambda c: float(metrics[f"predicted_share_{c}"] or 0))
+    images = sum(int(metrics[f"n_{c}"] or 0) for c in classes)
+    predicted = {c: float(metrics[f"predicted_share_{c}"] or 0) for c in classes}
+    true = {c: int(metrics[f"n_{c}"] or 0) / images for c in classes}
+    favourite = max(classes, key=lambda c: predicted[c])
+    share = f"{predicted[favourite]:.0%} of the predictions are {favourite}"
 
     collapsed = []
-    if share >= params.collapsed_share:
-        collapsed.append(f"{share:.0%} of the predictions are {favourite}")
+    if predicted[favourite] >= params.collapsed_share and true[favourite] < params.natural_share:
+        collapsed.append(share)
     if kappa < params.collapsed_kappa and supported:
         collapsed.append(f"kappa {kappa:.2f} and never a correct {' or '.join(supported)}")
     if collapsed:
@@ -55,6 +59,6 @@ def assess(
         warnings.append(f"bal_acc_adj {bal_acc_adj:.2f} is below {params.warning_bal_acc_adj:g}")
     if missed:
         warnings.append(f"never a correct {' or '.join(missed)}")
-    if share >= params.warning_share:
-        warnings.append(f"{share:.0%} of the predictions are {favourite}")
+    if predicted[favourite] - true[favourite] > params.warning_excess:
+        warnings.append(f"{share}, and {true[favourite]:.0%} of the images")
     return Assessment("warning" if warnings else "healthy", warnings)

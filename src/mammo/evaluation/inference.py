@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,22 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from mammo.embedding.sources import CleanSource, FlippedPixels, Pixels
+from mammo.embedding.grey import open_grey
+from mammo.embedding.sources import (
+    Batch,
+    CleanSource,
+    FlippedPixels,
+    Grey,
+    Pixels,
+    no_grey,
+)
+from mammo.evaluation.model import Model
 from mammo.evaluation.params import EvaluateParams
 from mammo.evaluation.predictions import mean_probabilities
+from mammo.network.compute import compute_dtype
 from mammo.network.inputs import read_ahead
 from mammo.network.network import Network
+from mammo.network.params import ComputeParams
 from mammo.network.strategies import fold_batchnorm
 from mammo.storage.tensors import Tensors
 
@@ -25,6 +37,7 @@ def predict_from_pixels(
     params: EvaluateParams,
     fabric: Fabric,
     dtype: torch.dtype,
+    grey: Grey = no_grey,
 ) -> np.ndarray:
     """Predict images, never from stored activations: (n, K) probabilities in the order of `keys`.
 
@@ -35,21 +48,34 @@ def predict_from_pixels(
         params: Batch size, test-time flip.
         fabric: Device and processes.
         dtype: Of the prefix's arithmetic.
+        grey: Grey features of the images, where the head reads them.
     """
     prefix = fold_batchnorm(network.prefix, dtype).to(fabric.device)
     suffix, positions = network.suffix.to(fabric.device), tensors.positions(keys)
     views = [Pixels, FlippedPixels] if params.test_time_flip else [Pixels]
     logits = [
-        predict(
-            suffix,
-            view(tensors, prefix, dtype, network.normalisation),
-            positions,
-            fabric,
-            params.batch_size,
-        )
+        predict(suffix, view(tensors, prefix, dtype, grey), positions, fabric, params.batch_size)
         for view in views
     ]
     return mean_probabilities(logits)
+
+
+def predict_cases(
+    model: Model,
+    tensors: Path,
+    keys: Sequence[str],
+    params: EvaluateParams,
+    compute: ComputeParams,
+    fabric: Fabric,
+) -> np.ndarray:
+    """Predict stored images with a trained model: (n, K) probabilities in the order of `keys`.
+
+    They assume the prior of the training.
+    """
+    grey = open_grey(tensors) if model.facts["grey"] else no_grey
+    return predict_from_pixels(
+        model.network, Tensors(tensors), keys, params, fabric, compute_dtype(compute), grey
+    )
 
 
 def predict(
@@ -60,22 +86,24 @@ def predict(
     batches = split_evenly(positions, batch_size)
     answers = Answers(fabric, batches)
     with torch.inference_mode(), fabric.autocast():
-        for _, read in _reads(batches, fabric, source.clean_batch):
-            answers.add(suffix(source.to_cut(read, fabric.device)))
+        for _, read in reads(batches, fabric, source.clean_batch):
+            answers.add(suffix(*source.to_cut(read, fabric.device)))
         return answers.gather()
 
 
 def split_evenly(positions: np.ndarray, batch_size: int) -> list[np.ndarray]:
-    """Split into batches of at most `batch_size` that differ by one image at most.
+    """Split into batches of about `batch_size` that differ by one image at most.
 
-    So no image is dropped, and no tiny last batch upsets BatchNorm.
+    No image is dropped, and none is left alone in a batch, where BatchNorm has no statistics: a
+    batch may hold one image more than `batch_size` instead.
     """
-    return np.array_split(positions, math.ceil(len(positions) / batch_size))
+    batches = max(1, min(math.ceil(len(positions) / batch_size), len(positions) // 2))
+    return np.array_split(positions, batches)
 
 
-def _reads(
-    batches: Sequence[np.ndarray], fabric: Fabric, read: Callable[[np.ndarray], np.ndarray]
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def reads(
+    batches: Sequence[np.ndarray], fabric: Fabric, read: Callable[[np.ndarray], Batch]
+) -> Iterator[tuple[np.ndarray, Batch]]:
     """Yield each whole batch with what this rank reads of it, reading ahead in a thread."""
     rank, ranks = fabric.global_rank, fabric.world_size
     return read_ahead((batch, read(batch[rank::ranks])) for batch in batches)

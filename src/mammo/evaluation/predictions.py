@@ -1,7 +1,8 @@
 """Evaluate a trained suffix on the deployed path: tensors -> whole network -> probabilities."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -9,8 +10,9 @@ import torch
 from torch import Tensor
 
 from mammo.evaluation.collapse import assess
+from mammo.evaluation.decision import RULES, Rule, change_prior, decide, prior_shares
 from mammo.evaluation.metrics import Metrics, classification_metrics
-from mammo.evaluation.params import CollapseParams
+from mammo.evaluation.params import CollapseParams, EvaluateParams, Prior
 
 
 def mean_probabilities(logits: Sequence[Tensor]) -> np.ndarray:
@@ -21,8 +23,55 @@ def mean_probabilities(logits: Sequence[Tensor]) -> np.ndarray:
     return torch.stack([view.softmax(dim=1) for view in logits]).mean(dim=0).numpy()
 
 
+@dataclass(frozen=True)
+class Answering:
+    """The class shares that a network's probabilities assume.
+
+    Attributes:
+        prior: Those asked for: `as_trained`, `uniform` or `train`.
+        trained: Those of the balanced training, (K,).
+        counts: Training images of each class, (K,).
+    """
+
+    prior: Prior
+    trained: Sequence[float]
+    counts: Sequence[int]
+
+    def assume(self, probabilities: np.ndarray, prior: Prior | None = None) -> np.ndarray:
+        """Move a network's probabilities to the prior asked for: (n, K) -> (n, K)."""
+        prior = prior or self.prior
+        if prior == "as_trained":
+            return probabilities
+        return change_prior(probabilities, self.trained, prior_shares(prior, self.counts))
+
+
+def choose_rule(
+    labels: np.ndarray, probabilities: np.ndarray, decision: str
+) -> Literal["argmax", "median"]:
+    """Settle `auto`: the rule of higher quadratic kappa on these images; argmax where equal.
+
+    Args:
+        labels: (n,) positions.
+        probabilities: (n, K).
+        decision: argmax, median or auto.
+    """
+    if decision != "auto":
+        return "median" if decision == "median" else "argmax"
+    names = [str(k) for k in range(probabilities.shape[1])]
+
+    def kappa(rule: Rule) -> float:
+        found = classification_metrics(labels, probabilities, names, rule)
+        return float(found["kappa_quadratic"] or 0)
+
+    return max(RULES, key=kappa)
+
+
 def prediction_table(
-    strategy: str, images: pd.DataFrame, probabilities: np.ndarray, classes: Sequence[str]
+    strategy: str,
+    images: pd.DataFrame,
+    probabilities: np.ndarray,
+    classes: Sequence[str],
+    rule: Rule = "argmax",
 ) -> pd.DataFrame:
     """Write predictions out, one row an image.
 
@@ -31,38 +80,94 @@ def prediction_table(
         images: Columns key, patient, laterality, view, split, label; n rows.
         probabilities: (n, K).
         classes: The K class names.
+        rule: How the prediction follows from the probabilities.
     """
     table = images[["key", "patient", "laterality", "view", "split", "label"]].copy()
     table.insert(0, "strategy", strategy)
-    table["prediction"] = [classes[k] for k in probabilities.argmax(axis=1)]
+    table["prediction"] = [classes[k] for k in decide(probabilities, rule)]
     for k, label in enumerate(classes):
         table[f"probability_{label}"] = probabilities[:, k]
     return table
 
 
-def table_metrics(predictions: pd.DataFrame, split: str, classes: Sequence[str]) -> Metrics:
-    """Measure one split of a prediction table."""
+def labels_and_probabilities(
+    predictions: pd.DataFrame, split: str, classes: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Take one split out of a prediction table: labels (n,) as positions, probabilities (n, K)."""
     part = predictions[predictions["split"] == split]
     labels = part["label"].map({c: k for k, c in enumerate(classes)}).to_numpy(dtype=np.int64)
-    probabilities = part[[f"probability_{c}" for c in classes]].to_numpy(dtype=np.float64)
-    return classification_metrics(labels, probabilities, classes)
+    return labels, part[[f"probability_{c}" for c in classes]].to_numpy(dtype=np.float64)
 
 
-def test_metrics(
-    predictions: pd.DataFrame,
-    classes: Sequence[str],
-    collapse: CollapseParams,
+def table_metrics(
+    predictions: pd.DataFrame, split: str, classes: Sequence[str], rule: Rule = "argmax"
+) -> Metrics:
+    """Measure one split of a prediction table."""
+    labels, probabilities = labels_and_probabilities(predictions, split, classes)
+    return classification_metrics(labels, probabilities, classes, rule)
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What stage `evaluate` writes: the prediction table, and metrics/evaluate/S.json."""
+
+    predictions: pd.DataFrame
+    metrics: dict[str, Any]
+
+
+def evaluate(
+    name: str,
+    cases: pd.DataFrame,
+    probabilities: np.ndarray,
     facts: dict[str, Any],
-) -> dict[str, Any]:
-    """Assemble metrics/evaluate/S.json: the test split's metrics, and what was trained.
+    params: EvaluateParams,
+    collapse: CollapseParams,
+) -> Evaluated:
+    """Turn a network's probabilities into answers, and measure those of the test split.
+
+    A decision rule left to choose is chosen on val.
 
     Args:
-        predictions: As `prediction_table` returns them.
-        classes: The class names.
-        collapse: The thresholds by which `collapsed` is set.
-        facts: best_epoch, trainable_parameters, trainable_percent.
+        name: The strategy's.
+        cases: Columns key, patient, laterality, view, split, label; n rows, val and test.
+        probabilities: (n, K) as trained.
+        facts: classes, counts, prior, epoch, trainable_parameters, trainable_percent.
+        params: The prior and the rule.
+        collapse: The thresholds by which `status` is set.
     """
-    metrics = table_metrics(predictions, "test", classes)
+    classes = list(facts["classes"])
+    position = {label: k for k, label in enumerate(classes)}
+    labels = cases["label"].map(position).to_numpy(dtype=np.int64)
+    val, test = (cases["split"] == split for split in ("val", "test"))
+    answering = Answering(params.prior, facts["prior"], facts["counts"])
+    assumed = answering.assume(probabilities)
+    rule = choose_rule(labels[val], assumed[val], params.decision)
+    metrics = classification_metrics(labels[test], assumed[test], classes, rule)
     status = assess(metrics, classes, collapse, at_end=True).status
-    names = ("best_epoch", "trainable_parameters", "trainable_percent")
-    return {**metrics, "collapsed": status == "collapsed", **{n: facts[n] for n in names}}
+    by_prior = {
+        prior: _short(
+            classification_metrics(
+                labels[test], answering.assume(probabilities[test], prior), classes, rule
+            )
+        )
+        for prior in ("uniform", "train")
+    }
+    return Evaluated(
+        prediction_table(name, cases, assumed, classes, rule),
+        {
+            **metrics,
+            "status": status,
+            "collapsed": status == "collapsed",
+            "decision": rule,
+            "prior": params.prior,
+            "best_epoch": facts["epoch"],
+            "trainable_parameters": facts["trainable_parameters"],
+            "trainable_percent": facts["trainable_percent"],
+            "by_prior": by_prior,
+        },
+    )
+
+
+def _short(metrics: Metrics) -> Metrics:
+    keys = ("accuracy", "kappa", "kappa_quadratic", "bal_acc_adj", "max_predicted_share")
+    return {key: metrics[key] for key in keys}

@@ -10,7 +10,6 @@ from functools import cache, partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import logsigmoid, pad
 from torchvision import models
 
 from mammo.network.inputs import IMAGENET, TENSORFLOW, Normalisation
@@ -170,36 +169,6 @@ class GlobalPool(nn.Module):
         if features.ndim == 2:
             return features
         return features.mean(dim=(2, 3), dtype=torch.float32)
-
-
-class ConditionalRanks(nn.Module):
-    """From K - 1 answers to "beyond class k, given beyond class k - 1?" to K classes.
-
-    P(beyond k) is the product of the conditional probabilities up to k, hence never grows with
-    k; P(class k) = P(beyond k - 1) - P(beyond k).
-
-    Source: Shi 2021, arXiv:2111.08851 (CORN: the chain rule). The prediction here is the likeliest
-    class, as for every other head, where the paper takes the median.
-    """
-
-    def forward(self, logits: Tensor) -> Tensor:
-        """Compute log-probabilities: (B, K - 1) -> (B, K)."""
-        beyond, within = logsigmoid(logits), logsigmoid(-logits)
-        reached = [beyond[:, :k].sum(dim=1) for k in range(logits.shape[1] + 1)]
-        return torch.stack(reached, dim=1) + pad(within, (0, 1))  # the last class has no beyond
-
-
-def make_head(features: int, classes: int, dropout: float, ordinal: bool = False) -> nn.Sequential:
-    """Make a linear head behind dropout: (B, features) -> (B, classes).
-
-    Initialised as torch does a Linear layer, from torch's global generator. An ordinal one has
-    K - 1 conditional logits inside, and answers with log-probabilities.
-    """
-    linear = nn.Linear(features, classes - ordinal)
-    head = nn.Sequential(OrderedDict(dropout=nn.Dropout(dropout), linear=linear))
-    if ordinal:
-        head.add_module("ranks", ConditionalRanks())
-    return head
 
 
 def count_parameters(module: nn.Module, trainable_only: bool = False) -> int:

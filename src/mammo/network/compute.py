@@ -54,6 +54,8 @@ def start_together(params: ComputeParams) -> Fabric:
 
 def _start(params: ComputeParams, devices: int, num_nodes: int) -> Fabric:
     _keep_freed_memory()
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces its precision
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     torch.use_deterministic_algorithms(params.deterministic)
     # On by default with determinism, to show reads of memory never written: a tenth of the time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
@@ -129,6 +131,20 @@ def compute_dtype(params: ComputeParams) -> torch.dtype:
         logger.warning("compute.precision: no bfloat16 on this processor; float32 is used")
         return torch.float32
     return torch.bfloat16
+
+
+def arithmetic(params: ComputeParams) -> str:
+    """Name the arithmetic that figures come from: the processor's path, and the precision.
+
+    Two processors of the same name here round alike; others may not.
+    """
+    if params.accelerator in ("auto", "cuda") and torch.cuda.is_available():
+        device = torch.cuda.get_device_name()
+    else:
+        device = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    isa = os.environ.get("ONEDNN_MAX_CPU_ISA")
+    limited = f" (oneDNN up to {isa})" if isa else ""
+    return f"{device}{limited}, {str(compute_dtype(params)).removeprefix('torch.')}"
 
 
 def has_bfloat16(accelerator: str) -> bool:

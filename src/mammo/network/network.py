@@ -4,13 +4,38 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mammo.network.backbones import architecture_of, count_parameters, make_head
+from mammo.network.backbones import architecture_of, count_parameters, pooled_widths
 from mammo.network.compute import seed_everything
-from mammo.network.inputs import Normalisation
-from mammo.network.params import BackboneParams, Scope
+from mammo.network.head import HeadKind, HeadShape, make_head
+from mammo.network.params import BLOCK_NAMES, BackboneParams, BatchNormMode, Scope
 from mammo.network.strategies import Prefix, Suffix, cut
 from mammo.network.weights import load_backbone
 from mammo.storage.digests import file_sha256
+
+
+@dataclass(frozen=True)
+class Design:
+    """What a network is made of, but for its parameters.
+
+    Attributes:
+        at: The number of frozen blocks.
+        reads: Names of the blocks whose pooled features the head reads.
+        grey: The number of grey features that the head reads too.
+        head: The head's shape.
+        dropout: Before the head's linear layer.
+        seed: Of the head's initial parameters.
+        scope: What of the suffix trains.
+        batchnorm: Whether BatchNorm of released blocks follows the data.
+    """
+
+    at: int
+    reads: tuple[str, ...]
+    grey: int
+    head: HeadShape
+    dropout: float = 0.0
+    seed: int = 0
+    scope: Scope = "all"
+    batchnorm: BatchNormMode = "train"
 
 
 @dataclass(frozen=True)
@@ -22,16 +47,16 @@ class Network:
         suffix: The blocks that train, and the head.
         cut: The number of blocks before the cut.
         blocks: The number of all blocks.
+        side: Numbers beside the activations that cross the cut: grey and pooled frozen features.
         backbone_sha256: Of the file that the backbone's parameters came from.
-        normalisation: What its input must go through.
     """
 
     prefix: Prefix
     suffix: Suffix
     cut: int
     blocks: int
+    side: int
     backbone_sha256: str
-    normalisation: Normalisation
 
     def trainable_by_block(self) -> dict[str, int]:
         """Count the trainable parameters by block, the head last."""
@@ -46,36 +71,45 @@ class Network:
         return {"trainable_parameters": trainable, "trainable_percent": percent}
 
 
-def build_network(
-    weights: Path,
+def block_widths(backbone: BackboneParams) -> dict[str, int]:
+    """Tell the number of pooled features of each block, in the network's order."""
+    return dict(zip(BLOCK_NAMES[backbone.arch], pooled_widths(backbone.arch), strict=True))
+
+
+def head_shape(
     backbone: BackboneParams,
-    at: int,
-    classes: Sequence[str],
-    dropout: float,
-    seed: int,
-    ordinal: bool = False,
-    scope: Scope = "all",
-) -> Network:
-    """Load the backbone, cut it before block number `at`, and put a head on it.
+    reads: Sequence[str],
+    grey: int,
+    kind: HeadKind,
+    classes: int,
+    kernel: int = 0,
+    present: tuple[int, ...] | None = None,
+) -> HeadShape:
+    """Say what a head must be to read these blocks' pooled features, and `grey` more numbers."""
+    widths = block_widths(backbone)
+    features = grey + sum(widths[name] for name in reads)
+    return HeadShape(kind, features, classes, kernel, present)
+
+
+def build_network(weights: Path, backbone: BackboneParams, design: Design) -> Network:
+    """Load the backbone, cut it and put a fresh head on it.
 
     Args:
         weights: The file that stage `weights` wrote.
         backbone: The architecture.
-        at: As `cut_position` counts it.
-        classes: The class names.
-        dropout: Before the head's linear layer.
-        seed: Of the head's initial parameters.
-        ordinal: Whether the head is CORN's.
-        scope: What of the suffix trains.
+        design: The cut and the head.
 
     Raises:
         UserError: The file doesn't fit the architecture.
     """
     architecture = architecture_of(backbone)
     blocks = architecture.blocks(load_backbone(weights, architecture))
-    seed_everything(seed)
-    head = make_head(architecture.features, len(classes), dropout, ordinal)
-    prefix, suffix = cut(blocks, head, at, scope)
-    return Network(
-        prefix, suffix, at, len(blocks), file_sha256(weights), architecture.normalisation
-    )
+    seed_everything(design.seed)
+    head = make_head(design.head, design.dropout)
+    prefix, suffix = cut(
+        blocks, head, design.at, design.reads, architecture.normalisation, design.scope,
+        design.batchnorm,
+    )  # fmt: skip
+    frozen = [name for name in list(blocks)[: design.at] if name in design.reads]
+    side = design.grey + sum(block_widths(backbone)[name] for name in frozen)
+    return Network(prefix, suffix, design.at, len(blocks), side, file_sha256(weights))

@@ -22,26 +22,58 @@ class ComputeParams(Params):
 
 
 Scope = Literal["all", "batchnorm", "head"]  # what of a suffix trains once it is released
+BatchNormMode = Literal["train", "eval"]  # of released blocks: follow the data, or stay
+
+
+Features = Literal["last", "inner", "all"] | Annotated[list[str], Field(min_length=1)]
 
 
 class CutParams(Params, extra="ignore"):
-    """Where a strategy cuts: the part of its entry that an embedding depends on."""
+    """The part of a strategy that its embedding depends on: where it cuts, what its head reads.
+
+    Attributes:
+        train_backbone: Train all blocks.
+        unfreeze_last_blocks: Blocks after the cut.
+        features: Whose pooled features the head reads: the `last` block's, those of all `inner`
+            blocks (all but the last), of `all`, or of the blocks listed.
+    """
 
     train_backbone: bool
     unfreeze_last_blocks: Annotated[int, Field(ge=0)]
+    features: Features
 
 
 class StrategyParams(CutParams, extra="forbid"):
-    """One entry of `strategies`."""
+    """One entry of `strategies`.
 
+    Attributes:
+        grey: The head reads grey and texture features of the breast too.
+        head: `solved` (the convex problem, to convergence; deeper strategies start from it), or
+            trained by `gradient` from chance, blocks held for `warmup_epochs`.
+        lr: Of the gradient's epochs.
+        epochs: Of gradient training, warm-up included; a head that is solved alone has none.
+        warmup_epochs: For `head: gradient`.
+    """
+
+    grey: bool
+    head: Literal["solved", "gradient"]
     lr: Annotated[float, Field(gt=0)]
     epochs: Annotated[int, Field(ge=1)]
     warmup_epochs: Annotated[int, Field(ge=0)]
 
+    @property
+    def trains_blocks(self) -> bool:
+        """Whether anything of the backbone trains."""
+        return self.train_backbone or self.unfreeze_last_blocks > 0
+
+    @property
+    def held_epochs(self) -> int:
+        """Epochs in which the head alone trains: a solved head needs none."""
+        return self.warmup_epochs if self.head == "gradient" else 0
+
     @model_validator(mode="after")
     def _warmup_ends(self) -> Self:
-        trains_blocks = self.train_backbone or self.unfreeze_last_blocks > 0
-        if trains_blocks and self.warmup_epochs >= self.epochs:
+        if self.trains_blocks and self.held_epochs >= self.epochs:
             raise ValueError(
                 f"warmup_epochs must be less than epochs ({self.epochs}), or the blocks after "
                 f"the cut never train; got {self.warmup_epochs}"
@@ -146,3 +178,25 @@ def strategy_cut(backbone: BackboneParams, strategy: CutParams, name: str) -> in
         UserError: The strategy unfreezes more blocks than there are.
     """
     return cut_position(strategy, len(BLOCK_NAMES[backbone.arch]), name)
+
+
+def blocks_read(arch: str, features: Features, key: str) -> tuple[str, ...]:
+    """Name the blocks whose pooled features a head reads, in the network's order.
+
+    Raises:
+        UserError: A block that the architecture doesn't have; `key` is where it stands.
+    """
+    names = BLOCK_NAMES[arch]
+    if features == "all":
+        return names
+    if features == "inner":
+        return names[:-1]
+    if features == "last":
+        return names[-1:]
+    unknown = [name for name in features if name not in names]
+    if unknown or len(set(features)) < len(features):
+        raise UserError(
+            f"params.yaml: {key}.features: must be last, inner, all or distinct blocks of {arch} "
+            f"({', '.join(names)}), got {features}"
+        )
+    return tuple(name for name in names if name in features)

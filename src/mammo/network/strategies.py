@@ -6,7 +6,8 @@ cuts is an ordered list of blocks, never a name pattern, so that no parameter is
 
 import copy
 from collections import OrderedDict
-from typing import Self
+from collections.abc import Sequence
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -14,19 +15,41 @@ from torch.fx.experimental.optimization import fuse
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mammo.network.backbones import Blocks, GlobalPool
-from mammo.network.params import Scope
+from mammo.network.inputs import Normalisation
+from mammo.network.params import BatchNormMode, Scope
+
+
+class Crossing(NamedTuple):
+    """What crosses a cut.
+
+    Attributes:
+        activations: (B, C, h, w) where blocks follow, else None. Uncut: the images, (B, 3, H, W).
+        side: (B, S) float32, what the head reads besides what follows: grey features, and pooled
+            features of frozen blocks. S may be 0.
+    """
+
+    activations: Tensor | None
+    side: Tensor
 
 
 class Prefix(nn.Module):
     """The frozen blocks before the cut, for good in eval mode: no BatchNorm statistic moves.
 
-    With no block after the cut, the pool belongs here too: what crosses is (B, C), not a map.
+    Attributes:
+        reads: Positions of the blocks whose pooled features the head reads.
+        ends: Whether nothing but the head follows, so that no activations cross.
+        normalisation: What its input must have gone through.
     """
 
-    def __init__(self, blocks: Blocks, pooled: bool):
+    def __init__(
+        self, blocks: Blocks, reads: Sequence[int], ends: bool, normalisation: Normalisation
+    ):
         super().__init__()
+        self.normalisation = normalisation
         self.blocks = nn.Sequential(blocks)
-        self.pool = GlobalPool() if pooled else nn.Identity()
+        self.reads = frozenset(reads)
+        self.ends = ends
+        self.pool = GlobalPool()
         self.requires_grad_(False)
         self.train(False)
 
@@ -35,9 +58,14 @@ class Prefix(nn.Module):
         return super().train(False)
 
     @torch.no_grad()
-    def forward(self, x: Tensor) -> Tensor:
-        """Compute what crosses the cut: (B, 3, H, W) -> (B, C, h, w), or (B, C) if pooled."""
-        return self.pool(self.blocks(x))
+    def forward(self, x: Tensor) -> Crossing:
+        """Compute what crosses the cut: (B, 3, H, W) -> activations and side features."""
+        pooled = [x.new_zeros(len(x), 0, dtype=torch.float32)]
+        for position, block in enumerate(self.blocks):
+            x = block(x)
+            if position in self.reads:
+                pooled.append(self.pool(x).float())
+        return Crossing(None if self.ends else x, torch.cat(pooled, dim=1))
 
 
 class Suffix(nn.Module):
@@ -51,12 +79,21 @@ class Suffix(nn.Module):
     Source: Frankle 2021, arXiv:2003.00152 (training BatchNorm and only BatchNorm).
     """
 
-    def __init__(self, blocks: Blocks, head: nn.Module, scope: Scope = "all"):
+    def __init__(
+        self,
+        blocks: Blocks,
+        head: nn.Module,
+        reads: Sequence[str],
+        scope: Scope = "all",
+        batchnorm: BatchNormMode = "train",
+    ):
         super().__init__()
         self.blocks = nn.ModuleDict(blocks)
+        self.reads = frozenset(reads)
         self.pool = GlobalPool()
         self.head = head
         self.scope = scope
+        self.batchnorm = batchnorm
         self.release()
 
     def warm_up(self) -> None:
@@ -74,36 +111,71 @@ class Suffix(nn.Module):
                     module.requires_grad_(True)
 
     def train(self, mode: bool = True) -> Self:
-        """Switch to train or eval mode; blocks not yet released stay in eval mode."""
+        """Switch to train or eval mode; blocks not yet released stay in eval mode.
+
+        So does BatchNorm where `batchnorm` is `eval`: it keeps ImageNet's statistics.
+        """
         super().train(mode)
         if not self.released:
             self.blocks.train(False)
+        elif self.batchnorm == "eval":
+            for module in self.blocks.modules():
+                if isinstance(module, _BatchNorm):
+                    module.train(False)
         return self
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Compute logits from what crosses the cut: (B, C, h, w) or (B, C) -> (B, K)."""
-        for block in self.blocks.values():
+    def forward(self, activations: Tensor | None, side: Tensor) -> Tensor:
+        """Compute logits from what crosses the cut: (B, C, h, w) and (B, S) -> (B, K)."""
+        parts, x = [side], activations
+        for name, block in self.blocks.items():
             x = block(x)
-        features = self.pool(x).float()
+            if name in self.reads:
+                parts.append(self.pool(x).float())
+        features = torch.cat(parts, dim=1)  # (B, F)
         with torch.autocast(features.device.type, enabled=False):  # logits deserve all their bits
             return self.head(features)
 
 
-def cut(blocks: Blocks, head: nn.Module, at: int, scope: Scope = "all") -> tuple[Prefix, Suffix]:
-    """Cut a backbone before its block number `at` (0: everything is suffix)."""
+def cut(
+    blocks: Blocks,
+    head: nn.Module,
+    at: int,
+    reads: Sequence[str],
+    normalisation: Normalisation,
+    scope: Scope = "all",
+    batchnorm: BatchNormMode = "train",
+) -> tuple[Prefix, Suffix]:
+    """Cut a backbone before its block number `at` (0: everything is suffix).
+
+    Args:
+        blocks: All of them, in order.
+        head: Reads the side features and those of the blocks in `reads`, in the network's order.
+        at: The number of frozen blocks.
+        reads: Names of the blocks whose pooled features the head reads.
+        normalisation: What the network's input must have gone through.
+        scope: What of the suffix trains.
+        batchnorm: Whether BatchNorm of released blocks follows the data.
+    """
     items = list(blocks.items())
-    prefix = Prefix(OrderedDict(items[:at]), pooled=at == len(items))
-    return prefix, Suffix(OrderedDict(items[at:]), head, scope)
+    frozen = [n for n, (name, _) in enumerate(items[:at]) if name in reads]
+    prefix = Prefix(OrderedDict(items[:at]), frozen, at == len(items), normalisation)
+    return prefix, Suffix(OrderedDict(items[at:]), head, reads, scope, batchnorm)
 
 
-def fold_batchnorm(prefix: Prefix, dtype: torch.dtype) -> nn.Module:
+def fold_batchnorm(prefix: Prefix, dtype: torch.dtype) -> Prefix:
     """Make a prefix fast: BatchNorm folded into the convolutions, channels last, in `dtype`.
 
     The input may stay in float32; the output is in `dtype`. The prefix itself isn't changed.
 
     Source: Jacob 2018, arXiv:1712.05877, section 3.2 (folding, there for integer arithmetic).
     """
-    has_any = any(isinstance(module, nn.BatchNorm2d) for module in prefix.modules())
-    blocks = fuse(prefix.blocks) if has_any else copy.deepcopy(prefix.blocks)
-    blocks = blocks.to(dtype).to(memory_format=torch.channels_last)
-    return nn.Sequential(blocks, prefix.pool).requires_grad_(False).eval()
+    folded = OrderedDict((name, _folded(block)) for name, block in prefix.blocks.named_children())
+    running = Prefix(folded, sorted(prefix.reads), prefix.ends, prefix.normalisation)
+    running.blocks.to(dtype).to(memory_format=torch.channels_last)
+    return running
+
+
+def _folded(block: nn.Module) -> nn.Module:
+    """Copy a block, its BatchNorm folded; a transformer's has none, and isn't traced."""
+    has_any = any(isinstance(module, nn.BatchNorm2d) for module in block.modules())
+    return fuse(block) if has_any else copy.deepcopy(block)

@@ -161,6 +161,8 @@ def _fill_store(
     """Prepare what the store lacks; return the fault of each key that has one."""
     missing = [row for row in rows if not _is_kept(store, entries[row["key"]], params)]
     logger.info("%d of %d images are in the scratch store", len(rows) - len(missing), len(rows))
+    if store.damaged:
+        logger.warning("%d damaged entries of it are made anew", len(store.damaged))
     faults: dict[str, FileFault] = {}
     shared = {"params": params.model_dump(), "limits": limits.model_dump()}
     tasks = (

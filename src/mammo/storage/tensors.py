@@ -1,10 +1,13 @@
 """The sharded store: arrays of one shape in a few `.npy` files, opened as read-only memmaps.
 
 A folder holds `shard-00000.npy`, … of shape (images, *shape) and `index.csv` (key, shard, row),
-sorted by key. Both `data/tensors/` and `data/embeddings/S/` are such folders, and so is
-`data/tensors/outline/`, which holds each breast's outline, a bit a pixel of its tensor.
+sorted by key, and `manifest.json` with the digest of each. `data/tensors/` and those in
+`data/embeddings/S/` are such folders, and so is `data/tensors/outline/`, which holds each breast's
+outline, a bit a pixel of its tensor.
 """
 
+import hashlib
+import io
 from collections.abc import Iterable, Sequence
 from itertools import chain, count, islice
 from pathlib import Path
@@ -14,7 +17,9 @@ import pandas as pd
 from numpy.lib.format import dtype_to_descr, write_array_header_1_0
 
 from mammo.errors import UserError
-from mammo.storage.files import read_table, write_table
+from mammo.storage.files import read_table, table_text
+from mammo.storage.keys import require_unique
+from mammo.storage.manifest import MANIFEST, Facts, check_folder, manifest_text
 
 
 def write_shards(
@@ -35,6 +40,7 @@ def write_shards(
     if list(keys) != sorted(set(keys)):
         raise ValueError("keys must be sorted and unique")
     rows: list[tuple[str, int, int]] = []
+    known: dict[str, Facts] = {}
     pairs = zip(keys, items, strict=True)
     for number in count():
         first = next(pairs, None)
@@ -43,26 +49,54 @@ def write_shards(
         if number == 0:
             shape, dtype = first[1].shape, first[1].dtype
         length = min(max(1, shard_bytes // max(1, first[1].nbytes)), len(keys) - len(rows))
-        # Not through a memmap: filling a new file that way costs a page fault every 4 KB.
-        with (folder / f"shard-{number:05d}.npy").open("wb") as shard:
-            header = {"descr": dtype_to_descr(dtype), "fortran_order": False}
+        header = {"descr": dtype_to_descr(dtype), "fortran_order": False}
+        name = f"shard-{number:05d}.npy"
+        with (folder / name).open("wb") as file:
+            shard = _Hashed(file)
+            # Not through a memmap: filling a new file that way costs a page fault every 4 KB.
             write_array_header_1_0(shard, {**header, "shape": (length, *shape)})
             for row, (key, item) in enumerate(chain([first], islice(pairs, length - 1))):
                 if (item.shape, item.dtype) != (shape, dtype):
                     raise ValueError(f"{key}: {item.shape} {item.dtype} among {shape} {dtype}")
                 shard.write(np.ascontiguousarray(item).data)
                 rows.append((key, number, row))
-    write_table(pd.DataFrame(rows, columns=["key", "shard", "row"]), folder / "index.csv")
+        known[name] = shard.facts()
+    index = table_text(pd.DataFrame(rows, columns=["key", "shard", "row"]))
+    (folder / "index.csv").write_text(index, encoding="utf-8")
+    (folder / MANIFEST).write_text(manifest_text(folder, known, rows=len(rows)), encoding="utf-8")
+
+
+class _Hashed:
+    """A file whose digest is taken as it is written."""
+
+    def __init__(self, file: io.BufferedWriter):
+        self._file, self._sha256, self._bytes = file, hashlib.sha256(), 0
+
+    def write(self, content: bytes | memoryview) -> int:
+        """Write all of it."""
+        self._sha256.update(content)
+        self._bytes += memoryview(content).nbytes
+        return self._file.write(content)
+
+    def facts(self) -> Facts:
+        return {"bytes": self._bytes, "sha256": self._sha256.hexdigest()}
 
 
 class Tensors:
     """Read-only view of a sharded store; indexing by position gathers from the memmaps."""
 
     def __init__(self, folder: Path):
+        """Open a store, after comparing every byte with its manifest.
+
+        Raises:
+            UserError: The store is empty, or not as it was written.
+        """
+        manifest = check_folder(folder)
         index = read_table(folder / "index.csv", shard=int, row=int)
         if index.empty:
             raise UserError(f"{folder}: holds no image; see data/quarantine.csv for the reasons")
         self.keys: list[str] = list(index["key"])
+        require_unique(folder / "index.csv", self.keys)
         self._position = {key: position for position, key in enumerate(self.keys)}
         self._shard = index["shard"].to_numpy()
         self._row = index["row"].to_numpy()
@@ -70,6 +104,9 @@ class Tensors:
             np.load(folder / f"shard-{number:05d}.npy", mmap_mode="r", allow_pickle=False)
             for number in range(int(self._shard.max()) + 1)
         ]
+        lengths = {manifest.get("rows"), len(index), sum(len(shard) for shard in self._shards)}
+        if len(lengths) > 1:
+            raise UserError(f"{folder}: index, shards and manifest must be of one length")
 
     def __len__(self) -> int:
         return len(self.keys)

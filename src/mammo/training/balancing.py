@@ -2,7 +2,9 @@
 
 import numpy as np
 
-from mammo.training.params import BalancingParams
+from mammo.errors import UserError
+from mammo.heads.balance import frequency_weights
+from mammo.training.params import AUTO_IMBALANCE, BalancingParams, LossParams
 
 
 def class_counts(labels: np.ndarray, classes: int) -> np.ndarray:
@@ -15,12 +17,23 @@ def imbalance_ratio(counts: np.ndarray) -> float:
     return float(counts.max() / counts[counts > 0].min())
 
 
-def inverse_frequency(counts: np.ndarray) -> np.ndarray:
-    """Weigh each class by 1 / count, relative to the largest class: (K,) -> (K,).
+def resolve(balancing: BalancingParams, loss: LossParams, counts: np.ndarray) -> BalancingParams:
+    """Decide `weighted_sampler: auto`: on for an imbalanced set that nothing else balances.
 
-    A class without images weighs 0.
+    Raises:
+        UserError: Given class weights aren't one a class.
     """
-    return np.divide(counts.max(), counts, out=np.zeros(len(counts)), where=counts > 0)
+    given = balancing.class_weights
+    if isinstance(given, list) and len(given) != len(counts):
+        raise UserError(
+            f"params.yaml: balancing.class_weights: must be one weight for each of the "
+            f"{len(counts)} classes, got {len(given)}"
+        )
+    if balancing.weighted_sampler != "auto":
+        return balancing
+    alone = not balancing.weighs and not loss.adjusts
+    on = alone and imbalance_ratio(counts) > AUTO_IMBALANCE
+    return balancing.model_copy(update={"weighted_sampler": on})
 
 
 def effective_number_weights(counts: np.ndarray, beta: float) -> np.ndarray:
@@ -38,21 +51,54 @@ def effective_number_weights(counts: np.ndarray, beta: float) -> np.ndarray:
 
 def loss_weights(counts: np.ndarray, params: BalancingParams) -> np.ndarray:
     """Weigh each class in the loss: (K,) -> (K,), all 1 unless weights are switched on."""
-    if params.class_weights:
-        return inverse_frequency(counts)
+    if isinstance(params.class_weights, list):
+        return np.array(params.class_weights, dtype=np.float64)
+    if params.class_weights == "balanced":
+        return frequency_weights(counts, params.power)
     if params.effective_beta is not None:
         return effective_number_weights(counts, params.effective_beta)
     return np.ones(len(counts))
 
 
+def expected_weights(counts: np.ndarray, params: BalancingParams) -> np.ndarray:
+    """Weigh an image of each class as an epoch does on average: (K,) -> (K,).
+
+    The sampler's expectation times the loss weights. A solved head takes these as exact weights.
+
+    Args:
+        counts: Images of each class.
+        params: With `weighted_sampler` decided.
+    """
+    sampled = frequency_weights(counts, params.power) if params.weighted_sampler else 1.0
+    return sampled * loss_weights(counts, params)
+
+
+def training_prior(
+    counts: np.ndarray, params: BalancingParams, adjustment: np.ndarray
+) -> np.ndarray:
+    """Compute the class shares at which a trained network answers: (K,), sum 1.
+
+    Balanced by power p a class of n images has the share n^(1 - p). An adjusted loss takes its
+    adjustment out of the logits again.
+
+    Args:
+        counts: Training images of each class.
+        params: With `weighted_sampler` decided.
+        adjustment: (K,) that the loss adds to the logits.
+    """
+    seen = counts * expected_weights(counts, params)
+    shares = seen * np.exp(-adjustment)
+    return shares / shares.sum()
+
+
 def draw_epoch(labels: np.ndarray, params: BalancingParams, seed: int, epoch: int) -> np.ndarray:
     """Draw the positions of one epoch: (n,) -> (n,), a function of seed and epoch alone.
 
-    With the sampler, n draws with replacement in which every class has the same chance;
-    otherwise a permutation.
+    With the sampler, n draws with replacement in which an image of a class of n_k has a chance
+    of n_k^-power; otherwise a permutation.
     """
     random = np.random.default_rng([seed, epoch])
     if not params.weighted_sampler:
         return random.permutation(len(labels))
-    weights = inverse_frequency(np.bincount(labels))[labels]
+    weights = frequency_weights(np.bincount(labels), params.power)[labels]
     return random.choice(len(labels), size=len(labels), p=weights / weights.sum())

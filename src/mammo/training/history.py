@@ -39,7 +39,7 @@ def _text(value: Any) -> Any:
 
 def summarise(rows: list[Row], best_epoch: int, counts: dict[str, Any]) -> dict[str, Any]:
     """Assemble metrics/train/S.json: the epochs, `counts`, and the best epoch's train and val."""
-    facts = ("strategy", "epoch", "split", "lr")
+    facts = ("strategy", "epoch", "split", "lr", "penalty")
     best = {
         row["split"]: {key: value for key, value in row.items() if key not in facts}
         for row in rows

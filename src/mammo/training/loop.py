@@ -1,4 +1,4 @@
-"""Train a suffix: warm up the head, release the blocks, keep the best epoch, watch for collapse."""
+"""Train a suffix by gradient: release the blocks, keep the best epoch, watch for collapse."""
 
 import logging
 import math
@@ -17,27 +17,26 @@ from mammo.cohort.cases import Fold
 from mammo.embedding.sources import Source
 from mammo.errors import UserError
 from mammo.evaluation.collapse import assess
-from mammo.evaluation.inference import Answers, _reads, predict, split_evenly
+from mammo.evaluation.inference import Answers, predict, reads, split_evenly
 from mammo.evaluation.metrics import classification_metrics
-from mammo.evaluation.params import CollapseParams
 from mammo.evaluation.suffix_file import State
 from mammo.network.compute import seed_everything
 from mammo.network.strategies import Suffix
 from mammo.training.averaging import MovingAverage
-from mammo.training.balancing import class_counts, draw_epoch, loss_weights
+from mammo.training.balancing import class_counts, draw_epoch, loss_weights, resolve
 from mammo.training.history import Row
 from mammo.training.losses import Loss
 from mammo.training.optimizers import make_optimizer, set_learning_rate
-from mammo.training.params import TrainParams
 from mammo.training.progress import Progress
-from mammo.training.watch import Setting, Watch
+from mammo.training.settings import Recipe
+from mammo.training.watch import Watch, epoch_line
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass
 class Best:
-    """The best epoch so far: by bal_acc_adj, then kappa, then AUC."""
+    """The best epoch so far: see `best_order`."""
 
     rank: tuple[float, ...] = ()
     epoch: int = 0
@@ -54,110 +53,165 @@ class Outcome:
     alerts: list[str]
 
 
-@dataclass
-class Run:
-    """One training run: what determines it, and its state.
+@dataclass(frozen=True)
+class Job:
+    """What a training works with; nothing of it changes.
 
     Attributes:
-        setting: The strategy, the balancing, the loss and the size of the set.
-        params: What all strategies share.
-        collapse: Thresholds and action.
+        recipe: The parameters.
         fold: The labels.
         source: Where batches come from.
-        suffix: The part that trains.
         fabric: Device, precision and processes.
         record: Called with each finished row of the history.
-        progress: Where an interrupted run finds its state; None to keep none, and in every
+        progress: Where an interrupted training finds its state; None to keep none, and in every
             process but the first.
         epochs_before: Those of a training that this one follows; the history counts on.
     """
 
-    setting: Setting
-    params: TrainParams
-    collapse: CollapseParams
+    recipe: Recipe
     fold: Fold
     source: Source
-    suffix: Suffix
     fabric: Fabric
     record: Callable[[Row], None]
     progress: Progress | None = None
     epochs_before: int = 0
 
-    rows: list[Row] = field(default_factory=list, init=False)
-    best: Best = field(default_factory=Best, init=False)
-    waited: int = field(default=0, init=False)
+    @property
+    def counts(self) -> np.ndarray:
+        """Training images of each class: (K,)."""
+        return class_counts(self.fold.labels[self.fold.train], len(self.fold.classes))
 
-    def __post_init__(self) -> None:
-        self.watch = Watch(self.setting, self.collapse)
-        # Without blocks after the cut there is nothing to hold back.
-        self.warmup = self.setting.strategy.warmup_epochs if len(self.suffix.blocks) else 0
-        self.suffix.to(self.fabric.device).to(memory_format=torch.channels_last)
-        check_share(self.params.batch_size, self.fabric.world_size)
-        if self.fabric.world_size > 1 and self.fabric.device.type == "cuda":  # torch has no other
+    @property
+    def held(self) -> int:
+        """Epochs in which the head alone trains; without blocks there is nothing to hold."""
+        return self.recipe.strategy.held_epochs if self.recipe.trained_blocks else 0
+
+
+class Training:
+    """The state of a training by gradient.
+
+    Attributes:
+        suffix: What trains.
+        rows: The history.
+        best: The best epoch so far.
+        waited: Epochs since it.
+        watch: For collapse.
+    """
+
+    def __init__(self, job: Job, suffix: Suffix):
+        recipe, fabric = job.recipe, job.fabric
+        self.suffix = suffix.to(fabric.device).to(memory_format=torch.channels_last)
+        check_share(recipe.train.batch_size, fabric.world_size)
+        if fabric.world_size > 1 and fabric.device.type == "cuda":  # torch has no other
             nn.SyncBatchNorm.convert_sync_batchnorm(self.suffix)  # in place, names kept
-        optimizer = make_optimizer(
-            self.suffix, self.lr, self.params.weight_decay, self.params.layer_decay
-        )
-        self.optimizer: Any = self.fabric.setup_optimizers(optimizer)
-        decay = self.params.ema_decay
-        self.average = MovingAverage(self.suffix, decay) if decay else None
-        counts = class_counts(self.fold.labels[self.fold.train], len(self.fold.classes))
-        weights = loss_weights(counts, self.setting.balancing)
-        self.loss = Loss(self.setting.loss, weights, counts, self.fabric.device)
+        params = recipe.train
+        made = make_optimizer(suffix, recipe.strategy.lr, params.weight_decay, params.layer_decay)
+        self.optimizer: Any = fabric.setup_optimizers(made)
+        self.average = MovingAverage(suffix, params.ema_decay) if params.ema_decay else None
+        self.balancing = resolve(recipe.balancing, recipe.loss, job.counts)
+        weights = loss_weights(job.counts, self.balancing)
+        self.loss = Loss(recipe.loss, weights, job.counts, fabric.device)
+        self.rows: list[Row] = []
+        self.best = Best()
+        self.waited = 0
+        self.watch = Watch(recipe, job.counts)
 
     @property
     def answering(self) -> nn.Module:
         """What is judged and kept: the moving average where there is one, else the suffix."""
         return self.average.module if self.average else self.suffix
 
-    @property
-    def lr(self) -> float:
-        """The learning rate of the strategy."""
-        return self.setting.strategy.lr
+    def state(self, epoch: int, done: bool) -> dict[str, Any]:
+        """Return what `restore` needs."""
+        return {
+            "epoch": epoch,
+            "done": done,
+            "suffix": copy_state(self.suffix),
+            "average": self.average.state() if self.average else None,
+            "optimizer": self.optimizer.state_dict(),
+            "rows": self.rows,
+            "best": vars(self.best),
+            "waited": self.waited,
+            "watch": self.watch.state(),
+        }
 
-    @property
-    def epochs(self) -> int:
-        """The epochs of the strategy, warm-up included."""
-        return self.setting.strategy.epochs
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state."""
+        self.suffix.load_state_dict(state["suffix"])
+        if self.average:
+            self.average.restore(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.rows, self.waited = list(state["rows"]), state["waited"]
+        self.best = Best(**state["best"])
+        self.watch.restore(state["watch"])
 
 
-def train(run: Run) -> Outcome:
-    """Train from the start, or from where an interrupted run of the same key stopped.
+def train(job: Job, suffix: Suffix, start: Callable[[Suffix], list[Row]] | None = None) -> Outcome:
+    """Train from the start, or from where an interrupted training of the same key stopped.
+
+    Args:
+        job: What to train with.
+        suffix: What trains.
+        start: Solves the head in place and returns the rows of epoch 0, which is a candidate for
+            the best epoch; None where the head starts from chance.
 
     Raises:
         CollapseError: The model has collapsed and `collapse.action` is `fail`.
+        UserError: The loss is no longer finite.
     """
-    start = _resume(run)
-    model: Any = None
+    # The first process reads for all: each for itself might see another state of the same file.
+    saved = job.fabric.broadcast(job.progress.load() if job.progress else None)
+    rows = start(suffix) if start and saved is None else []
+    training = Training(job, suffix)
+    done = _resume(job, training, saved)
+    for row in rows:
+        _note(job, training, row)
+    if rows:
+        _rank(training, rows[-1])
+    _run_epochs(job, training, done)
+    last = copy_state(training.answering)
+    return Outcome(training.rows, training.best, last, training.watch.alerts)
+
+
+def _run_epochs(job: Job, training: Training, done: int) -> None:
+    epochs, model = job.recipe.strategy.epochs, None
     with trange(
-        start, run.epochs, initial=start, total=run.epochs, unit="epoch", mininterval=1,
-        desc=f"train {run.setting.name}", disable=not run.fabric.is_global_zero,
+        done, epochs, initial=done, total=epochs, unit="epoch", mininterval=1,
+        desc=f"train {job.recipe.name}", disable=None if job.fabric.is_global_zero else True,
     ) as bar:  # fmt: skip
-        for epoch in range(start + 1, run.epochs + 1):
-            if model is None or epoch == run.warmup + 1:
-                model = _enter_phase(run, epoch)
-            rows = [_train_epoch(run, model, epoch), _validate(run, epoch)]
-            for row in rows:
-                run.rows.append(row)
-                run.record(row)
-            done = _judge(run, epoch, rows[-1]) or epoch == run.epochs
-            bar.set_postfix({key: f"{rows[-1][key]:.3f}" for key in ("kappa", "bal_acc_adj")})
+        for epoch in range(done + 1, epochs + 1):
+            if model is None or epoch == job.held + 1:
+                model = _enter_phase(job, training, epoch)
+            for row in (_train_epoch(job, training, model, epoch), _validate(job, training, epoch)):
+                _note(job, training, row)
+            ends = _judge(job, training, epoch, row) or epoch == epochs
             bar.update()
-            _keep(run, epoch, done)
-            if done:
+            if job.progress and (ends or job.progress.due()):
+                job.progress.save(training.state(epoch, ends))
+            if ends:
                 break
-    return Outcome(run.rows, run.best, _copy(run.answering), run.watch.alerts)
 
 
-def learning_rate(run: Run, epochs_done: float) -> float:
-    """Compute the rate: constant in the warm-up, then constant or a half cosine to 0.
+def _note(job: Job, training: Training, row: Row) -> None:
+    training.rows.append(row)
+    job.record(row)
 
-    Source: Loshchilov & Hutter 2017, arXiv:1608.03983 (cosine annealing, without restarts).
+
+def learning_rate(job: Job, epochs_done: float) -> float:
+    """Compute the rate: constant while held, then a linear ramp, then constant or a half cosine.
+
+    Source: Loshchilov & Hutter 2017, arXiv:1608.03983 (cosine annealing, without restarts); Goyal
+    2017, arXiv:1706.02677, section 2.2 (gradual warm-up).
     """
-    if run.params.schedule == "constant" or epochs_done <= run.warmup:
-        return run.lr
-    share = (epochs_done - run.warmup) / max(1, run.epochs - run.warmup)
-    return run.lr * (1 + math.cos(math.pi * min(1.0, share))) / 2
+    strategy, params = job.recipe.strategy, job.recipe.train
+    released = epochs_done - job.held
+    if released <= 0 and job.held:
+        return strategy.lr
+    ramp = min(1.0, released / params.ramp_epochs) if params.ramp_epochs else 1.0
+    if params.schedule == "constant":
+        return strategy.lr * ramp
+    share = released / max(1, strategy.epochs - job.held)
+    return strategy.lr * ramp * (1 + math.cos(math.pi * min(1.0, share))) / 2
 
 
 def check_share(batch_size: int, processes: int) -> None:
@@ -174,135 +228,158 @@ def check_share(batch_size: int, processes: int) -> None:
         )
 
 
-def _enter_phase(run: Run, epoch: int) -> Any:
+def _enter_phase(job: Job, training: Training, epoch: int) -> Any:
     """Hold or release the blocks, and wrap the module anew: DDP fixes what trains at set-up."""
-    if epoch <= run.warmup:
-        run.suffix.warm_up()
+    if epoch <= job.held:
+        training.suffix.warm_up()
     else:
-        run.suffix.release()
-    return run.fabric.setup_module(run.suffix)
+        training.suffix.release()
+    return job.fabric.setup_module(training.suffix)
 
 
-def _train_epoch(run: Run, model: Any, epoch: int) -> Row:
+def _train_epoch(job: Job, training: Training, model: Any, epoch: int) -> Row:
     """Train one epoch; its metrics are those of the batches as they were drawn and seen."""
-    number = run.epochs_before + epoch
-    seed_everything(run.params.seed, number, run.fabric.global_rank)
+    fabric, params, number = job.fabric, job.recipe.train, job.epochs_before + epoch
+    seed_everything(params.seed, number, fabric.global_rank)
     model.train()
-    labels, train = run.fold.labels, run.fold.train
-    order = train[draw_epoch(labels[train], run.setting.balancing, run.params.seed, number)]
-    batches = split_evenly(order, run.params.batch_size)
-    seen = Answers(run.fabric, batches)
-    losses = torch.empty(len(batches), device=run.fabric.device)
-    reads = _reads(batches, run.fabric, lambda mine: run.source.train_batch(mine, number))
-    for step, (batch, read) in enumerate(reads):
-        set_learning_rate(run.optimizer, learning_rate(run, epoch - 1 + step / len(batches)))
-        logits = model(run.source.to_cut(read, run.fabric.device))
-        loss = run.loss.share(logits, labels[batch], run.fabric.global_rank, run.fabric.world_size)
-        run.optimizer.zero_grad(set_to_none=True)
-        run.fabric.backward(loss)
-        run.optimizer.step()
-        if run.average:
-            run.average.update(run.suffix)
+    labels, train = job.fold.labels, job.fold.train
+    order = train[draw_epoch(labels[train], training.balancing, params.seed, number)]
+    # A view for every draw: an image that is drawn nine times is seen in nine ways.
+    draws = np.random.default_rng([params.seed, number, 1]).integers(2**31, size=len(order))
+    steps = split_evenly(np.arange(len(order)), params.batch_size)
+    seen = Answers(fabric, steps)
+    losses = torch.empty(len(steps), device=fabric.device)
+    batches = reads(steps, fabric, lambda mine: job.source.train_batch(order[mine], draws[mine]))
+    for step, (positions, read) in enumerate(batches):
+        rate = learning_rate(job, epoch - 1 + step / len(steps))
+        set_learning_rate(training.optimizer, rate)
+        logits = model(*job.source.to_cut(read, fabric.device))
+        loss = training.loss.share(
+            logits, labels[order[positions]], fabric.global_rank, fabric.world_size
+        )
+        _step(job, training, model, loss)
         seen.add(logits)
-        losses[step] = loss.detach() * len(batch)
-    _share_statistics(run)
-    total: Any = run.fabric.all_reduce(losses.sum())  # the mean over the processes
-    return _row(run, epoch, "train", seen.gather(), labels[order], float(total) / len(order))
+        losses[step] = loss.detach() * len(positions)
+    _share_statistics(job, training)
+    total: Any = fabric.all_reduce(losses.sum())  # the mean over the processes
+    _check_finite(job, epoch, total)
+    return make_row(job, epoch, "train", seen.gather(), labels[order], float(total) / len(order))
+
+
+def _step(job: Job, training: Training, model: Any, loss: Tensor) -> None:
+    training.optimizer.zero_grad(set_to_none=True)
+    job.fabric.backward(loss)
+    if job.recipe.train.clip_norm:
+        job.fabric.clip_gradients(
+            model, training.optimizer, max_norm=job.recipe.train.clip_norm,
+            error_if_nonfinite=False,
+        )  # fmt: skip
+    training.optimizer.step()
+    if training.average:
+        training.average.update(training.suffix)
 
 
 @torch.no_grad()
-def _share_statistics(run: Run) -> None:
+def _share_statistics(job: Job, training: Training) -> None:
     """Give every process the mean of their BatchNorm statistics.
 
     Where BatchNorm isn't synchronised, each process has only seen its own images. Parameters need
     no such care: equal gradients keep them equal.
     """
-    if run.fabric.world_size == 1:
+    if job.fabric.world_size == 1:
         return
-    modules = [run.suffix, run.average.module] if run.average else [run.suffix]
+    modules = [training.suffix, *([training.average.module] if training.average else [])]
     for buffer in (b for module in modules for b in module.buffers() if b.is_floating_point()):
-        mean: Any = run.fabric.all_reduce(buffer.clone())
+        mean: Any = job.fabric.all_reduce(buffer.clone())
         buffer.copy_(mean)
 
 
-def _validate(run: Run, epoch: int) -> Row:
+def _validate(job: Job, training: Training, epoch: int) -> Row:
     """Measure the clean validation images; the loss is the plain cross-entropy."""
-    logits = predict(run.answering, run.source, run.fold.val, run.fabric, run.params.batch_size)
-    truth = run.fold.labels[run.fold.val]
+    logits = predict_validation(job, training.answering)
+    _check_finite(job, epoch, logits.sum())
+    return validation_row(job, epoch, logits, at_end=epoch == job.recipe.strategy.epochs)
+
+
+def predict_validation(job: Job, suffix: nn.Module) -> Tensor:
+    """Compute the logits of the clean validation images: (n, K)."""
+    return predict(suffix, job.source, job.fold.val, job.fabric, job.recipe.train.batch_size)
+
+
+def validation_row(job: Job, epoch: int, logits: Tensor, at_end: bool) -> Row:
+    """Assemble the row of an epoch's validation; (n, K) logits of the fold's val images."""
+    truth = job.fold.labels[job.fold.val]
     loss = cross_entropy(logits, torch.from_numpy(truth)).item()
-    row = _row(run, epoch, "val", logits, truth, loss)
-    at_end = epoch == run.epochs
-    row["status"] = assess(row, run.fold.classes, run.collapse, at_end).status
+    row = make_row(job, epoch, "val", logits, truth, loss)
+    row["status"] = assess(row, job.fold.classes, job.recipe.collapse, at_end).status
     return row
 
 
-def _row(run: Run, epoch: int, split: str, logits: Tensor, labels: np.ndarray, loss: float) -> Row:
-    """Assemble one row of the history."""
+def make_row(
+    job: Job, epoch: int, split: str, logits: Tensor, labels: np.ndarray, loss: float
+) -> Row:
+    """Assemble one row of the history: of an epoch by gradient, or 0 for the solved head."""
     probabilities = logits.float().softmax(dim=1).numpy()
-    number = run.epochs_before + epoch
-    head = {"strategy": run.setting.name, "epoch": number, "split": split, "loss": loss}
-    metrics = classification_metrics(labels, probabilities, run.fold.classes)
-    return {**head, "lr": learning_rate(run, epoch - 1), **metrics, "status": ""}
+    number = job.epochs_before + epoch
+    lr = learning_rate(job, epoch - 1) if epoch else None
+    head = {"strategy": job.recipe.name, "epoch": number, "split": split, "loss": loss}
+    metrics = classification_metrics(labels, probabilities, job.fold.classes)
+    return {**head, "lr": lr, "penalty": None, **metrics, "status": ""}
 
 
-def _judge(run: Run, epoch: int, row: Row) -> bool:
+def _check_finite(job: Job, epoch: int, value: Tensor) -> None:
+    if not torch.isfinite(value):
+        name, lr = job.recipe.name, job.recipe.strategy.lr
+        raise UserError(
+            f"params.yaml: strategies.{name}.lr: the loss is not finite at epoch {epoch}: the "
+            f"training diverges; lower the learning rate, got {lr:g}, or set train.clip_norm"
+        )
+
+
+def _judge(job: Job, training: Training, epoch: int, row: Row) -> bool:
     """Update the best epoch, the watch and the waiting; say whether to stop early."""
-    released = epoch > run.warmup
+    released = epoch > job.held
+    if released and not _rank(training, row):
+        training.waited += 1
+    assessment = assess(row, job.fold.classes, job.recipe.collapse)
+    logger.info(epoch_line(row["epoch"], row, job.fold.classes, assessment))
+    stop = training.watch.follow(row["epoch"], assessment, job.epochs_before + job.held)
+    patience = job.recipe.train.early_stopping_epochs
+    return stop or (0 < patience <= training.waited)
+
+
+def _rank(training: Training, row: Row) -> bool:
+    """Keep the state if its validation is the best so far; say whether it is."""
     rank = best_order(row)
-    if released and rank > run.best.rank:
-        run.best = Best(rank, row["epoch"], _copy(run.answering))
-        run.waited = 0
-    elif released:
-        run.waited += 1
-    patience = run.params.early_stopping_epochs
-    stop = run.watch.follow(row["epoch"], assess(row, run.fold.classes, run.collapse))
-    return stop or (0 < patience <= run.waited)
+    if rank <= training.best.rank:
+        return False
+    training.best = Best(rank, row["epoch"], copy_state(training.answering))
+    training.waited = 0
+    return True
 
 
 def best_order(row: Row) -> tuple[float, ...]:
-    """Order epochs: first bal_acc_adj, then kappa, then AUC (an undefined one comes last)."""
+    """Order epochs: first bal_acc_adj, then kappa, then AUC (an undefined one comes last).
+
+    Where val holds one class all of these are constant, and the loss decides.
+    """
+    if row["classes_present"] < 2:
+        return (-row["loss"],)
     auc = row["auc_macro"]
     return (row["bal_acc_adj"], row["kappa"], -1.0 if auc is None else auc)
 
 
-def _copy(suffix: nn.Module) -> State:
+def copy_state(suffix: nn.Module) -> State:
+    """Copy a module's state to the CPU."""
     return {key: value.detach().cpu().clone() for key, value in suffix.state_dict().items()}
 
 
-def _keep(run: Run, epoch: int, done: bool) -> None:
-    """Save the run's state, if that is due, so that it can go on from this epoch."""
-    if run.progress is None or not (done or run.progress.due()):
-        return
-    state = {
-        "epoch": epoch,
-        "done": done,
-        "suffix": _copy(run.suffix),
-        "average": run.average.state() if run.average else None,
-        "optimizer": run.optimizer.state_dict(),
-        "rows": run.rows,
-        "best": vars(run.best),
-        "waited": run.waited,
-        "watch": run.watch.state(),
-    }
-    run.progress.save(state)
-
-
-def _resume(run: Run) -> int:
-    """Restore an interrupted run; return the number of epochs that are done.
-
-    The first process reads for all: each for itself might see another state of the same file.
-    """
-    state = run.fabric.broadcast(run.progress.load() if run.progress else None)
-    if state is None:
+def _resume(job: Job, training: Training, saved: dict[str, Any] | None) -> int:
+    """Restore an interrupted training; return the number of epochs that are done."""
+    if saved is None:
         return 0
-    run.suffix.load_state_dict(state["suffix"])
-    if run.average:
-        run.average.restore(state["average"])
-    run.optimizer.load_state_dict(state["optimizer"])
-    run.rows, run.waited = list(state["rows"]), state["waited"]
-    run.best = Best(**state["best"])
-    run.watch.restore(state["watch"])
-    for row in run.rows:
-        run.record(row)
-    logger.info("%s: goes on after epoch %d", run.setting.name, state["epoch"])
-    return run.epochs if state["done"] else state["epoch"]
+    training.restore(saved)
+    for row in training.rows:
+        job.record(row)
+    logger.info("%s: goes on after epoch %d", job.recipe.name, saved["epoch"])
+    return job.recipe.strategy.epochs if saved["done"] else int(saved["epoch"])

@@ -33,17 +33,19 @@ class Loss:
     """The loss of a batch that may be spread over several processes.
 
     Attributes:
-        weights: (K,) of the classes.
+        weights: (K,) of the classes; an image's whole loss is weighed, its smoothed part too.
         adjustment: (K,) added to the logits.
         terms: (K,) the number of terms that an image of a class has in the mean: 1, but for
             CORN its conditional questions, of which an image of class k is asked k + 1, at most
             K - 1 (it is in the training subsets S_1 to S_k+1). The sum of their binary
             cross-entropies is -log(probability of its class), for that probability is their
             product; so CORN's loss differs from cross-entropy in the denominator only.
+        gamma: Of focal loss, else 0.
 
     Source:
         CORN: Shi 2021, arXiv:2111.08851 (conditional training subsets). Label smoothing:
-        Szegedy 2016, arXiv:1512.00567, section 7.
+        Szegedy 2016, arXiv:1512.00567, section 7. Focal loss: Lin 2017, arXiv:1708.02002,
+        equation 5, with the class weights as alpha.
     """
 
     def __init__(
@@ -57,8 +59,9 @@ class Loss:
 
         self.weights = tensor(weights)
         self.adjustment = tensor(logit_adjustment(counts, params))
-        self.terms = tensor(asked if params.ordinal else np.ones(classes))
+        self.terms = tensor(asked if params.name == "corn" else np.ones(classes))
         self.label_smoothing = params.label_smoothing
+        self.gamma = params.gamma if params.name == "focal" else 0.0
 
     def share(self, logits: Tensor, labels: np.ndarray, rank: int = 0, ranks: int = 1) -> Tensor:
         """Compute one process's share of the batch's weighted mean.
@@ -73,8 +76,11 @@ class Loss:
             ranks: The number of processes.
         """
         truth = torch.from_numpy(labels).to(logits.device)
+        mine = truth[rank::ranks]
         each = cross_entropy(
-            logits + self.adjustment, truth[rank::ranks], weight=self.weights, reduction="sum",
-            label_smoothing=self.label_smoothing,
-        )  # fmt: skip
-        return each * ranks / (self.weights * self.terms)[truth].sum()
+            logits + self.adjustment, mine, reduction="none", label_smoothing=self.label_smoothing
+        )
+        if self.gamma:
+            each = each * (1 - torch.exp(-each)) ** self.gamma
+        total = (self.weights[mine] * each).sum()
+        return total * ranks / (self.weights * self.terms)[truth].sum()

@@ -20,7 +20,7 @@ def block_scales(suffix: Suffix, layer_decay: float) -> dict[str, float]:
 def make_optimizer(
     suffix: Suffix, lr: float, weight_decay: float, layer_decay: float
 ) -> torch.optim.Optimizer:
-    """Make AdamW over the whole suffix, a group for every block; `scale` is the group's factor.
+    """Make AdamW over the whole suffix, by block; `scale` is a group's factor of the rate.
 
     All parameters are there from the start: an optimizer made while the blocks are held would
     never train them after their release. What has no gradient is left alone, decay included.
@@ -28,10 +28,15 @@ def make_optimizer(
     Source: Loshchilov & Hutter 2019, arXiv:1711.05101 (AdamW).
     """
     parts = {**suffix.blocks, "head": suffix.head}
-    groups = [
-        {"params": list(parts[name].parameters()), "scale": scale}
-        for name, scale in block_scales(suffix, layer_decay).items()
-    ]
+    groups = []
+    for name, scale in block_scales(suffix, layer_decay).items():
+        # Decay draws weights to 0, which is no better a place for a bias, a scale or a threshold.
+        matrices = [p for p in parts[name].parameters() if p.ndim > 1]
+        others = [p for p in parts[name].parameters() if p.ndim <= 1]
+        if matrices:
+            groups.append({"params": matrices, "scale": scale})
+        if others:
+            groups.append({"params": others, "scale": scale, "weight_decay": 0.0})
     # fused: one pass over the parameters, half the time of the default on a processor
     return torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay, fused=True)
 

@@ -5,47 +5,50 @@ from dataclasses import replace
 from torch import nn
 
 from mammo.network.compute import seed_everything
-from mammo.training.loop import Outcome, Run, train
+from mammo.network.strategies import Suffix
+from mammo.training.loop import Job, Outcome, train
 from mammo.training.progress import Progress
 
 
-def retrain_head(run: Run, outcome: Outcome) -> Outcome:
+def retrain_head(job: Job, suffix: Suffix, outcome: Outcome) -> Outcome:
     """Go on from a finished training: hold the best epoch's blocks, train a fresh head alone.
 
     Sampling is balanced whatever `balancing` says, and the learning rate starts again. The epochs
     count on in the history; the best epoch is one of the new ones. A training that was stopped
-    for collapse stays as it is. For a strategy that trains nothing but the head, this is training
-    it once more with the sampler.
+    for collapse stays as it is.
 
     Args:
-        run: The finished run; its suffix is trained further.
+        job: The finished training's.
+        suffix: Is trained further.
         outcome: What it left behind.
 
     Source: Kang 2020, arXiv:1910.09217, section 4 (classifier re-training, cRT: representation
     from natural sampling, then the head re-initialised and trained on class-balanced sampling).
     """
-    if outcome.alerts and run.collapse.action == "stop":
+    recipe = job.recipe
+    if outcome.alerts and recipe.collapse.action == "stop":
         return outcome
     before = int(outcome.rows[-1]["epoch"])
-    suffix = run.suffix
     suffix.load_state_dict(outcome.best.state)
-    seed_everything(run.params.seed, before)
+    seed_everything(recipe.train.seed, before)
     for layer in suffix.head.modules():
         if isinstance(layer, nn.Linear):
             layer.reset_parameters()
     suffix.scope = "head"
     head_alone = {
-        "train_backbone": False, "unfreeze_last_blocks": 0, "warmup_epochs": 0,
-        "epochs": run.params.retrain_head_epochs,
-    }  # fmt: skip
-    setting = replace(
-        run.setting,
-        strategy=run.setting.strategy.model_copy(update=head_alone),
-        balancing=run.setting.balancing.model_copy(update={"weighted_sampler": True}),
+        "head": "gradient",
+        "warmup_epochs": 0,
+        "epochs": recipe.train.retrain_head_epochs,
+    }
+    balanced = {"weighted_sampler": True, "power": 1.0}
+    again = replace(
+        recipe,
+        strategy=recipe.strategy.model_copy(update=head_alone),
+        balancing=recipe.balancing.model_copy(update=balanced),
     )
-    progress = run.progress
+    progress = job.progress
     if progress:  # inside the run's own folder, so that both are cleared together
         progress = Progress(progress.path.parent / "head", progress.every_s)
-    again = train(replace(run, setting=setting, progress=progress, epochs_before=before))
-    rows, alerts = [*outcome.rows, *again.rows], [*outcome.alerts, *again.alerts]
-    return Outcome(rows, again.best, again.last, alerts)
+    following = train(replace(job, recipe=again, progress=progress, epochs_before=before), suffix)
+    rows, alerts = [*outcome.rows, *following.rows], [*outcome.alerts, *following.alerts]
+    return Outcome(rows, following.best, following.last, alerts)

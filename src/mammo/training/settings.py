@@ -3,28 +3,41 @@
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from mammo.cohort.cases import Fold
 from mammo.cohort.classes import CLASSES, ClassSet
 from mammo.embedding.params import AugmentParams
 from mammo.evaluation.params import CollapseParams
-from mammo.network.params import BackboneParams, ComputeParams, StrategyParams, strategy_cut
+from mammo.heads.params import HeadParams
+from mammo.network.head import HeadKind
+from mammo.network.params import (
+    BLOCK_NAMES,
+    BackboneParams,
+    ComputeParams,
+    StrategyParams,
+    blocks_read,
+    strategy_cut,
+)
 from mammo.params import load_leaf, load_params
-from mammo.training.balancing import class_counts, imbalance_ratio
 from mammo.training.params import BalancingParams, LossParams, TrainParams
-from mammo.training.watch import Setting
+
+_SECTIONS = (
+    "strategy", "backbone", "head", "train", "balancing", "loss", "collapse", "augment", "compute",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Settings:
-    """The sections that one training reads; `cut` counts the blocks before the cut."""
+class Recipe:
+    """The sections that one training reads.
+
+    Attributes:
+        name: The strategy's.
+        classes: The class names.
+    """
 
     name: str
     classes: list[str]
-    cut: int
     strategy: StrategyParams
     backbone: BackboneParams
+    head: HeadParams
     train: TrainParams
     balancing: BalancingParams
     loss: LossParams
@@ -32,49 +45,50 @@ class Settings:
     augment: AugmentParams
     compute: ComputeParams
 
-    def describe(self, fold: Fold, blocks: int) -> Setting:
-        """Say what bears on collapse: the strategy, the balancing, the size of the set."""
-        labels = fold.labels[fold.train]
-        imbalance = imbalance_ratio(class_counts(labels, len(self.classes)))
-        images = len(np.unique(fold.train))
-        return Setting(
-            self.name, self.strategy, self.balancing, blocks, images, imbalance, self.loss
-        )
+    @property
+    def cut(self) -> int:
+        """The number of frozen blocks."""
+        return strategy_cut(self.backbone, self.strategy, self.name)
 
-    def facts(self) -> dict[str, Any]:
-        """List what is needed to use the trained suffix."""
-        return {
-            "strategy": self.name,
-            "arch": self.backbone.arch,
-            "cut": self.cut,
-            "classes": self.classes,
-            "dropout": self.train.dropout,
-            "ordinal": self.loss.ordinal,
-        }
+    @property
+    def blocks(self) -> int:
+        """The number of all blocks."""
+        return len(BLOCK_NAMES[self.backbone.arch])
+
+    @property
+    def trained_blocks(self) -> int:
+        """The number of blocks after the cut."""
+        return self.blocks - self.cut
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The blocks whose pooled features the head reads."""
+        key = f"strategies.{self.name}"
+        return blocks_read(self.backbone.arch, self.strategy.features, key)
+
+    @property
+    def head_kind(self) -> HeadKind:
+        """What the head is: CORN brings its own, whatever `head.model` says."""
+        return "corn" if self.loss.name == "corn" else self.head.model
 
     def as_values(self) -> dict[str, Any]:
-        """Return all settings as plain JSON values."""
-        sections = (
-            "strategy", "backbone", "train", "balancing", "loss", "collapse", "augment", "compute",
-        )  # fmt: skip
-        values = {name: getattr(self, name).model_dump(mode="json") for name in sections}
-        return {**values, **self.facts()}
+        """Return all that determines the training as plain JSON values."""
+        sections = {key: getattr(self, key).model_dump(mode="json") for key in _SECTIONS}
+        return {**sections, "name": self.name, "classes": self.classes}
 
 
-def load_settings(name: str) -> Settings:
-    """Load the settings of the strategy called `name`.
+def load_recipe(name: str) -> Recipe:
+    """Load the recipe of the strategy called `name`.
 
     Raises:
         UserError: A key of params.yaml is missing, unknown or out of range.
     """
-    strategy = load_params(f"strategies.{name}", StrategyParams)
-    backbone = load_params("backbone", BackboneParams)
-    return Settings(
+    return Recipe(
         name=name,
         classes=list(CLASSES[load_leaf("dataset.classes", ClassSet)]),
-        cut=strategy_cut(backbone, strategy, name),
-        strategy=strategy,
-        backbone=backbone,
+        strategy=load_params(f"strategies.{name}", StrategyParams),
+        backbone=load_params("backbone", BackboneParams),
+        head=load_params("head", HeadParams),
         train=load_params("train", TrainParams),
         balancing=load_params("balancing", BalancingParams),
         loss=load_params("loss", LossParams),

@@ -2,22 +2,44 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
+import torch
 from lightning_fabric import Fabric
 
-from mammo.cohort.cases import Fold, make_fold
-from mammo.embedding.sources import Source, open_source
-from mammo.network.compute import compile_module
-from mammo.network.network import Network, build_network
+from mammo.cohort.cases import make_fold
+from mammo.embedding.augment import Augmentation
+from mammo.embedding.grey import GREY_FEATURES, open_grey
+from mammo.embedding.sources import feature_columns, no_grey, open_source
+from mammo.embedding.store import PLAN, POOLED
+from mammo.evaluation.collapse import assess
+from mammo.network.compute import arithmetic, compile_module, compute_dtype
+from mammo.network.network import Design, Network, build_network, head_shape
+from mammo.network.strategies import Suffix, fold_batchnorm
+from mammo.storage.files import read_json
+from mammo.storage.tensors import Tensors
+from mammo.training.balancing import resolve, training_prior
 from mammo.training.history import Row
-from mammo.training.loop import Outcome, Run, train
+from mammo.training.loop import (
+    Best,
+    Job,
+    Outcome,
+    best_order,
+    copy_state,
+    predict_validation,
+    train,
+    validation_row,
+)
+from mammo.training.losses import logit_adjustment
 from mammo.training.progress import Progress
 from mammo.training.retraining import retrain_head
-from mammo.training.settings import Settings
-from mammo.training.watch import Setting, risks
+from mammo.training.settings import Recipe
+from mammo.training.solving import Features, Solved, place_head, solve
+from mammo.training.watch import Watch, risks
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +50,7 @@ class Stored:
 
     Attributes:
         backbone: The file of the backbone's parameters.
-        embeddings: The strategy's folder of activations.
+        embeddings: The strategy's folder of features and activations.
         tensors: The folder of the images.
     """
 
@@ -41,43 +63,113 @@ class Stored:
 class Trial:
     """One training, ready to run."""
 
-    settings: Settings
     network: Network
-    fold: Fold
-    source: Source
-    fabric: Fabric
+    design: Design
+    features: Features
+    job: Job
 
     @property
-    def setting(self) -> Setting:
-        """What bears on collapse."""
-        return self.settings.describe(self.fold, self.network.blocks)
+    def recipe(self) -> Recipe:
+        """The parameters."""
+        return self.job.recipe
+
+    def facts(self) -> dict[str, Any]:
+        """List what is needed to use the trained suffix."""
+        recipe, counts = self.recipe, self.job.counts
+        balancing = resolve(recipe.balancing, recipe.loss, counts)
+        prior = training_prior(counts, balancing, logit_adjustment(counts, recipe.loss))
+        return {
+            "strategy": recipe.name,
+            "arch": recipe.backbone.arch,
+            "cut": self.design.at,
+            "reads": list(self.design.reads),
+            "grey": self.design.grey,
+            "head": self.design.head.as_values(),
+            "classes": recipe.classes,
+            "counts": [int(n) for n in counts],
+            "prior": [float(share) for share in prior],
+            "backbone_sha256": self.network.backbone_sha256,
+        }
 
 
-def prepare(settings: Settings, stored: Stored, table: pd.DataFrame, fabric: Fabric) -> Trial:
+def prepare(recipe: Recipe, stored: Stored, cases: pd.DataFrame, fabric: Fabric) -> Trial:
     """Build the network and open its data.
 
     Args:
-        settings: Of the strategy.
+        recipe: Of the strategy.
         stored: Where the inputs are.
-        table: Columns key, label, split.
+        cases: Columns key, patient, label, split.
         fabric: Device, precision and processes.
     """
-    network = build_network(
-        stored.backbone, settings.backbone, settings.cut, settings.classes,
-        settings.train.dropout, settings.train.seed, settings.loss.ordinal, settings.train.scope,
+    images, pooled = Tensors(stored.tensors), Tensors(stored.embeddings / POOLED)
+    fold = make_fold(images.keys, cases, recipe.classes)
+    design = make_design(recipe, fold.labels[fold.train])
+    network = build_network(stored.backbone, recipe.backbone, design)
+    compile_module(network.suffix, recipe.compute, fabric.device)
+    dtype = compute_dtype(recipe.compute)
+    grey = open_grey(stored.tensors) if recipe.strategy.grey else no_grey
+    source = open_source(
+        stored.embeddings, images, fold_batchnorm(network.prefix, dtype), dtype,
+        Augmentation(recipe.augment), fabric.device, recipe.reads, grey,
     )  # fmt: skip
-    compile_module(network.suffix, settings.compute, fabric.device)
-    keys, source = open_source(
-        stored.embeddings, stored.tensors, network, settings.augment, settings.compute,
-        fabric.device,
+    columns = feature_columns(read_json(stored.embeddings / PLAN)["blocks"], recipe.reads)
+    job = Job(recipe, fold, source, fabric, record=lambda row: None)
+    return Trial(network, design, Features(pooled, columns, grey), job)
+
+
+def make_design(recipe: Recipe, labels: np.ndarray) -> Design:
+    """Say what a recipe's network is made of.
+
+    Args:
+        recipe: Of the strategy.
+        labels: Of the training images: a class that none has gets no parameters.
+    """
+    classes = len(recipe.classes)
+    present = tuple(int(k) for k in np.unique(labels))
+    grey = GREY_FEATURES if recipe.strategy.grey else 0
+    shape = head_shape(
+        recipe.backbone, recipe.reads, grey, recipe.head_kind, classes,
+        kernel=recipe.head.rbf.features if recipe.head.kernel == "rbf" else 0,
+        present=present if len(present) < classes else None,
     )  # fmt: skip
-    return Trial(settings, network, make_fold(keys, table, settings.classes), source, fabric)
+    params = recipe.train
+    return Design(
+        recipe.cut, recipe.reads, grey, shape, params.dropout, params.seed, params.scope,
+        params.batchnorm,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a trial leaves behind.
+
+    Attributes:
+        outcome: History, states, alerts.
+        risks: Named before the training.
+        solved: Step and penalty of the solved head that is kept or was started from; None
+            without one.
+        cpu: The arithmetic that the figures come from.
+    """
+
+    outcome: Outcome
+    risks: list[str]
+    solved: dict[str, float] | None
+    cpu: str
+
+    def notes(self) -> dict[str, Any]:
+        """List what metrics/train/S.json says besides the epochs."""
+        return {
+            "solved_head": self.solved,
+            "risks": self.risks,
+            "alerts": self.outcome.alerts,
+            "cpu": self.cpu,
+        }
 
 
 def run_trial(
     trial: Trial, record: Callable[[Row], None], progress: Progress | None = None
-) -> Outcome:
-    """Train, and re-train the head where that is asked for; risks and alerts are logged.
+) -> Trained:
+    """Solve the head, train what is to train; risks and alarms are logged.
 
     Args:
         trial: What to train.
@@ -87,16 +179,56 @@ def run_trial(
     Raises:
         CollapseError: The model has collapsed and `collapse.action` is `fail`.
     """
-    settings = trial.settings
-    for risk in risks(trial.setting):
+    job, recipe = replace(trial.job, record=record, progress=progress), trial.recipe
+    found = risks(recipe, job.counts)
+    for risk in found:
         logger.warning("risk: %s", risk)
-    run = Run(
-        trial.setting, settings.train, settings.collapse, trial.fold, trial.source,
-        trial.network.suffix, trial.fabric, record, progress,
-    )  # fmt: skip
-    outcome = train(run)
-    if settings.train.retrain_head_epochs:
-        outcome = retrain_head(run, outcome)
-    for alert in outcome.alerts:
-        logger.warning("COLLAPSE: %s", alert)
-    return outcome
+    solved: Solved | None = None
+    if recipe.strategy.head == "solved" and not recipe.trained_blocks:
+        solved = solve(job, trial.features)
+        outcome = _solved_alone(job, trial.network.suffix, solved)
+    elif recipe.strategy.head == "solved":
+        solved = solve(job, trial.features)
+        start = solved  # what `place` closes over is never None
+
+        def place(suffix: Suffix) -> list[Row]:
+            place_head(suffix.head, start.head)
+            return [_epoch_0(job, suffix)]
+
+        outcome = train(job, trial.network.suffix, place)
+    else:
+        outcome = train(job, trial.network.suffix)
+    if recipe.train.retrain_head_epochs and recipe.trained_blocks:
+        outcome = retrain_head(job, trial.network.suffix, outcome)
+    _say_how_it_ended(job, outcome)
+    kept = {"step": solved.step, "penalty": solved.penalty} if solved else None
+    return Trained(outcome, found, kept, arithmetic(recipe.compute))
+
+
+def _solved_alone(job: Job, suffix: Suffix, solved: Solved) -> Outcome:
+    """Finish a strategy that trains nothing but its head: the path is its history."""
+    place_head(suffix.head, solved.head)
+    suffix.to(job.fabric.device)
+    for row in solved.rows:
+        job.record(row)
+    watch = Watch(job.recipe, job.counts)
+    kept = next(r for r in solved.rows if r["epoch"] == solved.step and r["split"] == "val")
+    watch.judge(assess(kept, job.fold.classes, job.recipe.collapse, at_end=True))
+    state = copy_state(suffix)
+    return Outcome(solved.rows, Best(best_order(kept), solved.step, state), state, watch.alerts)
+
+
+def _epoch_0(job: Job, suffix: Suffix) -> Row:
+    suffix.to(job.fabric.device).to(memory_format=torch.channels_last)
+    return validation_row(job, 0, predict_validation(job, suffix), at_end=False)
+
+
+def _say_how_it_ended(job: Job, outcome: Outcome) -> None:
+    """After alarms, say whether what is kept has recovered."""
+    kept = [r for r in outcome.rows if r["epoch"] == outcome.best.epoch and r["split"] == "val"]
+    if outcome.alerts and kept:
+        status = assess(kept[0], job.fold.classes, job.recipe.collapse, at_end=True).status
+        logger.warning(
+            "%s: ended %s: epoch %d is kept (kappa %.2f)",
+            job.recipe.name, status, outcome.best.epoch, kept[0]["kappa"],
+        )  # fmt: skip

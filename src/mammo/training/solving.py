@@ -1,0 +1,149 @@
+"""Solve a strategy's head on stored features: the regularisation path is its training curve."""
+
+import logging
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from mammo.embedding.sources import Grey, no_grey
+from mammo.evaluation.collapse import assess
+from mammo.evaluation.metrics import classification_metrics
+from mammo.heads.multinomial import Objective
+from mammo.heads.ordinal import OrdinalHead
+from mammo.heads.path import Head, Path, Table, choose_step, solve_path
+from mammo.network.head import Present, ProportionalOdds, RandomFourier
+from mammo.storage.tensors import Tensors
+from mammo.training.balancing import expected_weights, resolve
+from mammo.training.history import Row
+from mammo.training.loop import Job
+from mammo.training.losses import logit_adjustment
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Features:
+    """The features that a head reads, of all images of a store.
+
+    Attributes:
+        pooled: Pooled features of all blocks, (views, F) an image; entry 0 is the clean view.
+        columns: Those of the blocks that the head reads.
+        grey: Grey features, which come first.
+    """
+
+    pooled: Tensors
+    columns: np.ndarray
+    grey: Grey = no_grey
+
+    def views(self, positions: np.ndarray) -> np.ndarray:
+        """Gather every view: (n,) -> (n, V, G + F)."""
+        pooled = self.pooled.gather(positions)[:, :, self.columns]
+        grey = self.grey(positions)[:, None].repeat(pooled.shape[1], axis=1)
+        return np.concatenate([grey, pooled], axis=2)
+
+    def clean(self, positions: np.ndarray) -> np.ndarray:
+        """Gather the clean views: (n,) -> (n, G + F)."""
+        first = np.zeros(len(positions), dtype=np.int64)
+        pooled = self.pooled.gather(positions, first)[:, self.columns]
+        return np.concatenate([self.grey(positions), pooled], axis=1)
+
+
+@dataclass(frozen=True)
+class Solved:
+    """A solved head.
+
+    Attributes:
+        head: The step that is kept.
+        step: Its number, from 1.
+        penalty: Its penalty.
+        rows: The history of the path, two rows a step.
+    """
+
+    head: Head
+    step: int
+    penalty: float
+    rows: list[Row]
+
+
+def solve(job: Job, features: Features) -> Solved:
+    """Solve the head for every penalty, write the path down, and keep a step.
+
+    Balancing enters as exact weights: the expectation of the sampler times those of the loss.
+    """
+    recipe, fold = job.recipe, job.fold
+    labels, counts = fold.labels[fold.train], job.counts
+    balancing = resolve(recipe.balancing, recipe.loss, counts)
+    weights = expected_weights(counts, balancing)[labels]
+    table = Table(features.views(fold.train), labels, weights, fold.patients[fold.train])
+    objective = None  # an ordinal head has a likelihood of its own
+    if recipe.head.model == "multinomial":
+        objective = Objective(
+            logit_adjustment(counts, recipe.loss),
+            recipe.loss.label_smoothing,
+            recipe.loss.gamma if recipe.loss.name == "focal" else 0.0,
+        )
+    path = solve_path(table, len(fold.classes), recipe.head, objective)
+    clean = {"train": features.clean(fold.train), "val": features.clean(fold.val)}
+    answers = {
+        split: [step.head.log_probabilities(values) for step in path.steps]
+        for split, values in clean.items()
+    }
+    chosen = path.chosen
+    if chosen is None:
+        truth = fold.labels[fold.val]
+        every = expected_weights(counts, balancing)[truth]
+        chosen = choose_step(truth, every, answers["val"], recipe.head.criterion)
+    step = path.steps[chosen]
+    logger.info(
+        "%s: solved head, step %d of %d kept (penalty %.3g)",
+        recipe.name, chosen + 1, len(path.steps), step.penalty,
+    )  # fmt: skip
+    return Solved(step.head, chosen + 1, step.penalty, _rows(job, path, answers, chosen))
+
+
+def _rows(job: Job, path: Path, answers: dict[str, list[np.ndarray]], chosen: int) -> list[Row]:
+    """Write the path as a history; the kept step is judged as the end of a training is."""
+    rows = []
+    fold, recipe = job.fold, job.recipe
+    for number, step in enumerate(path.steps):
+        for split in ("train", "val"):
+            labels = fold.labels[getattr(fold, split)]
+            logits = answers[split][number]
+            metrics = classification_metrics(labels, np.exp(logits), fold.classes)
+            loss = cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels)).item()
+            row: Row = {
+                "strategy": recipe.name, "epoch": number + 1, "split": split, "loss": loss,
+                "lr": None, "penalty": step.penalty, **metrics, "status": "",
+            }  # fmt: skip
+            if split == "val":
+                at_end = number == chosen
+                row["status"] = assess(row, fold.classes, recipe.collapse, at_end).status
+            rows.append(row)
+    return rows
+
+
+@torch.no_grad()
+def place_head(module: nn.Module, head: Head) -> None:
+    """Write a solved head into a network's head of the same shape (`network.head.make_head`)."""
+    parts = dict(module.named_children())
+    if head.kernel is not None:
+        kernel = cast(RandomFourier, parts["kernel"])
+        kernel.weight.copy_(_tensor(head.kernel.projection.T))
+        kernel.phase.copy_(_tensor(head.kernel.offset))
+    linear = cast(nn.Linear, parts["linear"])
+    if isinstance(head.linear, OrdinalHead):
+        linear.weight.copy_(_tensor(head.linear.weight)[None])
+        cast(ProportionalOdds, parts["order"]).place(_tensor(head.linear.thresholds))
+        return
+    every = tuple(range(len(head.linear.bias)))
+    rows = list(cast(Present, parts["present"]).present if "present" in parts else every)
+    linear.weight.copy_(_tensor(head.linear.weight[rows]))
+    linear.bias.copy_(_tensor(head.linear.bias[rows]))
+
+
+def _tensor(values: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.asarray(values, dtype=np.float64))
