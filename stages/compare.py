@@ -9,14 +9,13 @@ from typing import Any
 import pandas as pd
 
 from mammo import paths
+from mammo.cohort.cases import read_cases
 from mammo.cohort.classes import ClassSet, class_of
-from mammo.comparison.arms import Arm
 from mammo.comparison.compare import calibration_table, compare, comparison_table
 from mammo.comparison.inputs import (
     ENSEMBLE,
     predict_baselines,
     read_arms,
-    read_cases,
     read_trainings,
 )
 from mammo.comparison.page import Evidence, report
@@ -24,10 +23,10 @@ from mammo.comparison.params import CompareParams
 from mammo.evaluation.levels import PatientRule
 from mammo.figures.evidence import forest_plot, reliability_diagram
 from mammo.figures.style import write_png
+from mammo.heads.params import HeadParams
 from mammo.params import load_leaf, load_params
 from mammo.stage import run_stage
 from mammo.storage.files import read_table, whole_folder, write_json, write_table, write_text
-from mammo.storage.tensors import Tensors
 
 
 def main() -> None:
@@ -40,10 +39,17 @@ def main() -> None:
     cases = read_cases(paths.IMAGES, paths.LABELS, paths.SPLITS)
     arms = read_arms(names, paths.EVALUATION_PLOTS)
     judged = arms[names[0]].predictions
-    tables = predict_baselines(judged, cases, Tensors(paths.TENSORS), params.histogram)
+    baselines = predict_baselines(
+        judged,
+        cases,
+        paths.TENSORS,
+        params.histogram.bins,
+        load_params("head", HeadParams),
+        load_leaf("balancing.power", float),
+    )
     result = compare(
         arms,
-        {name: Arm(table) for name, table in tables.items()},
+        baselines.arms,
         params,
         load_leaf("evaluate.patient", PatientRule),
         truth=read_truth() if synthetic else None,

@@ -12,10 +12,10 @@ from mammo.comparison.params import CompareParams
 from mammo.evaluation.levels import PatientRule
 from mammo.figures.evidence import forest_plot
 from mammo.figures.style import write_png
+from mammo.heads.params import HeadParams
 from mammo.params import load_leaf, load_params
 from mammo.stage import run_stage
 from mammo.storage.files import read_table, write_json, write_text
-from mammo.storage.tensors import Tensors
 from studies.architectures.page import architectures_page
 from studies.cells.cases import accepted_images
 from studies.cells.params import STUDIES, ArchitecturesParams, study_params
@@ -37,11 +37,16 @@ def main() -> None:
         facts |= {f"{network} {name}": of_runs[name] for name in study.strategies}
     cases = accepted_images().merge(read_table(paths.SPLITS), on="key")
     baselines = predict_baselines(
-        next(iter(tables.values())), cases, Tensors(paths.TENSORS), params.histogram
+        next(iter(tables.values())),
+        cases,
+        paths.TENSORS,
+        params.histogram.bins,
+        load_params("head", HeadParams),
+        load_leaf("balancing.power", float),
     )
     result = compare(
         {name: Arm(table) for name, table in tables.items()},
-        {name: Arm(table) for name, table in baselines.items()},
+        baselines.arms,
         params,
         load_leaf("evaluate.patient", PatientRule),
     )

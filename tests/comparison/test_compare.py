@@ -22,7 +22,7 @@ PARAMS = CompareParams(
     calibration_bins=10,
     tested_metrics=["kappa_quadratic", "kappa"],
     false_discovery_rate=0.05,
-    histogram={"bins": 8, "inverse_penalties": [1.0]},
+    histogram={"bins": 8},
 )
 CLASSES = ("A", "B", "C", "D")
 

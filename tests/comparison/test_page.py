@@ -15,25 +15,26 @@ import pandas as pd
 import pytest
 import yaml
 
+from mammo.cohort.cases import read_cases
 from mammo.comparison.arms import Arm
-from mammo.comparison.baselines import INTENSITY_HISTOGRAM, MAJORITY_CLASS
+from mammo.comparison.baselines import GREY_FEATURES, INTENSITY_HISTOGRAM, MAJORITY_CLASS
 from mammo.comparison.compare import calibration_table, compare, comparison_table
 from mammo.comparison.inputs import (
     Training,
     predict_baselines,
     read_arms,
-    read_cases,
     read_predictions,
     read_trainings,
     summarise_history,
 )
 from mammo.comparison.page import Evidence, report
-from mammo.comparison.params import CompareParams, HistogramParams
+from mammo.comparison.params import CompareParams
 from mammo.errors import UserError
 from mammo.figures.evidence import forest_plot, reliability_diagram
 from mammo.figures.style import write_png
+from mammo.heads.params import HeadParams
 from mammo.storage.files import write_json, write_table
-from mammo.storage.tensors import Tensors, write_shards
+from mammo.storage.tensors import OUTLINES, packed, write_shards
 from support.made_up import predictions
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,7 +45,7 @@ COMPARE = {
     "calibration_bins": 10,
     "tested_metrics": ["kappa_quadratic", "kappa"],
     "false_discovery_rate": 0.1,
-    "histogram": {"bins": 8, "inverse_penalties": [1.0]},
+    "histogram": {"bins": 8},
 }
 HISTORY = pd.DataFrame(
     [
@@ -66,6 +67,11 @@ TRAINING = {
     "alerts": ["collapsed at epoch 2"],
     "cpu": "AVX2, float32",
 }
+HEAD = HeadParams.model_validate({
+    "model": "multinomial", "kernel": "none", "rbf": {"features": 8, "scale": 1.0}, "seed": 0,
+    "select": "cross_fit", "criterion": "log_loss", "thresholds": "joint", "folds": 3,
+    "penalties": {"strongest": 1.0, "weakest": 1e-2, "steps": 3},
+})  # fmt: skip
 FACTS = {"decision": "argmax", "status": "healthy", "parameters": "0123abcd"}
 
 
@@ -404,18 +410,17 @@ def test_a_label_that_was_never_predicted_is_refused(tmp_path):
     world(tmp_path, ["s"])
     cases = read_cases(*(tmp_path / f"data/{n}.csv" for n in ("images", "labels", "splits")))
     cases.loc[0, "label"] = "E"
-    tensors = Tensors(tmp_path / "data/tensors")
-    params = HistogramParams(**COMPARE["histogram"])
     with pytest.raises(UserError, match="labels must be among A, B, C, D, got 'E'"):
-        predict_baselines(predictions("s", 1), cases, tensors, params)
+        predict_baselines(predictions("s", 1), cases, tmp_path / "data/tensors", 8, HEAD, 0.5)
 
 
 def test_baselines_learn_from_train_and_judge_what_the_strategies_judged(tmp_path):
     world(tmp_path, ["s"])
     cases = read_cases(*(tmp_path / f"data/{n}.csv" for n in ("images", "labels", "splits")))
     judged = predictions("s", 1)
-    tensors = Tensors(tmp_path / "data/tensors")
-    tables = predict_baselines(judged, cases, tensors, HistogramParams(**COMPARE["histogram"]))
+    found = predict_baselines(judged, cases, tmp_path / "data/tensors", 8, HEAD, 0.5)
+    assert set(found.cross_fitted) == {INTENSITY_HISTOGRAM, GREY_FEATURES}
+    tables = {name: arm.predictions for name, arm in found.arms.items()}
     train = cases[cases["split"] == "train"]
     for table in tables.values():
         assert sorted(table["key"]) == sorted(judged["key"])
@@ -439,11 +444,13 @@ def world(root, strategies):
     write_table(cases[["key", "split"]], root / "data/splits.csv")
     rng = np.random.default_rng(0)
     tensors = [
-        np.clip(rng.normal(60 + 30 * "ABCD".index(label), 20, (8, 8)), 0, 255).astype(np.uint8)
+        np.clip(rng.normal(60 + 30 * "ABCD".index(label), 20, (16, 16)), 1, 255).astype(np.uint8)
         for label in cases["label"]
     ]
-    (root / "data/tensors").mkdir()
+    (root / "data/tensors" / OUTLINES).mkdir(parents=True)
     write_shards(tensors, list(cases["key"]), root / "data/tensors", shard_bytes=1 << 12)
+    outlines = [packed(np.ones((16, 16), bool))] * len(cases)
+    write_shards(outlines, list(cases["key"]), root / "data/tensors" / OUTLINES, 1 << 12)
     for number, name in enumerate(strategies):
         table = predictions(name, 0.5 + number)
         write_table(table, root / "plots/evaluation" / name / "predictions.csv")
@@ -460,6 +467,8 @@ def world(root, strategies):
         "backbone": {"arch": "resnet50"},
         "evaluate": {"patient": "denser"},
         "ensemble": {"strategies": []},
+        "head": HEAD.model_dump(),
+        "balancing": {"power": 0.5},
         "strategies": {name: {} for name in strategies},
         "compare": COMPARE,
     }
@@ -489,7 +498,7 @@ def test_the_stage_writes_everything_and_the_same_bytes_twice(tmp_path):
     assert contents[0] == contents[1]
     result = json.loads(contents[0][0])
     assert list(result["strategies"]) == ["head_only", "last_block"]
-    assert list(result["baselines"]) == [MAJORITY_CLASS, INTENSITY_HISTOGRAM]
+    assert list(result["baselines"]) == [MAJORITY_CLASS, INTENSITY_HISTOGRAM, GREY_FEATURES]
     assert result["baselines"][MAJORITY_CLASS]["image"]["kappa"]["value"] == 0
     assert result["baselines"][INTENSITY_HISTOGRAM]["image"]["kappa"]["value"] > 0.5
     assert result["ceiling"]["image"]["kappa_quadratic"]["value"] == 1

@@ -26,7 +26,7 @@ PARAMS = CompareParams(
     calibration_bins=10,
     tested_metrics=["bal_acc_adj", "kappa"],
     false_discovery_rate=0.1,
-    histogram={"bins": 8, "inverse_penalties": [1.0]},
+    histogram={"bins": 8},
 )
 
 

@@ -94,6 +94,7 @@ def compare(
     patient_rule: PatientRule = "denser",
     *,
     tempered: bool = True,
+    reference: str | None = None,
     truth: pd.DataFrame | None = None,
     groups: pd.DataFrame | None = None,
 ) -> Comparison:
@@ -105,6 +106,7 @@ def compare(
         params: Draws, level, tests.
         patient_rule: Whose probabilities a patient gets where breasts or images are labelled.
         tempered: Whether a temperature is fitted on val; without it val isn't needed.
+        reference: The better baseline, where it isn't to be chosen on val.
         truth: `key, true_class` of the phantom's images, for the ceiling.
         groups: `key` and a column for each way to group the images, beside view and laterality.
 
@@ -117,7 +119,7 @@ def compare(
     drawn = {name: _draw(arm, setting, tempered) for name, arm in arms.items()}
     first = next(iter(drawn.values()))
     check_tested(params.tested_metrics, first.draws["image"])
-    reference = choose_reference(baselines, setting.classes)
+    reference = reference or choose_reference(baselines, setting.classes)
     pairs, tests = _adjusted(
         [
             _compare_pair(a, b, family, drawn[a], drawn[b], setting)

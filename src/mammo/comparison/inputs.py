@@ -9,17 +9,12 @@ import numpy as np
 import pandas as pd
 
 from mammo.comparison.arms import CASE, Arm
-from mammo.comparison.baselines import (
-    INTENSITY_HISTOGRAM,
-    MAJORITY_CLASS,
-    majority_class,
-    predict_from_histograms,
-)
-from mammo.comparison.params import HistogramParams
+from mammo.comparison.baselines import solve_baselines
 from mammo.errors import UserError
 from mammo.evaluation.levels import class_names
+from mammo.heads.params import HeadParams
 from mammo.storage.files import read_json, read_table
-from mammo.storage.tensors import Tensors
+from mammo.storage.tensors import OUTLINES, Tensors
 
 logger = logging.getLogger(__name__)
 
@@ -68,14 +63,6 @@ class Training:
     alerts: tuple[str, ...]
     cpu: str
     history: History
-
-
-def read_cases(images: Path, labels: Path, splits: Path) -> pd.DataFrame:
-    """Join the tables of the split images: `key, patient, label, split`, sorted by key."""
-    cases = read_table(splits)[["key", "split"]]
-    cases = cases.merge(read_table(labels)[["key", "label"]], on="key", validate="one_to_one")
-    cases = cases.merge(read_table(images)[["key", "patient"]], on="key", validate="one_to_one")
-    return cases[["key", "patient", "label", "split"]].sort_values("key", ignore_index=True)
 
 
 def read_arms(names: Sequence[str], folder: Path) -> dict[str, Arm]:
@@ -176,19 +163,37 @@ def summarise_history(history: pd.DataFrame, best_epoch: int) -> History:
     )
 
 
+@dataclass(frozen=True)
+class BaselineArms:
+    """The baselines' answers to what the strategies judged.
+
+    Attributes:
+        arms: By baseline.
+        cross_fitted: Quadratic kappa on train, of answers that didn't see the patient; by those
+            baselines that look at the images.
+    """
+
+    arms: dict[str, Arm]
+    cross_fitted: dict[str, float]
+
+
 def predict_baselines(
-    judged: pd.DataFrame, cases: pd.DataFrame, tensors: Tensors, params: HistogramParams
-) -> dict[str, pd.DataFrame]:
+    judged: pd.DataFrame,
+    cases: pd.DataFrame,
+    tensors: Path,
+    bins: int,
+    head: HeadParams,
+    power: float,
+) -> BaselineArms:
     """Let the baselines judge the images that the strategies judged.
 
     Args:
         judged: One strategy's predictions; its val and test images and classes are taken.
         cases: From `read_cases`; its train images are what the baselines learn from.
-        tensors: Images of (H, W).
-        params: Of the histogram baseline.
-
-    Returns:
-        Tables like `judged`, by baseline.
+        tensors: The folder of the images and their outlines.
+        bins: Of the histogram.
+        head: How their heads are solved.
+        power: Of the class frequencies, in the images' weights.
 
     Raises:
         UserError: A label isn't among the classes that were predicted.
@@ -201,21 +206,30 @@ def predict_baselines(
             f"data/labels.csv: labels must be among {', '.join(classes)}, got {strangers[0]!r}; "
             "run `dvc repro` so that the predictions are of these labels"
         )
-    tables = {"train": cases[cases["split"] == "train"]}
-    tables |= {split: judged[judged["split"] == split] for split in ("val", "test")}
-    labels = {s: np.array([position[x] for x in t["label"]], int) for s, t in tables.items()}
-    keys = {split: list(table["key"]) for split, table in tables.items()}
-    n_classes = len(classes)
-    histogram = predict_from_histograms(tensors, keys, labels, n_classes, params)
-    majority = {s: majority_class(labels["train"], len(k), n_classes) for s, k in keys.items()}
-    by_name = {MAJORITY_CLASS: majority, INTENSITY_HISTOGRAM: histogram}
-    return {
-        name: pd.concat(
-            [_predictions(name, tables[s], classes, by_split[s]) for s in ("val", "test")],
-            ignore_index=True,
+    train = cases[cases["split"] == "train"]
+    found = [split for split in ("val", "test") if (judged["split"] == split).any()]
+    tables = {"train": train} | {split: judged[judged["split"] == split] for split in found}
+    solved = solve_baselines(
+        Tensors(tensors),
+        Tensors(tensors / OUTLINES),
+        {split: list(table["key"]) for split, table in tables.items()},
+        {s: np.array([position[x] for x in t["label"]], int) for s, t in tables.items()},
+        train["patient"].to_numpy(),
+        len(classes),
+        bins,
+        head,
+        power,
+    )
+    arms = {
+        name: Arm(
+            pd.concat(
+                [_predictions(name, tables[s], classes, by_split[s]) for s in found],
+                ignore_index=True,
+            )
         )
-        for name, by_split in by_name.items()
+        for name, by_split in solved.probabilities.items()
     }
+    return BaselineArms(arms, solved.cross_fitted)
 
 
 def _predictions(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from mammo.comparison.baselines import INTENSITY_HISTOGRAM, MAJORITY_CLASS
+from mammo.comparison.baselines import GREY_FEATURES, INTENSITY_HISTOGRAM, MAJORITY_CLASS
 from mammo.comparison.inputs import Training
 from mammo.comparison.results import Comparison, Estimate, Measured, Pair, Sample, Test
 from mammo.comparison.wording import (
@@ -27,7 +27,6 @@ from mammo.comparison.wording import (
 from mammo.evaluation.levels import LEVELS
 
 SPLITS = ("train", "val", "test")
-GREY_FEATURES = "grey_features"
 WORDS = {
     "kappa": "kappa",
     "kappa_quadratic": "quadratic kappa",
