@@ -9,7 +9,6 @@ import functools
 import hashlib
 import json
 import logging
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from mammo.errors import FileFault, UserError
 from mammo.preprocess.image import parted
 from mammo.preprocess.params import PreprocessParams
 from mammo.running.cluster import run_tasks_on_cluster
-from mammo.running.workers import Bounds, Outcome, Task, run_tasks
+from mammo.running.workers import Bounds, Outcome, Task, cores, run_tasks
 from mammo.storage.digests import code_sha256, digest
 from mammo.storage.scratch import Store
 from mammo.storage.tensors import OUTLINES, write_shards
@@ -176,7 +175,7 @@ def _fill_store(
         for row in missing
     )
     with tqdm(total=len(missing), desc="decode", unit="image") as progress:
-        for outcome in _run(tasks, min(len(missing), params.workers or _cores()), params):
+        for outcome in _run(tasks, min(len(missing), params.workers or cores()), params):
             key = outcome.task["key"]
             if outcome.fault is not None:
                 faults[key] = outcome.fault
@@ -192,13 +191,6 @@ def _run(tasks: Iterator[Task], processes: int, params: PreprocessParams) -> Ite
     if params.scheduler is None:
         return run_tasks(function, tasks, processes, bounds)
     return run_tasks_on_cluster(function, tasks, params.scheduler, bounds)
-
-
-def _cores() -> int:
-    """Count the cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _duplicates(
