@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from mammo.dicom.header import Header
 from mammo.dicom.params import Limits
-from mammo.dicom.picture_headers import picture_kind, read_picture_header
+from mammo.dicom.pictures import picture_kind, read_picture_header
 from mammo.dicom.source import read_header, read_source
 from mammo.errors import FileFault
 from mammo.ingest.header_rules import Fault
