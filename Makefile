@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONPATH := src
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: help repro setup extras test fuzz check bench tune params readme experiments lock
+.PHONY: help repro setup extras test fuzz check bench stability tune params readme experiments lock
 
 repro: setup               ## Rebuild whatever isn't up to date.
 	dvc repro
@@ -49,6 +49,9 @@ check: setup               ## Look at params.yaml, and for missing and special f
 
 bench: setup               ## Time training beside a plain reference: benchmarks/results.md (16 minutes).
 	python benchmarks/bench.py
+
+stability: setup           ## Train and judge with two kinds of arithmetic and two seeds: benchmarks/stability.md.
+	PYTHONPATH=src:. python benchmarks/stability.py
 
 tune: setup                ## Measure this machine; print the lines for params.yaml.
 	python benchmarks/tune.py

@@ -6,13 +6,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from mammo.embedding.embedding import embed, plan
 from torch import nn
 from torch.nn.functional import cross_entropy
 
 from mammo import paths
 from mammo.cohort.cases import make_fold
 from mammo.embedding.augment import Augmentation
-from mammo.embedding.embedding import embed, plan
 from mammo.embedding.params import EmbedParams
 from mammo.embedding.sources import PLAN, open_source
 from mammo.network.compute import compute_dtype, start

@@ -34,12 +34,12 @@ from lightning_fabric import Fabric
 from tqdm import tqdm
 
 matplotlib.use("agg")
+from mammo.embedding.embedding import embed, plan
 from matplotlib import pyplot as plt
 
 from machine import machine
 from mammo.cohort.cases import Fold
 from mammo.embedding.augment import Augmentation
-from mammo.embedding.embedding import embed, plan
 from mammo.embedding.params import AugmentParams, EmbedParams
 from mammo.embedding.sources import FreshViews, Source, StoredViews
 from mammo.evaluation.params import CollapseParams

@@ -4,16 +4,21 @@ import numpy as np
 import pytest
 
 from mammo.comparison.baselines import (
+    BASELINES,
+    GREY_FEATURES,
+    INTENSITY_HISTOGRAM,
     fit_histogram_classifier,
     intensity_histograms,
     majority_class,
     predict_from_histograms,
     predict_probabilities,
+    solve_baselines,
 )
 from mammo.comparison.params import HistogramParams
 from mammo.errors import UserError
+from mammo.heads.params import HeadParams
 from mammo.params import parse_params
-from mammo.storage.tensors import Tensors, write_shards
+from mammo.storage.tensors import OUTLINES, Tensors, packed, write_shards
 
 PARAMS = HistogramParams(bins=8, inverse_penalties=[0.1, 1.0])
 
@@ -127,3 +132,60 @@ def test_params_out_of_range_are_refused():
     for fault in ({"bins": 1}, {"inverse_penalties": []}, {"inverse_penalties": [0]}):
         with pytest.raises(UserError, match=f"compare.histogram.{next(iter(fault))}"):
             parse_params("compare.histogram", PARAMS.model_dump() | fault, HistogramParams)
+
+
+HEAD = HeadParams.model_validate({
+    "model": "ordinal", "kernel": "none", "rbf": {"features": 8, "scale": 1.0}, "seed": 0,
+    "select": "val", "criterion": "log_loss", "thresholds": "joint", "folds": 3,
+    "penalties": {"strongest": 1.0, "weakest": 1e-3, "steps": 4},
+})  # fmt: skip
+
+
+def pictures(tmp_path, make, n=60):
+    """A store of half discs with outlines; `make(label, random)` fills a disc's pixels."""
+    random = np.random.default_rng(0)
+    rows, columns = np.mgrid[:48, :48]
+    outline = (rows - 24) ** 2 + columns**2 < 22**2
+    labels = np.arange(n) % 3
+    images = []
+    for label in labels:
+        image = np.zeros((48, 48), np.uint8)
+        image[outline] = make(label, random, outline)
+        images.append(image)
+    tensors = store(tmp_path / "tensors", images)
+    outlines = store(tmp_path / "tensors" / OUTLINES, [packed(outline)] * n)
+    return tensors, outlines, labels
+
+
+def solved(tensors, outlines, labels):
+    parts = {"train": slice(0, 40), "val": slice(40, 50), "test": slice(50, 60)}
+    keys = {split: tensors.keys[part] for split, part in parts.items()}
+    truth = {split: labels[part] for split, part in parts.items()}
+    patients = np.arange(40) // 2
+    return solve_baselines(tensors, outlines, keys, truth, patients, 3, 16, HEAD, 0.5), truth
+
+
+def test_the_better_baseline_is_the_histogram_where_grey_values_tell_the_class(tmp_path):
+    def brighter(label, random, outline):
+        return random.integers(40 + 50 * label, 80 + 50 * label, outline.sum())
+
+    found, truth = solved(*pictures(tmp_path, brighter))
+    assert set(found.probabilities) == set(BASELINES)
+    assert found.better == INTENSITY_HISTOGRAM
+    assert found.cross_fitted[INTENSITY_HISTOGRAM] > 0.9
+    answers = found.probabilities[INTENSITY_HISTOGRAM]["test"]
+    assert answers.shape == (10, 3)
+    assert (answers.argmax(axis=1) == truth["test"]).all()
+
+
+def test_the_better_baseline_is_grey_features_where_only_the_texture_differs(tmp_path):
+    def coarser(label, random, outline):
+        """The same grey values, in squares of 1, 2 or 4 pixels."""
+        size = 2**label
+        squares = random.integers(0, 2, (48 // size, 48 // size))
+        return 60 + 100 * np.kron(squares, np.ones((size, size), int))[outline]
+
+    found, truth = solved(*pictures(tmp_path, coarser))
+    assert found.better == GREY_FEATURES
+    assert found.cross_fitted[GREY_FEATURES] > 0.9 > 0.5 > found.cross_fitted[INTENSITY_HISTOGRAM]
+    assert (found.probabilities[GREY_FEATURES]["test"].argmax(axis=1) == truth["test"]).all()

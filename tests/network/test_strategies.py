@@ -190,7 +190,7 @@ def test_a_cut_anywhere_computes_what_the_whole_network_computes(arch):
             crossings.append(block(crossings[-1]))
             assert crossings[-1].ndim in (2, 4)
         for at in sorted({0, 1, len(blocks) // 2, len(blocks) - 1, len(blocks)}):
-            prefix, suffix = cut(blocks, classifier, at, BLOCK_NAMES[arch][-1:], IMAGENET)
+            _, suffix = cut(blocks, classifier, at, BLOCK_NAMES[arch][-1:], IMAGENET)
             side = torch.empty(1, 0)
             if at == len(blocks):
                 logits = suffix.eval()(None, GlobalPool()(crossings[-1]).float())

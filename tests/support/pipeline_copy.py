@@ -53,6 +53,7 @@ class PipelineCopy:
     ):
         """Copy the files; the committed results and dvc.lock only `with_results`."""
         self.folder = folder
+        self.ran: list[str] = []
         listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
         names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True).stdout.decode()
         for name in filter(None, names.split("\0")):
@@ -65,6 +66,26 @@ class PipelineCopy:
         self.set_params(params, drop)
         self.run("git", "init", "-q", "-b", "main")
         self.commit("start")
+
+    def duplicate(self, folder: Path) -> "PipelineCopy":
+        """Copy everything: data, caches and history too."""
+        shutil.copytree(self.folder, folder, symlinks=True)
+        copy = object.__new__(PipelineCopy)
+        copy.folder, copy.ran = folder, self.ran
+        return copy
+
+    @classmethod
+    def clone(cls, other: "PipelineCopy", folder: Path) -> "PipelineCopy":
+        """Clone the repository alone, as a colleague does: no data, no cache."""
+        copy = object.__new__(cls)
+        copy.folder, copy.ran = folder, []
+        other.run("git", "clone", "-q", str(other.folder), str(folder))
+        return copy
+
+    def reset(self) -> None:
+        """Go back to the commit."""
+        self.run("git", "restore", ".")
+        self.run("dvc", "checkout", "-q", "--force", "--allow-missing")
 
     def set_params(
         self, changes: dict[str, Any], drop: tuple[str, ...] = (), file: str = "params.yaml"

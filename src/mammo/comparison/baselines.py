@@ -1,10 +1,13 @@
-"""What needs no network: the class shares of the training split, and grey values alone.
+"""What needs no network: class shares, the histogram of grey values, grey and texture features.
 
-A strategy that doesn't beat both has learnt nothing about tissue that a histogram doesn't know.
+A strategy that doesn't beat the better of the last two has learnt nothing beyond grey values.
+Both are heads solved as those of the strategies are, the penalty cross-fitted by patient.
 """
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -15,14 +18,35 @@ from sklearn.preprocessing import StandardScaler
 
 from mammo.comparison.params import HistogramParams
 from mammo.errors import UserError
-from mammo.storage.tensors import Tensors
+from mammo.evaluation.metrics import classification_metrics
+from mammo.heads.balance import frequency_weights
+from mammo.embedding.grey import GREY_NAMES, grey_features
+from mammo.heads.params import HeadParams
+from mammo.heads.path import PathStep, Table, kept_step, solve_path
+from mammo.storage.tensors import Tensors, gather_outlines
 
 MAJORITY_CLASS = "majority_class"
 INTENSITY_HISTOGRAM = "intensity_histogram"
-BASELINES = (MAJORITY_CLASS, INTENSITY_HISTOGRAM)
+GREY_FEATURES = "grey_features"
+BASELINES = (MAJORITY_CLASS, INTENSITY_HISTOGRAM, GREY_FEATURES)
 
 IMAGES_PER_READ = 64  # bounds the memory, whatever the size of the store
 MOST_ITERATIONS = 5000
+
+
+@dataclass(frozen=True)
+class Baselines:
+    """What pictures say without a network.
+
+    Attributes:
+        probabilities: (n, K) by baseline and split, in the order of the split's keys.
+        cross_fitted: Quadratic kappa on train by baseline, of answers that didn't see the patient.
+        better: The baseline with the larger one; the histogram of equals.
+    """
+
+    probabilities: dict[str, dict[str, np.ndarray]]
+    cross_fitted: dict[str, float]
+    better: str
 
 
 def majority_class(train_labels: np.ndarray, n: int, n_classes: int) -> np.ndarray:
@@ -57,6 +81,85 @@ def intensity_histograms(tensors: Tensors, positions: np.ndarray, bins: int) -> 
             inside = bin_of[image[image > 0]]
             histograms[row] = np.bincount(inside, minlength=bins) / max(1, len(inside))
     return histograms
+
+
+def grey_tables(tensors: Tensors, outlines: Tensors, positions: np.ndarray) -> np.ndarray:
+    """Describe breasts by grey values, shape and texture: (n, 46).
+
+    Args:
+        tensors: Images of (H, W), unsigned integers.
+        outlines: Of the same keys.
+        positions: (n,) of the images in the store.
+    """
+    highest = np.iinfo(tensors.dtype).max
+    table = np.zeros((len(positions), len(GREY_NAMES)))
+    for start in range(0, len(positions), IMAGES_PER_READ):
+        part = positions[start : start + IMAGES_PER_READ]
+        images = tensors.gather(part).astype(np.float32) / highest
+        pairs = zip(images, gather_outlines(outlines, part), strict=True)
+        for row, (image, outline) in enumerate(pairs, start=start):
+            table[row] = grey_features(image, outline)
+    return table
+
+
+def solve_baselines(
+    tensors: Tensors,
+    outlines: Tensors,
+    keys: Mapping[str, Sequence[str]],
+    labels: Mapping[str, np.ndarray],
+    patients: np.ndarray,
+    n_classes: int,
+    bins: int,
+    head: HeadParams,
+    power: float,
+) -> Baselines:
+    """Fit the baselines on train and let them answer every split.
+
+    Args:
+        tensors: Images of (H, W).
+        outlines: The breasts' outlines, of the same keys.
+        keys: Image keys by split (`train` and any other).
+        labels: (n,) integers by split, in the order of its keys; those of train alone are used.
+        patients: (n,) of train, in the order of its keys.
+        n_classes: K.
+        bins: Of the histogram.
+        head: The section `head`, as for the strategies; always linear and cross-fitted here.
+        power: Images weigh n_class^-power.
+
+    Raises:
+        UserError: Train holds fewer than two classes.
+    """
+    head = head.model_copy(update={"kernel": "none", "select": "cross_fit"})
+    truth = labels["train"]
+    weights = frequency_weights(np.bincount(truth, minlength=n_classes), power)[truth]
+    probabilities = {
+        MAJORITY_CLASS: {s: majority_class(truth, len(keys[s]), n_classes) for s in keys}
+    }
+    kappas = {}
+    for name in (INTENSITY_HISTOGRAM, GREY_FEATURES):
+        described = {}
+        for split in keys:
+            positions = tensors.positions(keys[split])
+            described[split] = (
+                intensity_histograms(tensors, positions, bins)
+                if name == INTENSITY_HISTOGRAM
+                else grey_tables(tensors, outlines, positions)
+            )
+        table = Table(described["train"][:, None], truth, weights, patients)
+        path = solve_path(table, n_classes, head)
+        step = kept_step(path)
+        probabilities[name] = {
+            s: np.exp(step.head.log_probabilities(x)) for s, x in described.items()
+        }
+        kappas[name] = _quadratic_kappa(truth, step)
+    better = max(kappas, key=lambda name: kappas[name])
+    return Baselines(probabilities, kappas, better)
+
+
+def _quadratic_kappa(labels: np.ndarray, step: PathStep) -> float:
+    answers = np.exp(cast(np.ndarray, step.cross_fitted))
+    names = [str(k) for k in range(answers.shape[1])]
+    return float(classification_metrics(labels, answers, names)["kappa_quadratic"] or 0.0)
 
 
 def fit_histogram_classifier(

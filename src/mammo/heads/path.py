@@ -142,6 +142,17 @@ def solve_path(
     return Path(steps, choose_step(table.labels, table.weights, answers, params.criterion))
 
 
+def kept_step(path: Path) -> PathStep:
+    """Take the step that cross-fitting keeps.
+
+    Raises:
+        ValueError: Nothing was cross-fitted.
+    """
+    if path.chosen is None:
+        raise ValueError("no step is kept yet: head.select isn't cross_fit")
+    return path.steps[path.chosen]
+
+
 def choose_step(
     labels: np.ndarray, weights: np.ndarray, answers: Sequence[np.ndarray], criterion: str
 ) -> int:

@@ -6,7 +6,7 @@ years of age, and nobody is the only one of ninety-three.
 
 from datetime import date, datetime
 
-from mammo.dicom.source import Header
+from mammo.dicom.header import Header
 
 # What a Manufacturer (0008,0070) contains, in upper case -> the maker's name. Mergers and the
 # spellings of several model lines give one maker many names.
