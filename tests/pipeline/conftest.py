@@ -2,7 +2,7 @@
 
 import pytest
 
-from support.pipeline_copy import TINY, PipelineCopy
+from support.pipeline_copy import DROPPED, TINY, PipelineCopy
 
 
 @pytest.fixture(scope="session")
@@ -12,6 +12,3 @@ def finished(tmp_path_factory):
     copy.ran = copy.repro()
     copy.commit("first run")
     return copy
-
-
-DROPPED = ("strategies.full",)

@@ -22,15 +22,25 @@ TINY = {
     "phantom.rows": 256,
     "phantom.columns": 208,
     "phantom.min_patients": 5,
-    "preprocess.size_px": 32,
-    "backbone.arch": "mobilenet_v2",
-    "backbone.weights": "random",
+    "preprocess.size_px": 64,
     "embed.views": 1,
-    "strategies.head_only.epochs": 3,
+    "compute.threads": 1,
     "strategies.last_block.epochs": 3,
     "strategies.last_block.warmup_epochs": 1,
     "compare.draws": 100,
 }
+DROPPED = ("strategies.last_two_blocks", "strategies.full")
+ARMS = tuple(
+    name
+    for name in yaml.safe_load((ROOT / "params.yaml").read_text())["strategies"]
+    if f"strategies.{name}" not in DROPPED
+)
+# Every stage of such a copy, as DVC names it.
+ALL = sorted(
+    name
+    for stage, body in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items()
+    for name in ([f"{stage}@{arm}" for arm in ARMS] if "foreach" in body else [stage])
+)
 
 
 def is_result(name: str) -> bool:
