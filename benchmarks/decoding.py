@@ -49,9 +49,12 @@ PARAMS = PreprocessParams(
     dtype="uint8",
     voi="auto",
     voi_index=0,
+    by_manufacturer=[],
     percentile_low=0.5,
     percentile_high=99.5,
     crop=True,
+    orientation="auto",
+    background="keep",
     reduced_decode=True,
     duplicate_pixels="flag",
     workers=1,
@@ -144,6 +147,7 @@ def write_files(root: Path, per_kind: int) -> dict[str, pd.DataFrame]:
                     "sha256": hashlib.sha256(content).hexdigest(),
                     "patient_id": str(number),
                     "laterality": "L",
+                    "manufacturer": "",
                     "transfer_syntax_uid": syntax,
                 }
             )

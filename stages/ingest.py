@@ -5,24 +5,30 @@ data/{files,images,labels,groups,quarantine}.csv and metrics/ingest.json.
 """
 
 import logging
+from pathlib import Path
 
 from mammo import paths
 from mammo.datasets.params import DatasetParams
 from mammo.dicom.params import Limits
 from mammo.ingest.acceptance import ingest
+from mammo.ingest.keys import PUBLIC
 from mammo.ingest.params import IngestParams
 from mammo.ingest.summary import format_summary
 from mammo.params import load_params
 from mammo.stage import run_stage
 from mammo.storage.files import write_json, write_table
+from mammo.storage.outside import require_noted
 
 logger = logging.getLogger("ingest")
 
 
 def main() -> None:
     """Run the stage."""
+    dataset = load_params("dataset", DatasetParams)
+    if dataset.key_file not in (None, PUBLIC):
+        require_noted("dataset.key_file", Path(dataset.key_file))
     ingested = ingest(
-        load_params("dataset", DatasetParams),
+        dataset,
         load_params("ingest", IngestParams),
         load_params("dicom", Limits),
     )

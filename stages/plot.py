@@ -4,12 +4,13 @@ Reads plots/{training,evaluation}; writes plots/plot.
 """
 
 import logging
+from typing import Any
 
 from mammo import paths
 from mammo.figures.run import draw_comparison
 from mammo.figures.style import write_png
 from mammo.figures.tables import Result, comparison_tables
-from mammo.params import Params, parse_params, read_params
+from mammo.params import Params, load_leaf, parse_params
 from mammo.stage import run_stage
 from mammo.storage.files import read_json, read_table, whole_folder, write_table
 
@@ -26,7 +27,7 @@ def main() -> None:
     """Run the stage."""
     strategies = {
         name: parse_params(f"strategies.{name}", values, DrawnStrategy)
-        for name, values in read_params()["strategies"].items()
+        for name, values in load_leaf("strategies", dict[str, Any]).items()
     }
     warn_of_removed(set(strategies))
     tables = comparison_tables({name: read_result(name) for name in strategies})

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mammo import paths
 from mammo.dicom.params import Limits
-from mammo.params import load_params, read_params
+from mammo.params import load_leaf, load_params
 from mammo.preprocess.dataset import decode_files
 from mammo.preprocess.params import PreprocessParams
 from mammo.stage import run_stage
@@ -20,7 +20,7 @@ def main() -> None:
     """Run the stage."""
     params = load_params("preprocess", PreprocessParams)
     limits = load_params("dicom", Limits)
-    root = Path(read_params()["dataset"]["root"])
+    root = Path(load_leaf("dataset.root", str))
     store = Store(paths.SCRATCH / "images")
     with whole_folder(paths.TENSORS) as folder:
         result = decode_files(read_table(paths.FILES), root, params, limits, store, folder)

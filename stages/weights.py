@@ -5,11 +5,15 @@ from mammo.network.backbone_sources import store_backbone
 from mammo.network.params import BackboneParams
 from mammo.params import load_params
 from mammo.stage import run_stage
+from mammo.storage.outside import require_noted
 
 
 def main() -> None:
     """Run the stage."""
-    store_backbone(load_params("backbone", BackboneParams), paths.WEIGHTS)
+    params = load_params("backbone", BackboneParams)
+    if params.file is not None:
+        require_noted("backbone.file", params.file)
+    store_backbone(params, paths.WEIGHTS)
 
 
 if __name__ == "__main__":

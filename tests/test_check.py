@@ -1,12 +1,20 @@
 """The whole of params.yaml is judged before anything runs."""
 
 import copy
+import math
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
-from mammo.check import check_params
+from mammo.check import check_inputs, check_params
 from mammo.errors import UserError
 from mammo.params import load_leaf, load_params, read_params
+from mammo.renamed import RENAMED, renamed_keys
 from mammo.training.params import TrainParams
 
 
@@ -162,3 +170,159 @@ def test_images_of_a_size_that_the_architecture_does_not_take_are_refused(values
         UserError, match=r"preprocess\.size_px: must be 224 with .*vit_b_16, got 256"
     ):
         check_params(values)
+
+
+def numbers(values, key=""):
+    for name, value in values.items():
+        here = f"{key}.{name}" if key else str(name)
+        if isinstance(value, dict):
+            yield from numbers(value, here)
+        elif type(value) in (int, float):
+            yield here
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_no_number_may_be_infinite_or_none_at_all(values, value):
+    keys = list(numbers(values))
+    assert len(keys) > 60
+    for key in keys:
+        damaged = copy.deepcopy(values)
+        change(damaged, key, value)
+        with pytest.raises(UserError) as raised:
+            check_params(damaged)
+        assert f"params.yaml: {key}: " in str(raised.value)
+
+
+BOMB = b"a0: &a0 [x, x]\n" + b"".join(
+    b"a%d: &a%d [%s]\n" % (n, n, b", ".join([b"*a%d" % (n - 1)] * 9)) for n in range(1, 12)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (b"a: " + b"[" * 3000 + b"]" * 3000, "nested deeper than 50|not valid YAML"),
+        (b"".join(b"%sa: {\n" % (b" " * n) for n in range(3000)) + b"}" * 3000, "at most"),
+        (b"a: caf\xe9\n", "must be UTF-8, got byte 0xe9 in line 1"),
+        ("a: café".encode("utf-16"), "must be UTF-8"),
+        (BOMB, "unfolds to more than"),
+        (b"a: " + b"x" * 2**21, "at most"),
+    ],
+)  # fmt: skip
+def test_a_file_made_to_exhaust_is_refused_within_a_second(tmp_path, text, complaint):
+    path = tmp_path / "params.yaml"
+    path.write_bytes(text)
+    started = time.process_time()
+    with pytest.raises(UserError, match=complaint):
+        read_params(path)
+    assert time.process_time() - started < 1
+
+
+def test_aliases_in_moderation_are_read(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text("a: &a {lr: 1}\nb: {<<: *a, c: 2}\nd: *a\n")
+    assert read_params(path) == {"a": {"lr": 1}, "b": {"lr": 1, "c": 2}, "d": {"lr": 1}}
+
+
+def keys_of(values, key=""):
+    for name, value in values.items():
+        here = f"{key}.{name}" if key else str(name)
+        yield here
+        if isinstance(value, dict) and name not in ("strategies", "labels", "class_shares"):
+            yield from keys_of(value, here)
+
+
+def test_an_old_params_yaml_is_told_what_became_of_each_key(values):
+    """Whoever removes a key of params.yaml says in `mammo.renamed` what takes its place."""
+    old = read_params(Path(__file__).parent / "support/earlier/params.yaml")
+    gone = set(keys_of(old)) - set(keys_of(values))
+    told = {key for key, _ in renamed_keys(old)}
+    covered = {key for key in gone if any(key == t or key.startswith(f"{t}.") for t in told)}
+    assert gone == covered
+    with pytest.raises(UserError) as raised:
+        check_params(old)
+    lines = str(raised.value).splitlines()
+    for key in told:
+        assert [line for line in lines if line.startswith(f"params.yaml: {key}:")]
+    assert not [line for line in lines if "unknown key" in line or "unknown section" in line]
+    assert any("collapse.warning_excess" in line for line in lines)
+
+
+def test_no_key_that_is_renamed_is_still_in_use(values):
+    assert not dict(renamed_keys(values))
+    assert all(advice[0].islower() for advice in RENAMED.values())
+
+
+@pytest.fixture
+def own(values, tmp_path):
+    """Make params.yaml name a data set of one's own, all of it there."""
+    (tmp_path / "images/deep").mkdir(parents=True)
+    (tmp_path / "labels.csv").write_text("image_path\n")
+    (tmp_path / "dataset.key").write_text("k" * 40)
+    change(values, "dataset.root", str(tmp_path / "images"))
+    change(values, "dataset.table", str(tmp_path / "labels.csv"))
+    change(values, "dataset.key_file", str(tmp_path / "dataset.key"))
+    return values
+
+
+def test_what_params_name_is_found_and_noted(own, values, tmp_path):
+    assert check_inputs(own) == {
+        "dataset.key_file": tmp_path / "dataset.key",
+        "backbone.file": None,
+    }
+    change(own, "dataset.key_file", "public")
+    assert check_inputs(own)["dataset.key_file"] is None
+
+
+def test_the_phantom_need_not_be_drawn_yet(values, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    check_inputs(values)
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"dataset.root": "/no/such"}, r"dataset\.root: no such folder, got '/no/such'"),
+        ({"dataset.table": "/no/table"}, r"dataset\.table: no such file, got '/no/table'"),
+        ({"dataset.key_file": "/no/key"}, r"dataset\.key_file: no such file.*token_hex"),
+        ({"dataset.key_file": None}, r"dataset\.key_file: needed for .*images"),
+        (
+            {"backbone.weights": "file", "backbone.file": "/no/w.pth"},
+            r"backbone\.file: no such file, got '/no/w.pth'",
+        ),
+    ],
+)
+def test_what_params_name_and_is_not_there_is_refused_before_anything_runs(own, changes, complaint):
+    for key, value in changes.items():
+        change(own, key, value)
+    with pytest.raises(UserError, match=complaint):
+        check_inputs(own)
+
+
+def test_a_fifo_and_a_socket_below_the_root_are_refused_by_name(own, tmp_path):
+    os.mkfifo(tmp_path / "images/deep/pipe")
+    with socket.socket(socket.AF_UNIX) as server:
+        os.chdir(tmp_path)
+        try:
+            server.bind("images/socket")
+        finally:
+            os.chdir(Path(__file__).parents[1])
+        with pytest.raises(UserError) as raised:
+            check_inputs(own)
+    assert "images/deep/pipe: is a FIFO" in str(raised.value)
+    assert "images/socket: is a socket" in str(raised.value)
+
+
+@pytest.mark.parametrize("module", ["mammo.check", "mammo.stage"])
+def test_check_imports_nothing_that_takes_seconds(module):
+    heavy = "torch torchvision sklearn cv2 pandas scipy albumentations dask joblib"
+    code = (
+        f"import sys, {module}, mammo.storage.outside; "
+        f"print([m for m in {heavy!r}.split() if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src")},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.strip() == "[]"

@@ -1,5 +1,6 @@
 """README and docs: links lead somewhere, commands and keys exist, the result is report.md's."""
 
+import itertools
 import re
 import shlex
 from pathlib import Path
@@ -80,7 +81,7 @@ def test_every_make_target_that_a_page_names_exists_and_help_lists_it():
 @pytest.mark.parametrize("page", PAGES)
 def test_every_file_that_a_command_reads_exists(page):
     for words in commands(page):
-        for flag, value in zip(words, words[1:], strict=False):
+        for flag, value in itertools.pairwise(words):
             if flag == "-r" and words[0] in ("pip", ".venv/bin/pip"):
                 assert (ROOT / value).is_file(), f"{page}: {value}"
         for word in words:
@@ -94,7 +95,7 @@ def test_every_parameter_that_a_command_sets_exists(page):
     for words in commands(page):
         if words[:3] != ["dvc", "exp", "run"]:
             continue
-        for flag, value in zip(words, words[1:], strict=False):
+        for flag, value in itertools.pairwise(words):
             if flag != "-S" or "…" in value or "NAME" in value:
                 continue
             (override,) = OverridesParser.create().parse_overrides([value])

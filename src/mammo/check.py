@@ -1,7 +1,12 @@
 """Check the whole of params.yaml before anything runs, each section by its own module's model."""
 
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+from mammo import paths
 from mammo.cohort.params import SplitParams
 from mammo.comparison.params import CompareParams
 from mammo.datasets.params import DatasetParams
@@ -10,6 +15,7 @@ from mammo.embedding.params import AugmentParams, EmbedParams
 from mammo.errors import UserError
 from mammo.evaluation.params import CollapseParams, EnsembleParams, EvaluateParams
 from mammo.heads.params import HeadParams
+from mammo.ingest.keys import PUBLIC, read_dataset_key
 from mammo.ingest.params import IngestParams
 from mammo.network.params import (
     FIXED_SIZE_PX,
@@ -23,6 +29,7 @@ from mammo.pages.params import SheetParams
 from mammo.params import Params, parse_params
 from mammo.phantom.params import PhantomParams
 from mammo.preprocess.params import PreprocessParams
+from mammo.renamed import renamed_keys
 from mammo.training.params import BalancingParams, LossParams, TrainParams, remedies
 
 SECTIONS: dict[str, type[Params]] = {
@@ -57,7 +64,14 @@ def check_params(values: dict[str, Any]) -> None:
     Raises:
         UserError: Lists every fault found, one a line.
     """
-    faults = [*_faults_of_sections(values), *_faults_of_strategies(values)]
+    old = dict(renamed_keys(values))
+    faults = [f"params.yaml: {key}: {advice}" for key, advice in old.items()]
+    faults += [
+        fault
+        for faults_at_once in (*_faults_of_sections(values), *_faults_of_strategies(values))
+        for fault in faults_at_once.splitlines()
+        if not any(fault.startswith(f"params.yaml: {key}:") for key in old)
+    ]
     if faults:
         raise UserError("\n".join(faults))
     _check_balance(
@@ -74,6 +88,60 @@ def check_params(values: dict[str, Any]) -> None:
         strategy_cut(backbone, strategy, name)
         blocks_read(backbone.arch, strategy.features, f"strategies.{name}")
         _check_head(name, strategy, head, loss)
+
+
+def check_inputs(values: dict[str, Any]) -> dict[str, Path | None]:
+    """Refuse files and folders that later stages would miss, or wait for without end.
+
+    Args:
+        values: Of a sound params.yaml.
+
+    Returns:
+        The files that stages read and DVC doesn't hash, by the key that names each.
+
+    Raises:
+        UserError: Lists every fault found, one a line.
+    """
+    dataset = DatasetParams.model_validate(values["dataset"])
+    backbone = BackboneParams.model_validate(values["backbone"])
+    root, table = Path(dataset.root), Path(dataset.table)
+    faults: list[str] = []
+    if root.resolve() != paths.PHANTOM.resolve():  # the phantom is drawn later
+        if not root.is_dir():
+            faults.append(f"params.yaml: dataset.root: no such folder, got {str(root)!r}")
+        if not table.exists():
+            faults.append(f"params.yaml: dataset.table: no such file, got {str(table)!r}")
+        faults += _special_files(root)
+    try:
+        read_dataset_key(dataset.key_file, root)
+    except UserError as error:
+        faults.append(str(error))
+    if backbone.file is not None and not backbone.file.is_file():
+        faults.append(f"params.yaml: backbone.file: no such file, got {str(backbone.file)!r}")
+    if faults:
+        raise UserError("\n".join(faults))
+    secret = dataset.key_file not in (None, PUBLIC)
+    return {
+        "dataset.key_file": Path(str(dataset.key_file)) if secret else None,
+        "backbone.file": backbone.file,
+    }
+
+
+def _special_files(root: Path) -> Iterator[str]:
+    """Name what is neither file nor folder: reading a FIFO waits for ever, in DVC as well."""
+    kinds = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
+    kinds |= {stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+    for folder, _, _ in os.walk(root):
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_file() or entry.is_dir():
+                    continue
+                try:
+                    kind = kinds.get(stat.S_IFMT(entry.stat().st_mode))
+                except OSError:  # a link to nothing; ingest reports it
+                    continue
+                if kind:
+                    yield f"{entry.path}: is {kind}, and nothing can read it to its end: remove it"
 
 
 def _faults_of_sections(values: dict[str, Any]) -> list[str]:

@@ -7,6 +7,7 @@ PARAMS = Path("params.yaml")
 
 DATA = Path("data")
 CHECK = DATA / "check.txt"
+OUTSIDE = DATA / "outside.json"
 PHANTOM = DATA / "phantom"
 PHANTOM_TRUTH = DATA / "phantom_truth.csv"
 FILES = DATA / "files.csv"

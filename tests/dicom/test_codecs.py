@@ -1,3 +1,4 @@
+import io
 from pathlib import Path
 
 import cv2
@@ -31,6 +32,10 @@ PIXELS = breast_pixels(rows=256, columns=160)
 
 
 def decode(content: bytes | Path, target_px: int | None = None) -> np.ndarray:
+    return decoded(content, target_px).pixels
+
+
+def decoded(content: bytes | Path, target_px: int | None = None) -> codecs.Decoded:
     return codecs.decode(read_source(content, LIMITS), target_px)
 
 
@@ -179,6 +184,89 @@ def test_a_tile_part_of_open_length_is_decoded_in_full():
     content = dicom_bytes(PIXELS, JPEG_2000, stream=bytes(stream))
     assert not read_source(content, LIMITS).stream.bounded
     np.testing.assert_array_equal(decode(content, 16), PIXELS)
+
+
+def smooth(rows: int, columns: int) -> np.ndarray:
+    y, x = ((np.arange(n) + 0.5) / n for n in (rows, columns))
+    return np.rint(2048 + 1500 * np.sin(3 * y)[:, None] * np.cos(4 * x)[None]).astype(np.uint16)
+
+
+@pytest.mark.parametrize("syntax", [JPEG_2000, HTJ2K])
+@pytest.mark.parametrize("levels", [1, 2, 3])
+def test_a_reduced_level_of_every_residue_agrees_with_areas(syntax, levels):
+    step = 2**levels
+    for rest in range(step):
+        pixels = smooth(24 * step + rest, 20 * step + (3 * rest) % step)
+        found = decoded(dicom_bytes(pixels, syntax), 20)
+        assert found.reduction == levels and found.flags == ()
+        rows, columns = found.pixels.shape
+        padded = np.pad(
+            pixels.astype(float),
+            [(0, step * n - side) for n, side in zip((rows, columns), pixels.shape, strict=True)],
+            constant_values=np.nan,
+        )
+        areas = np.nanmean(padded.reshape(rows, step, columns, step), axis=(1, 3))
+        assert np.abs(found.pixels - areas).max() <= 16  # a grey level of 255
+
+
+def test_what_the_reduced_decoder_refuses_is_decoded_in_full(monkeypatch):
+    def refuse(*_: object) -> np.ndarray:
+        raise OSError("broken data stream")
+
+    monkeypatch.setattr(codecs, "_jpeg_2000_reduced", refuse)
+    found = decoded(dicom_bytes(PIXELS, JPEG_2000), 16)
+    assert found.flags == ("slow_path",) and found.reduction == 0
+    np.testing.assert_array_equal(found.pixels, PIXELS)
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT, RLE])
+@pytest.mark.parametrize("what", ["overlay", "noise"])
+def test_what_lies_above_the_stored_bits_is_masked_and_counted(syntax, what):
+    upper = np.zeros(PIXELS.shape, np.uint16)
+    if what == "overlay":
+        upper[10:20, 20:60] = 1
+    else:
+        upper = np.random.default_rng(0).integers(0, 16, PIXELS.shape).astype(np.uint16)
+    found = decoded(dicom_bytes(PIXELS | upper << 12, syntax))
+    assert found.flags == ("high_bits_masked",)
+    np.testing.assert_array_equal(found.pixels, PIXELS)
+
+
+@pytest.mark.parametrize("bits", [8, 10, 11])
+def test_bits_that_belong_to_the_values_are_not_masked(bits):
+    content = dicom_bytes(PIXELS, EXPLICIT, BitsStored=bits, HighBit=bits - 1)
+    assert reason_of(content) == "values_exceed_bits_stored"
+
+
+def test_a_declared_overlay_is_masked_wherever_it_lies():
+    everywhere = {"OverlayBitsAllocated": 16, "OverlayBitPosition": 12}
+    ds = pydicom.dcmread(io.BytesIO(dicom_bytes(PIXELS | 1 << 12)))
+    for element, (keyword, value) in zip((0x0100, 0x0102), everywhere.items(), strict=True):
+        ds.add_new((0x6000, element), "US", value)
+        assert keyword.startswith("Overlay")
+    buffer = io.BytesIO()
+    pydicom.dcmwrite(buffer, ds)
+    np.testing.assert_array_equal(decoded(buffer.getvalue()).pixels, PIXELS)
+
+
+def test_a_lossy_stream_that_overshoots_is_clipped():
+    bright = np.where(PIXELS > 2000, 1023, 100).astype(np.uint16)
+    stream = codestream(bright, JPEG_EXTENDED, 12)
+    content = dicom_bytes(bright, JPEG_EXTENDED, 10, stream=stream)
+    found = decoded(content)
+    assert found.flags == ("overshoot_clipped",) and found.pixels.max() == 1023
+    far = codestream(PIXELS, JPEG_EXTENDED, 12)
+    assert reason_of(dicom_bytes(PIXELS, JPEG_EXTENDED, 10, stream=far)) == (
+        "values_exceed_bits_stored"
+    )
+
+
+def test_superfluous_bytes_after_rle_segments_are_ignored():
+    stream = codestream(PIXELS, RLE)
+    content = dicom_bytes(PIXELS, RLE, stream=stream + b"\x03abcd")
+    np.testing.assert_array_equal(decode(content), PIXELS)
+    line_more = codestream(np.vstack([PIXELS, PIXELS[:1]]), RLE)
+    assert reason_of(dicom_bytes(PIXELS, RLE, stream=line_more)) == "truncated_codestream"
 
 
 def test_versions_name_every_decoder():

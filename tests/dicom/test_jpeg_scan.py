@@ -5,7 +5,7 @@ import pytest
 from mammo.dicom import codestream
 from mammo.dicom.jpeg_scan import check_lossless, check_sequential
 from mammo.errors import FileFault
-from support.dicom_files import breast_pixels
+from support.dicom_files import JPEG_BASELINE, JPEG_EXTENDED, breast_pixels
 
 LOSSLESS = codestream.JPEG_LOSSLESS[0]
 PIXELS = breast_pixels(rows=150, columns=70)
@@ -53,9 +53,7 @@ def test_extreme_differences_are_counted():
     check_lossless(frame, codestream.check(frame, LOSSLESS), pixels)
 
 
-@pytest.mark.parametrize(
-    ("bits", "syntax"), [(8, codestream.JPEG_BASELINE), (12, codestream.JPEG_EXTENDED)]
-)
+@pytest.mark.parametrize(("bits", "syntax"), [(8, JPEG_BASELINE), (12, JPEG_EXTENDED)])
 @pytest.mark.parametrize("level", [50, 100])
 def test_the_codes_of_a_sequential_scan_are_followed_to_its_end(bits, syntax, level):
     pixels = breast_pixels(rows=150, columns=70, bits=bits)

@@ -11,10 +11,18 @@ from mammo.network.backbones import (
     ARCHITECTURES,
     GlobalPool,
     count_parameters,
-    make_head,
     pooled_widths,
 )
-from mammo.network.params import BLOCK_NAMES, FIXED_SIZE_PX, CutParams, StrategyParams, cut_position
+from mammo.network.head import HeadShape, make_head
+from mammo.network.inputs import IMAGENET
+from mammo.network.params import (
+    BLOCK_NAMES,
+    FIXED_SIZE_PX,
+    CutParams,
+    StrategyParams,
+    blocks_read,
+    cut_position,
+)
 from mammo.network.strategies import cut, fold_batchnorm
 from mammo.params import parse_params
 
@@ -108,14 +116,19 @@ RUNNING = [  # a ViT is slow to build and to run
 
 
 def strategy(unfreeze, train_backbone=False):
-    return CutParams(train_backbone=train_backbone, unfreeze_last_blocks=unfreeze)
+    return CutParams(train_backbone=train_backbone, unfreeze_last_blocks=unfreeze, features="last")
 
 
 def cut_network(arch, chosen):
     architecture = ARCHITECTURES[arch]
     blocks = architecture.blocks(architecture.build())
-    head = make_head(architecture.features, 4, dropout=0.2)
-    return cut(blocks, head, cut_position(chosen, len(blocks), "mine"))
+    head = make_head(HeadShape("multinomial", architecture.features, 4), dropout=0.2)
+    at = cut_position(chosen, len(blocks), "mine")
+    return cut(blocks, head, at, reads=BLOCK_NAMES[arch][-1:], normalisation=IMAGENET)
+
+
+def through(prefix, suffix, x):
+    return suffix(*prefix(x))
 
 
 def batchnorms(module):
@@ -176,24 +189,26 @@ def test_a_cut_anywhere_computes_what_the_whole_network_computes(arch):
         for block in blocks.values():
             crossings.append(block(crossings[-1]))
             assert crossings[-1].ndim in (2, 4)
-        crossings[-1] = GlobalPool()(crossings[-1])
         for at in sorted({0, 1, len(blocks) // 2, len(blocks) - 1, len(blocks)}):
-            _, suffix = cut(blocks, classifier, at)
-            logits = suffix.eval()(crossings[at])
+            _, suffix = cut(blocks, classifier, at, BLOCK_NAMES[arch][-1:], IMAGENET)
+            side = torch.empty(1, 0)
+            if at == len(blocks):
+                logits = suffix.eval()(None, GlobalPool()(crossings[-1]).float())
+            else:
+                logits = suffix.eval()(crossings[at], side)
             assert torch.allclose(logits, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_the_frozen_prefix_stays_bit_identical_while_the_suffix_trains():
     prefix, suffix = cut_network("mobilenet_v2", strategy(1))
-    network = nn.Sequential(prefix, suffix)
+    network = nn.ModuleList([prefix, suffix])
     before = copy.deepcopy(prefix.state_dict())
     suffix_before = copy.deepcopy(suffix.state_dict())
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     network.train()  # the usual call, which moves the BatchNorm statistics of frozen layers
     for _ in range(3):
-        nn.functional.cross_entropy(
-            network(torch.randn(4, 3, 64, 64)), torch.tensor([0, 1, 2, 3])
-        ).backward()
+        logits = through(prefix, suffix, torch.randn(4, 3, 64, 64))
+        nn.functional.cross_entropy(logits, torch.tensor([0, 1, 2, 3])).backward()
         optimizer.step()
     assert all(torch.equal(before[k], v) for k, v in prefix.state_dict().items())
     moved = [k for k, v in suffix.state_dict().items() if not torch.equal(suffix_before[k], v)]
@@ -222,11 +237,13 @@ def test_folding_batchnorm_changes_nothing_but_speed(arch):
             module.running_var.uniform_(0.5, 1.5)
     size_px = FIXED_SIZE_PX.get(arch, 64)
     x = torch.randn(1, 3, size_px, size_px)
-    expected, before = prefix(x), batchnorms(prefix)
+    expected, before = prefix(x).side, batchnorms(prefix)
     folded = fold_batchnorm(prefix, torch.float32)
     # In a DenseNet every second BatchNorm stands before its convolution, and stays.
     assert batchnorms(folded) == (62 if arch == "densenet121" else 0)
-    assert torch.allclose(folded(x), expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+    assert torch.allclose(
+        folded(x).side, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max())
+    )
     assert batchnorms(prefix) == before
 
 
@@ -245,10 +262,48 @@ def test_more_blocks_than_there_are_is_refused():
     ],
 )
 def test_a_strategys_entry_is_checked(change, complaint):
-    entry = dict(train_backbone=False, unfreeze_last_blocks=1, lr=1e-3, epochs=3, warmup_epochs=1)
+    entry = dict(
+        train_backbone=False, unfreeze_last_blocks=1, features="last", grey=False, head="gradient",
+        lr=1e-3, epochs=3, warmup_epochs=1,
+    )  # fmt: skip
     if complaint is None:  # DVC writes small numbers so that YAML reads them as text
         read = parse_params("strategies.mine", {**entry, **change}, StrategyParams)
         assert read.lr == 1e-5
         return
     with pytest.raises(UserError, match=complaint):
         parse_params("strategies.mine", {**entry, **change}, StrategyParams)
+
+
+@pytest.mark.parametrize(
+    ("features", "expected"),
+    [
+        ("last", ("layer4",)),
+        ("inner", ("stem", "layer1", "layer2", "layer3")),
+        ("all", BLOCK_NAMES["resnet50"]),
+        (["layer3", "layer1"], ("layer1", "layer3")),
+    ],
+)
+def test_a_head_reads_the_blocks_that_are_named_in_the_networks_order(features, expected):
+    assert blocks_read("resnet50", features, "strategies.mine") == expected
+
+
+def test_a_block_that_isnt_there_or_twice_is_refused():
+    for features in (["layer9"], ["layer1", "layer1"]):
+        with pytest.raises(UserError, match=r"strategies.mine.features: must be last.*stem, lay"):
+            blocks_read("resnet50", features, "strategies.mine")
+
+
+@pytest.mark.parametrize("at", [0, 2, 5])
+def test_pooled_features_of_frozen_and_trained_blocks_meet_in_one_order(at):
+    """Whatever the cut, a head that reads some blocks gets the same numbers in the same places."""
+    architecture = ARCHITECTURES["resnet50"]
+    blocks, reads = architecture.blocks(architecture.build().eval()), ("layer1", "layer3")
+    x, expected, pooled = torch.randn(2, 3, 64, 64), [], torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        pooled = x
+        for name, block in blocks.items():
+            pooled = block(pooled)
+            if name in reads:
+                expected.append(GlobalPool()(pooled))
+        prefix, suffix = cut(blocks, nn.Identity(), at, reads, IMAGENET)
+        assert torch.allclose(through(prefix, suffix.eval(), x), torch.cat(expected, 1), atol=1e-5)

@@ -53,7 +53,7 @@ def test_a_breast_against_its_laterality_is_counted(tmp_path):
     files = some_files(tmp_path / "images", 3)
     files.loc[0, "laterality"] = "R"
     result, _ = run(tmp_path, files)
-    assert result.metrics["chest_wall_against_laterality"] == 1
+    assert result.metrics["flagged"] == {"chest_wall_against_laterality": 1}
 
 
 def decoded_paths(monkeypatch) -> list[str]:

@@ -28,6 +28,8 @@ def prepared(tmp_path: Path, content: bytes, kind: str = EXPLICIT, **changes):
         "path": str(path),
         "sha256": hashlib.sha256(content).hexdigest(),
         "kind": kind,
+        "laterality": changes.pop("laterality", "L"),
+        "manufacturer": changes.pop("manufacturer", ""),
         "params": PARAMS.model_copy(update=changes).model_dump(),
         "limits": LIMITS.model_dump(),
     }
@@ -40,7 +42,7 @@ def prepared(tmp_path: Path, content: bytes, kind: str = EXPLICIT, **changes):
 
 def test_the_tensor_shows_the_windowed_breast_at_the_left_border(tmp_path):
     facts, tensor = prepared(tmp_path, dicom_bytes(PIXELS, **WINDOW))
-    assert facts == {"chest_wall": "left", "voi": "window"}
+    assert facts == {"chest_wall": "left", "pixels_say": "left", "voi": "window", "flags": []}
     assert tensor.shape == (64, 64) and tensor.dtype == np.uint8
     # The breast is 204 x 112 pixels: 64 rows, 35 columns, the rest padding on the right.
     assert tensor[32, :30].min() > 40
@@ -54,7 +56,7 @@ def test_the_outline_lies_on_the_breast_of_the_tensor(turned, crop):
     pixels = PIXELS[:, ::-1] if turned else PIXELS
     source = read_source(dicom_bytes(np.ascontiguousarray(pixels), **WINDOW), LIMITS)
     params = PARAMS.model_copy(update={"crop": crop})
-    image = prepare(decode(source, None), source.grey, params)
+    image = prepare(decode(source, None).pixels, source.grey, params)
     assert image.outline.dtype == bool
     breast = image.tensor > 12
     assert (image.outline & breast).sum() > 0.95 * (image.outline | breast).sum()
@@ -62,7 +64,8 @@ def test_the_outline_lies_on_the_breast_of_the_tensor(turned, crop):
 
 def test_a_mirrored_breast_gives_the_same_tensor(tmp_path):
     _, left = prepared(tmp_path, dicom_bytes(PIXELS, **WINDOW))
-    facts, right = prepared(tmp_path, dicom_bytes(PIXELS[:, ::-1].copy(), **WINDOW))
+    mirrored = dicom_bytes(PIXELS[:, ::-1].copy(), **WINDOW)
+    facts, right = prepared(tmp_path, mirrored, laterality="R")
     assert facts["chest_wall"] == "right"
     assert np.abs(left.astype(int) - right).max() <= 12  # the box may differ by a pixel
     assert np.corrcoef(left.ravel(), right.ravel())[0, 1] > 0.99
@@ -133,6 +136,7 @@ def test_a_file_changed_since_ingest_is_refused(tmp_path):
     path = tmp_path / "image"
     path.write_bytes(dicom_bytes(PIXELS))
     task = {"path": str(path), "sha256": "0" * 64, "kind": EXPLICIT}
+    task |= {"laterality": "L", "manufacturer": ""}
     task |= {"params": PARAMS.model_dump(), "limits": LIMITS.model_dump()}
     with pytest.raises(FileFault, match="changed_since_ingest"):
         prepare_file(task)

@@ -25,6 +25,7 @@ def write_files(root: Path, contents: dict[str, bytes], **columns: str) -> pd.Da
                 "sha256": hashlib.sha256(content).hexdigest(),
                 "patient_id": name.split("/")[0],
                 "laterality": "L",
+                "manufacturer": "",
                 "transfer_syntax_uid": JPEG_2000 if name.endswith("j2k") else EXPLICIT,
             }
             | columns

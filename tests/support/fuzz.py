@@ -143,7 +143,7 @@ def _real_pixels() -> np.ndarray:
     if not SAMPLES.is_dir():
         return breast_pixels(rows=512, columns=512)
     path = sorted((SAMPLES / "cdd-cesm/dicom").glob("*/*.dcm"))[3]
-    return codecs.decode(read_source(path, LIMITS), None)
+    return codecs.decode(read_source(path, LIMITS), None).pixels
 
 
 def _encodings(pixels: np.ndarray) -> dict[str, bytes]:
@@ -163,7 +163,7 @@ def _decodes(content: bytes) -> bool:
 @functools.cache
 def reference(base: str, target_px: int | None) -> np.ndarray:
     """Decode the undamaged file."""
-    return codecs.decode(read_source(bases()[base], LIMITS), target_px)
+    return codecs.decode(read_source(bases()[base], LIMITS), target_px).pixels
 
 
 # ---- the damage
@@ -392,7 +392,7 @@ def judge(task: dict) -> tuple[dict, None]:
     verdicts = []
     for target_px in (None, 64):
         try:
-            pixels = codecs.decode(read_source(content, LIMITS), target_px)
+            pixels = codecs.decode(read_source(content, LIMITS), target_px).pixels
         except FileFault as error:
             verdicts.append(error.reason)
             continue
@@ -404,7 +404,9 @@ def judge(task: dict) -> tuple[dict, None]:
 def run(corpus: list[Case], processes: int) -> Iterator[tuple[Case, str]]:
     """Judge every case in worker processes; a lost worker is a refusal."""
     tasks = [vars(case) for case in corpus]
-    for outcome in run_tasks("fuzz:judge", tasks, processes, Bounds(timeout_s=60, memory_mb=3000)):
+    for outcome in run_tasks(
+        "support.fuzz:judge", tasks, processes, Bounds(timeout_s=60, memory_mb=3000)
+    ):
         verdict = outcome.fault.reason if outcome.fault else outcome.facts["verdict"]
         yield Case(**outcome.task), verdict
 

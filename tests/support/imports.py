@@ -2,6 +2,7 @@
 
 import ast
 from pathlib import Path
+from typing import TypeGuard
 
 # Modules directly in `mammo/` change no output byte; `check` alone is one of its stage.
 EXEMPT = {"errors", "paths", "params", "stage", "dvc_yaml", "fingerprint", "locks"}
@@ -53,3 +54,42 @@ def module_files(name: str, root: Path) -> list[Path]:
     candidates = [base.with_suffix(".py"), base / "__init__.py"]
     candidates += [parent / "__init__.py" for parent in base.parents if len(parent.parts) > 1]
     return [path for path in candidates if (root / path).is_file()]
+
+
+def params_loaded(path: Path) -> set[str]:
+    """Name the keys of params.yaml that a file loads; what is filled in at run time is a `*`.
+
+    By `load_params` and `load_leaf`, or by an index into what `read_params` gave, under any name.
+    """
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    whole = {
+        target.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and _is_call(node.value, {"read_params"})
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    found = set()
+    for node in ast.walk(tree):
+        if _is_call(node, {"load_params", "load_leaf"}):
+            found.add(_text(node.args[0]))
+        elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
+            named = isinstance(node.value, ast.Name) and node.value.id in whole
+            if named or _is_call(node.value, {"read_params"}):
+                found.add(str(node.slice.value))
+    return found - {"*"}
+
+
+def _is_call(node: ast.AST, names: set[str]) -> TypeGuard[ast.Call]:
+    if not isinstance(node, ast.Call):
+        return False
+    return isinstance(node.func, ast.Name) and node.func.id in names
+
+
+def _text(node: ast.expr) -> str:
+    """A constant, or an f-string with a star for each hole; another expression is a star."""
+    if isinstance(node, ast.Constant):
+        return str(node.value)
+    if isinstance(node, ast.JoinedStr):
+        return "".join(_text(v) if isinstance(v, ast.Constant) else "*" for v in node.values)
+    return "*"

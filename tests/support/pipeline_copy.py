@@ -22,15 +22,25 @@ TINY = {
     "phantom.rows": 256,
     "phantom.columns": 208,
     "phantom.min_patients": 5,
-    "preprocess.size_px": 32,
-    "backbone.arch": "mobilenet_v2",
-    "backbone.weights": "random",
+    "preprocess.size_px": 64,
     "embed.views": 1,
-    "strategies.head_only.epochs": 3,
+    "compute.threads": 1,
     "strategies.last_block.epochs": 3,
     "strategies.last_block.warmup_epochs": 1,
     "compare.draws": 100,
 }
+DROPPED = ("strategies.last_two_blocks", "strategies.full")
+ARMS = tuple(
+    name
+    for name in yaml.safe_load((ROOT / "params.yaml").read_text())["strategies"]
+    if f"strategies.{name}" not in DROPPED
+)
+# Every stage of such a copy, as DVC names it.
+ALL = sorted(
+    name
+    for stage, body in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items()
+    for name in ([f"{stage}@{arm}" for arm in ARMS] if "foreach" in body else [stage])
+)
 
 
 def is_result(name: str) -> bool:
@@ -53,6 +63,7 @@ class PipelineCopy:
     ):
         """Copy the files; the committed results and dvc.lock only `with_results`."""
         self.folder = folder
+        self.ran: list[str] = []
         listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
         names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True).stdout.decode()
         for name in filter(None, names.split("\0")):
@@ -65,6 +76,26 @@ class PipelineCopy:
         self.set_params(params, drop)
         self.run("git", "init", "-q", "-b", "main")
         self.commit("start")
+
+    def duplicate(self, folder: Path) -> "PipelineCopy":
+        """Copy everything: data, caches and history too."""
+        shutil.copytree(self.folder, folder, symlinks=True)
+        copy = object.__new__(PipelineCopy)
+        copy.folder, copy.ran = folder, self.ran
+        return copy
+
+    @classmethod
+    def clone(cls, other: "PipelineCopy", folder: Path) -> "PipelineCopy":
+        """Clone the repository alone, as a colleague does: no data, no cache."""
+        copy = object.__new__(cls)
+        copy.folder, copy.ran = folder, []
+        other.run("git", "clone", "-q", str(other.folder), str(folder))
+        return copy
+
+    def reset(self) -> None:
+        """Go back to the commit."""
+        self.run("git", "restore", ".")
+        self.run("dvc", "checkout", "-q", "--force", "--allow-missing")
 
     def set_params(
         self, changes: dict[str, Any], drop: tuple[str, ...] = (), file: str = "params.yaml"

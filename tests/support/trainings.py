@@ -1,57 +1,79 @@
 """Small trainings on made-up images."""
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 import torch
-from mammo.embedding.embedding import embed
 
 from mammo.cohort.cases import Fold
-from mammo.embedding.augment import Augmentation
 from mammo.embedding.params import AugmentParams, EmbedParams
-from mammo.embedding.sources import StoredViews
+from mammo.embedding.sources import StoredViews, feature_columns
+from mammo.embedding.store import EmbeddingParams, store_embeddings
 from mammo.evaluation.params import CollapseParams
+from mammo.heads.params import HeadParams
 from mammo.network.backbones import architecture_of
-from mammo.network.inputs import IMAGENET
-from mammo.network.network import build_network
-from mammo.network.params import ComputeParams, StrategyParams
-from mammo.network.strategies import fold_batchnorm
+from mammo.network.network import Design, Network, block_widths, build_network, head_shape
+from mammo.network.params import BLOCK_NAMES, BackboneParams, ComputeParams, StrategyParams
+from mammo.network.strategies import Crossing, Suffix
 from mammo.network.weights import body, random_network, save_backbone
 from mammo.storage.tensors import Tensors, write_shards
-from mammo.training.loop import Run
+from mammo.training.loop import Job, train
 from mammo.training.params import BalancingParams, LossParams, TrainParams
-from mammo.training.watch import Setting
+from mammo.training.settings import Recipe
 
 CLASSES = ["A", "B", "C", "D"]
-
-
 BLOCKS = 19  # of MobileNetV2
-
-
 SIZE = 32
-
+CPU = torch.device("cpu")
 
 AUGMENT = AugmentParams(
     seed=0, vertical_flip=0.5, rotate_deg=10, scale=0.1, translate=0.05, brightness=0.1,
     contrast=0.1, gamma=0.1,
 )  # fmt: skip
-
-
 EMBED = EmbedParams(
     views=2, store="always", budget_gb=1, min_gain=1.5, batch_size=12, shard_mb=1
 )  # fmt: skip
-
-
-BACKBONE = dict(
-    arch="mobilenet_v2", weights="random", file=None, seed=0
-)  # fmt: skip
-
-
-CPU = torch.device("cpu")
-
-
+BACKBONE = dict(arch="mobilenet_v2", weights="random", file=None, seed=0)
 COMPUTE = ComputeParams(
     accelerator="cpu", devices=1, num_nodes=1, threads=2, precision="float32", compile=False,
     deterministic=True,
 )  # fmt: skip
+HEAD = HeadParams(
+    model="multinomial", kernel="none", rbf={"features": 16, "scale": 1.0}, seed=0, select="val",
+    criterion="log_loss", thresholds="joint", folds=3,
+    penalties={"strongest": 1.0, "weakest": 1e-3, "steps": 4},
+)  # fmt: skip
+COLLAPSE = CollapseParams(
+    action="warn", patience=1, min_support=3, collapsed_share=0.99, natural_share=0.95,
+    collapsed_kappa=0.2, warning_excess=0.35, warning_kappa=0.2, warning_kappa_at_end=0.3,
+    warning_bal_acc_adj=0.3,
+)  # fmt: skip
+TRAIN = TrainParams(
+    seed=3, batch_size=8, weight_decay=0.01, dropout=0.2, schedule="cosine",
+    early_stopping_epochs=0, ramp_epochs=0, clip_norm=0, batchnorm="train", batchnorm_only=False,
+    layer_decay=1, ema_decay=0, retrain_head_epochs=0, checkpoint_every_s=0,
+)  # fmt: skip
+BALANCING = BalancingParams(
+    weighted_sampler=True, class_weights="none", power=1, effective_beta=None, allow_double=False
+)
+LOSS = LossParams(name="cross_entropy", gamma=2, tau=1, label_smoothing=0)
+STRATEGY = StrategyParams(
+    train_backbone=False, unfreeze_last_blocks=2, features="last", grey=False, head="gradient",
+    lr=1e-2, epochs=4, warmup_epochs=1,
+)  # fmt: skip
+
+
+def recipe(**sections) -> Recipe:
+    """Make a recipe called `mine`; each section's changes are given as a mapping."""
+    whole = Recipe(
+        "mine", CLASSES, STRATEGY, BackboneParams(**BACKBONE), HEAD, TRAIN, BALANCING, LOSS,
+        COLLAPSE, AUGMENT, COMPUTE,
+    )  # fmt: skip
+    changed = {
+        name: type(getattr(whole, name))(**{**getattr(whole, name).model_dump(), **change})
+        for name, change in sections.items()
+    }
+    return replace(whole, **changed)
 
 
 def write_data(folder, backbone):
@@ -68,71 +90,87 @@ def write_data(folder, backbone):
 
 
 def make_fold():
-    return Fold(np.arange(48) % 4, np.arange(32), np.arange(32, 48), CLASSES)
+    """Give 48 images labels, a patient to every two of them, 32 for training."""
+    return Fold(np.arange(48) % 4, np.arange(48) // 2, np.arange(32), np.arange(32, 48), CLASSES)
 
 
-def network_of(folder, backbone, trained, dropout=0.2, **options):
-    at, path = BLOCKS - trained, folder / "backbone.safetensors"
-    return build_network(path, backbone, at, CLASSES, dropout, seed=1, **options)
+def network_of(
+    folder, backbone, trained, dropout=0.2, kind="multinomial", reads=None, **options
+) -> Network:
+    """Build the network that trains so many blocks; the head reads the last one by default."""
+    reads = reads or BLOCK_NAMES[backbone.arch][-1:]
+    shape = head_shape(backbone, reads, 0, kind, len(CLASSES))
+    design = Design(BLOCKS - trained, reads, 0, shape, dropout, seed=1, **options)
+    return build_network(folder / "backbone.safetensors", backbone, design)
 
 
-def stored_views(folder, network):
-    target = folder / f"embeddings-{network.cut}"
+def stored_folder(folder, backbone, trained, features="last"):
+    """Embed the images for a strategy that trains so many blocks, once."""
+    target = folder / f"embeddings-{trained}-{features}"
     if not target.exists():
-        target.mkdir()
-        tensors = Tensors(folder / "tensors")
-        prefix = fold_batchnorm(network.prefix, torch.float32)
-        items = embed(tensors, prefix, Augmentation(AUGMENT), EMBED, CPU, torch.float32, IMAGENET)
-        write_shards(items, tensors.keys, target, 2**16)
-    return StoredViews(Tensors(target), seed=0)
+        strategy = STRATEGY.model_copy(
+            update={"unfreeze_last_blocks": trained, "features": features}
+        )
+        params = EmbeddingParams(backbone, strategy, AUGMENT, EMBED, COMPUTE)
+        store_embeddings(
+            "mine", params, folder / "backbone.safetensors", folder / "tensors", target,
+            folder / "scratch",
+        )  # fmt: skip
+    return target
+
+
+def stored_views(folder, backbone, network, trained, reads=None):
+    """Open what crosses the cut of a network."""
+    stored = stored_folder(folder, backbone, trained)
+    frozen = [name for name, _ in network.prefix.blocks.named_children()]
+    reads = reads or BLOCK_NAMES[backbone.arch][-1:]
+    columns = feature_columns(block_widths(backbone), [n for n in reads if n in frozen])
+    activations = Tensors(stored / "cut") if trained else None
+    return StoredViews(Tensors(stored / "pooled"), columns, activations)
+
+
+@dataclass
+class Run:
+    """A training that is ready to run."""
+
+    job: Job
+    suffix: Suffix
+
+    def train(self, start=None):
+        """Run it."""
+        return train(self.job, self.suffix, start)
 
 
 def make_run(
-    folder, backbone, fabric, trained=2, epochs=4, warmup=1, record=lambda row: None,
-    source=None, progress=None, action="warn", stopping=0, lr=1e-2, weights=False, patience=1,
-    fold=None, loss="cross_entropy", sampler=True, batchnorm_only=False, layer_decay=1, ema_decay=0,
-    retrain_head_epochs=0,
-):  # fmt: skip
-    strategy = StrategyParams(
-        train_backbone=False, unfreeze_last_blocks=trained, lr=lr, epochs=epochs,
-        warmup_epochs=warmup,
-    )  # fmt: skip
-    balancing = BalancingParams(
-        weighted_sampler=sampler and not weights, class_weights=weights, effective_beta=None,
-        allow_double=False,
-    )  # fmt: skip
-    params = TrainParams(
-        seed=3, batch_size=8, weight_decay=0.01, dropout=0.2, schedule="cosine",
-        early_stopping_epochs=stopping, batchnorm_only=batchnorm_only, layer_decay=layer_decay,
-        ema_decay=ema_decay, retrain_head_epochs=retrain_head_epochs, checkpoint_every_s=0,
-    )  # fmt: skip
-    collapse = CollapseParams(
-        action=action, patience=patience, min_support=3, collapsed_share=0.99,
-        collapsed_kappa=0.2, warning_share=0.75, warning_kappa=0.2, warning_kappa_at_end=0.3,
-        warning_bal_acc_adj=0.3,
-    )  # fmt: skip
-    chosen = LossParams(name=loss, tau=1, label_smoothing=0)
-    network = network_of(folder, backbone, trained, ordinal=loss == "corn", scope=params.scope)
-    setting = Setting("mine", strategy, balancing, BLOCKS, 32, 1.0, chosen)
-    source = source or stored_views(folder, network)
-    return Run(
-        setting, params, collapse, fold or make_fold(), source, network.suffix, fabric, record,
-        progress,
-    )  # fmt: skip
+    folder, backbone, fabric, trained=2, record=lambda row: None, source=None, progress=None,
+    fold=None, kind="multinomial", strategy=None, **sections,
+) -> Run:  # fmt: skip
+    """Make a training; `strategy` and `sections` are changes of the recipe's sections."""
+    chosen = recipe(strategy={"unfreeze_last_blocks": trained, **(strategy or {})}, **sections)
+    params = chosen.train
+    network = network_of(
+        folder, backbone, trained, kind=kind, scope=params.scope, batchnorm=params.batchnorm
+    )
+    source = source or stored_views(folder, backbone, network, trained)
+    job = Job(chosen, fold or make_fold(), source, fabric, record, progress)
+    return Run(job, network.suffix)
 
 
 def changed(before, after):
+    """Name the entries in which two states differ."""
     return {key for key in before if not torch.equal(before[key], after[key])}
 
 
 class Blank:
-    """A source without information: every image is the same at the cut."""
+    """Features that say nothing: whatever a head does with them is a constant."""
 
-    def train_batch(self, positions, epoch):
-        return np.zeros((len(positions), 1280), np.float16)
+    def train_batch(self, positions, draws):
+        return None, np.zeros((len(positions), 1280), np.float32)
 
     def clean_batch(self, positions):
-        return self.train_batch(positions, 0)
+        return self.train_batch(positions, positions)
 
     def to_cut(self, batch, device):
-        return torch.from_numpy(batch).float()
+        activations, side = batch
+        crossing = None if activations is None else torch.from_numpy(activations).float()
+        return Crossing(crossing, torch.from_numpy(side))

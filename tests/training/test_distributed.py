@@ -143,7 +143,8 @@ def pipeline(tmp_path_factory):
     """A tiny pipeline up to the training of head_only by one process."""
     weights = write_lively_weights(tmp_path_factory.mktemp("weights") / "weights.safetensors")
     changes = {
-        **TINY, "backbone.weights": "file", "backbone.file": str(weights),
+        **TINY, "preprocess.size_px": 32, "backbone.arch": "mobilenet_v2",
+        "backbone.weights": "file", "backbone.file": str(weights),
         "compute.precision": "float32", "compute.threads": 1, "train.dropout": 0,
         "strategies.head_only.lr": 0.03, "strategies.last_block.epochs": 30,
         "train.checkpoint_every_s": 0,

@@ -1,7 +1,9 @@
 """Training: warm-up and release, resuming, collapse, and one answer on every path."""
 
 import os
+import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,12 +17,11 @@ from mammo.errors import UserError
 from mammo.evaluation.inference import Answers, mean_probabilities, predict, split_evenly
 from mammo.evaluation.suffix_file import check_backbone, load_suffix, save_suffix
 from mammo.network.compute import compile_module, start
-from mammo.network.inputs import IMAGENET
 from mammo.network.params import BackboneParams
 from mammo.network.strategies import fold_batchnorm
 from mammo.storage.tensors import Tensors
-from mammo.training.loop import best_order, learning_rate, train
-from mammo.training.optimizers import set_learning_rate
+from mammo.training.loop import best_order, learning_rate
+from mammo.training.optimizers import make_optimizer, set_learning_rate
 from mammo.training.progress import Progress
 from mammo.training.retraining import retrain_head
 from mammo.training.watch import CollapseError
@@ -31,8 +32,6 @@ from support.trainings import (
     CLASSES,
     COMPUTE,
     CPU,
-    EMBED,
-    SIZE,
     Blank,
     changed,
     make_fold,
@@ -73,38 +72,18 @@ def test_answers_come_back_in_the_order_of_the_batches_and_none_may_be_missing(f
     assert not answers.gather().requires_grad
 
 
-class Scaled(torch.nn.Module):
-    """A prefix that only multiplies."""
-
-    def __init__(self, factor):
-        super().__init__()
-        self.factor = factor
-
-    def forward(self, images):
-        return images * self.factor
-
-
-@pytest.mark.parametrize("factor", [1e6, float("nan")])
-def test_what_half_precision_cannot_hold_is_not_stored(folder, factor):
-    tensors, augmentation = Tensors(folder / "tensors"), Augmentation(AUGMENT)
-    fits = next(embed(tensors, Scaled(1.0), augmentation, EMBED, CPU, torch.float32, IMAGENET))
-    assert fits.flags.c_contiguous and np.isfinite(fits).all()
-    with pytest.raises(FloatingPointError, match="half precision"):
-        next(embed(tensors, Scaled(factor), augmentation, EMBED, CPU, torch.float32, IMAGENET))
-
-
 def test_only_the_head_trains_in_the_warmup_and_everything_after_it(folder, backbone, fabric):
     states = [
         {k: v.clone() for k, v in network_of(folder, backbone, 2).suffix.state_dict().items()}
     ]
-    run = make_run(folder, backbone, fabric, epochs=3, warmup=2)
 
     def remember(row):
         if row["split"] == "val":
             states.append({k: v.clone() for k, v in run.suffix.state_dict().items()})
 
-    run.record = remember
-    train(run)
+    held = dict(epochs=3, warmup_epochs=2)
+    run = make_run(folder, backbone, fabric, strategy=held, record=remember)
+    run.train()
     head = {"head.linear.weight", "head.linear.bias"}
     assert changed(states[0], states[1]) == head
     assert changed(states[1], states[2]) == head
@@ -113,14 +92,15 @@ def test_only_the_head_trains_in_the_warmup_and_everything_after_it(folder, back
 
 def test_training_learns_what_can_be_learnt(folder, backbone, fabric):
     tensors, whole = Tensors(folder / "tensors"), network_of(folder, backbone, BLOCKS)
-    source = FreshViews(tensors, whole.prefix, torch.float32, IMAGENET, Augmentation(AUGMENT))
-    run = make_run(folder, backbone, fabric, trained=BLOCKS, epochs=25, source=source, lr=3e-3)
-    outcome = train(run)
+    source = FreshViews(tensors, whole.prefix, torch.float32, Augmentation(AUGMENT))
+    longer = dict(epochs=25, lr=3e-3)
+    run = make_run(folder, backbone, fabric, trained=BLOCKS, source=source, strategy=longer)
+    outcome = run.train()
     assert max(row["kappa"] for row in outcome.rows if row["split"] == "val") > 0.5
 
 
 def test_two_runs_are_bit_identical(folder, backbone, fabric):
-    first, second = (train(make_run(folder, backbone, fabric)) for _ in range(2))
+    first, second = (make_run(folder, backbone, fabric).train() for _ in range(2))
     assert first.rows == second.rows
     assert not changed(first.last, second.last)
 
@@ -133,11 +113,11 @@ def test_a_compiled_suffix_trains_as_the_uncompiled_one_and_repeats(folder, back
     counters.clear()
     compiled = []
     for _ in range(2):
-        run = make_run(folder, backbone, fabric, trained=1, epochs=2)
+        run = make_run(folder, backbone, fabric, trained=1, strategy=dict(epochs=2))
         compile_module(run.suffix, COMPUTE.model_copy(update={"compile": True}), CPU)
-        compiled.append(train(run))
+        compiled.append(run.train())
     assert counters["stats"]["unique_graphs"] >= 3
-    plain = train(make_run(folder, backbone, fabric, trained=1, epochs=2))
+    plain = make_run(folder, backbone, fabric, trained=1, strategy=dict(epochs=2)).train()
     assert compiled[0].rows == compiled[1].rows
     assert set(compiled[0].last) == set(plain.last)
     for row, expected in zip(compiled[0].rows, plain.rows, strict=True):
@@ -148,8 +128,8 @@ def test_a_compiled_suffix_trains_as_the_uncompiled_one_and_repeats(folder, back
 def test_an_interrupted_run_ends_as_if_it_had_not_been(
     folder, backbone, fabric, tmp_path, stop_after, ema_decay
 ):
-    options = dict(ema_decay=ema_decay)
-    whole = train(make_run(folder, backbone, fabric, **options))
+    options = dict(train=dict(ema_decay=ema_decay))
+    whole = make_run(folder, backbone, fabric, **options).train()
 
     def interrupt(row):
         if row["split"] == "val" and row["epoch"] == stop_after + 1:
@@ -158,33 +138,34 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(
     progress = Progress(tmp_path, 0)
     victim = make_run(folder, backbone, fabric, record=interrupt, progress=progress, **options)
     with pytest.raises(KeyboardInterrupt):
-        train(victim)
+        victim.train()
     rows = []
     options |= dict(record=rows.append, progress=Progress(tmp_path, 0))
     resumed = make_run(folder, backbone, fabric, **options)
-    outcome = train(resumed)
+    outcome = resumed.train()
     assert rows == outcome.rows == whole.rows
     assert not changed(outcome.last, whole.last)
     assert not changed(outcome.best.state, whole.best.state)
 
 
 def test_a_run_interrupted_with_all_epochs_done_trains_no_more(folder, backbone, fabric, tmp_path):
-    whole = train(make_run(folder, backbone, fabric, progress=Progress(tmp_path, 0)))
-    again = make_run(folder, backbone, fabric, progress=Progress(tmp_path, 0))
-    again.source = None  # any batch would fail
-    outcome = train(again)
+    whole = make_run(folder, backbone, fabric, progress=Progress(tmp_path, 0)).train()
+    nothing = object()  # any batch would fail
+    again = make_run(folder, backbone, fabric, progress=Progress(tmp_path, 0), source=nothing)
+    outcome = again.train()
     assert outcome.rows == whole.rows
     assert not changed(outcome.last, whole.last)
 
 
 def test_no_part_of_the_warmup_is_the_best_epoch(folder, backbone, fabric):
-    outcome = train(make_run(folder, backbone, fabric, epochs=3, warmup=2))
+    held = dict(epochs=3, warmup_epochs=2)
+    outcome = make_run(folder, backbone, fabric, strategy=held).train()
     assert outcome.best.epoch == 3
 
 
 def test_the_best_epoch_is_first_by_bal_acc_adj_then_kappa_then_auc():
     def row(bal_acc_adj, kappa, auc):
-        return {"bal_acc_adj": bal_acc_adj, "kappa": kappa, "auc_macro": auc}
+        return {"bal_acc_adj": bal_acc_adj, "kappa": kappa, "auc_macro": auc, "classes_present": 4}
 
     rows = [row(0.5, 0.1, 0.9), row(0.4, 0.9, 0.9), row(0.5, 0.2, 0.1), row(0.5, 0.2, None)]
     assert max(rows, key=best_order) is rows[2]
@@ -193,33 +174,92 @@ def test_the_best_epoch_is_first_by_bal_acc_adj_then_kappa_then_auc():
 class Constant(Blank):
     """Likewise, for a cut before the last block."""
 
-    def train_batch(self, positions, epoch):
-        return np.zeros((len(positions), 320, 2, 2), np.float16)
+    def train_batch(self, positions, draws):
+        images = len(positions)
+        return np.zeros((images, 320, 2, 2), np.float16), np.zeros((images, 0), np.float32)
 
 
-def test_collapse_stops_or_fails_a_run_or_only_warns(folder, backbone, fabric):
-    options = dict(trained=0, warmup=0, source=Blank(), epochs=6, patience=2)
-    warned = train(make_run(folder, backbone, fabric, action="warn", **options))
+def blank_run(folder, backbone, fabric, epochs, collapse=None, **options):
+    strategy = dict(epochs=epochs, warmup_epochs=0, **options.pop("strategy", {}))
+    return make_run(
+        folder, backbone, fabric, trained=0, source=Blank(), strategy=strategy,
+        collapse=collapse or {}, **options,
+    )  # fmt: skip
+
+
+def test_collapse_stops_or_fails_a_run_or_only_warns(folder, backbone, fabric, caplog):
+    def run(action):
+        collapse = dict(action=action, patience=2)
+        return blank_run(folder, backbone, fabric, 6, collapse).train()
+
+    warned = run("warn")
     assert len(warned.rows) == 12 and len(warned.alerts) == 1
-    stopped = train(make_run(folder, backbone, fabric, action="stop", **options))
-    assert len(stopped.rows) == 4
+    assert len(run("stop").rows) == 4
     with pytest.raises(CollapseError, match="mine: collapsed at epoch 2"):
-        train(make_run(folder, backbone, fabric, action="fail", **options))
+        run("fail")
+
+
+def test_an_alarm_and_every_epoch_are_logged_when_they_happen(folder, backbone, fabric, caplog):
+    caplog.set_level("INFO")
+    seen = []
+    collapse = dict(action="warn", patience=2)
+    blank_run(
+        folder, backbone, fabric, 3, collapse, record=lambda row: seen.append(len(caplog.records))
+    ).train()
+    lines = [record.getMessage() for record in caplog.records]
+    assert re.fullmatch(r"epoch 1(  [A-D] \d+ %){4}  collapsed: .*", lines[0])
+    alarm = next(n for n, line in enumerate(lines) if line.startswith("COLLAPSE: mine: collapsed"))
+    assert alarm == 2  # after the lines of two epochs, before the third is trained
+    assert seen[4] == 3
 
 
 def test_early_stopping_waits_for_a_better_epoch(folder, backbone, fabric):
-    run = make_run(
-        folder, backbone, fabric, trained=0, warmup=0, epochs=9, source=Blank(), stopping=2
-    )
-    assert train(run).rows[-1]["epoch"] == 3
+    run = blank_run(folder, backbone, fabric, 9, train=dict(early_stopping_epochs=2))
+    assert run.train().rows[-1]["epoch"] == 3
 
 
-def test_class_weights_enter_the_loss(folder, backbone, fabric):
+def test_with_one_class_in_val_the_loss_chooses_the_epoch(folder, backbone, fabric):
     fold = make_fold()
-    assert make_run(folder, backbone, fabric, weights=True).loss.weights.tolist() == [1.0] * 4
-    fold.labels[fold.train[fold.labels[fold.train] == 0][:6]] = 1  # now 2, 14, 8, 8
-    run = make_run(folder, backbone, fabric, weights=True, fold=fold)
-    assert run.loss.weights.tolist() == pytest.approx([7, 1, 14 / 8, 14 / 8])
+    fold.labels[fold.val] = 2
+    outcome = make_run(folder, backbone, fabric, fold=fold).train()
+    val = {row["epoch"]: row["loss"] for row in outcome.rows if row["split"] == "val"}
+    released = {epoch: loss for epoch, loss in val.items() if epoch > 1}
+    assert outcome.best.epoch == min(released, key=released.get)
+
+
+def test_a_diverging_training_ends_with_the_learning_rate_named(folder, backbone, fabric):
+    run = make_run(folder, backbone, fabric, strategy=dict(lr=1e30))
+    with pytest.raises(UserError, match=r"strategies\.mine\.lr: the loss is not finite.*1e\+30"):
+        run.train()
+
+
+def test_an_odd_set_in_batches_of_two_leaves_no_image_alone(folder, backbone, fabric):
+    fold = replace(make_fold(), train=np.arange(15))
+    run = make_run(folder, backbone, fabric, fold=fold, train=dict(batch_size=2), trained=1)
+    assert len(run.train().rows) == 8
+    assert min(map(len, split_evenly(np.arange(15), 2))) == 2
+
+
+def test_a_large_gradient_is_clipped(folder, backbone, fabric):
+    def moved(clip_norm):
+        run = make_run(
+            folder, backbone, fabric, trained=1, train=dict(clip_norm=clip_norm, weight_decay=0),
+            strategy=dict(epochs=1, warmup_epochs=0),
+        )  # fmt: skip
+        return run.train().last["head.linear.bias"]
+
+    assert not torch.equal(moved(0), moved(1e-3))
+    assert torch.equal(moved(1e6), moved(1e6))
+
+
+def test_batchnorm_of_released_blocks_rests_on_request(folder, backbone, fabric):
+    run = make_run(folder, backbone, fabric, train=dict(batchnorm="eval"))
+    before = {k: v.clone() for k, v in run.suffix.state_dict().items()}
+    outcome = run.train()
+    statistics = {key for key in before if "running" in key or "num_batches" in key}
+    moved = changed(before, outcome.last)
+    assert statistics and not moved & statistics
+    assert any("weight" in key for key in moved)
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "corn", "balanced_softmax", "logit_adjusted"])
@@ -228,11 +268,11 @@ def test_without_information_a_loss_learns_the_prior_or_makes_up_for_it(
 ):
     fold = make_fold()
     fold.labels[fold.train] = np.repeat(np.arange(4), [4, 4, 8, 16])
-    run = make_run(
-        folder, backbone, fabric, trained=0, warmup=0, source=Blank(), epochs=25, lr=0.2,
-        sampler=False, fold=fold, loss=loss,
+    run = blank_run(
+        folder, backbone, fabric, 25, fold=fold, strategy=dict(lr=0.2), loss=dict(name=loss),
+        balancing=dict(weighted_sampler=False), kind="corn" if loss == "corn" else "multinomial",
     )  # fmt: skip
-    train(run)
+    run.train()
     logits = predict(run.suffix, Blank(), np.arange(1), fabric, 1)
     adjusts = loss in ("balanced_softmax", "logit_adjusted")
     expected = [0.25] * 4 if adjusts else [0.125, 0.125, 0.25, 0.5]
@@ -240,26 +280,41 @@ def test_without_information_a_loss_learns_the_prior_or_makes_up_for_it(
     assert run.suffix.head.linear.out_features == (3 if loss == "corn" else 4)
 
 
+def test_an_ordinal_head_learns_the_prior_by_gradient_too(folder, backbone, fabric):
+    fold = make_fold()
+    fold.labels[fold.train] = np.repeat(np.arange(4), [4, 4, 8, 16])
+    run = blank_run(
+        folder, backbone, fabric, 40, fold=fold, strategy=dict(lr=0.2), kind="ordinal",
+        balancing=dict(weighted_sampler=False),
+    )  # fmt: skip
+    run.train()
+    logits = predict(run.suffix, Blank(), np.arange(1), fabric, 1)
+    assert logits.exp()[0].tolist() == pytest.approx([0.125, 0.125, 0.25, 0.5], abs=0.04)
+
+
 def test_a_re_trained_head_is_new_and_the_blocks_are_the_best_epochs(folder, backbone, fabric):
     rows = []
-    run = make_run(folder, backbone, fabric, epochs=3, retrain_head_epochs=2, record=rows.append)
-    first = train(run)
-    outcome = retrain_head(run, first)
+    run = make_run(
+        folder, backbone, fabric, strategy=dict(epochs=3), train=dict(retrain_head_epochs=2),
+        record=rows.append,
+    )  # fmt: skip
+    first = run.train()
+    outcome = retrain_head(run.job, run.suffix, first)
     head = {"head.linear.weight", "head.linear.bias"}
     assert changed(first.best.state, outcome.last) == head
     assert changed(first.best.state, outcome.best.state) == head
     assert [row["epoch"] for row in outcome.rows[::2]] == [1, 2, 3, 4, 5]
     assert rows == outcome.rows
     assert outcome.best.epoch in (4, 5)
-    assert outcome.rows[6]["lr"] == run.lr  # the schedule starts again
+    assert outcome.rows[6]["lr"] == 1e-2  # the schedule starts again
 
 
 def test_a_re_trained_head_starts_afresh(folder, backbone, fabric):
     """At a rate of nearly nothing, two heads only differ if one was initialised anew."""
-    options = dict(epochs=2, retrain_head_epochs=1, lr=1e-9)
+    options = dict(strategy=dict(epochs=2, lr=1e-9), train=dict(retrain_head_epochs=1))
     run = make_run(folder, backbone, fabric, **options)
-    first = train(run)
-    fresh = retrain_head(run, first).last["head.linear.weight"]
+    first = run.train()
+    fresh = retrain_head(run.job, run.suffix, first).last["head.linear.weight"]
     trained = first.last["head.linear.weight"]
     assert (fresh - trained).abs().mean() > 0.5 * trained.abs().mean()
     assert fresh.std().item() == pytest.approx(trained.std().item(), rel=0.1)
@@ -268,22 +323,24 @@ def test_a_re_trained_head_starts_afresh(folder, backbone, fabric):
 def test_a_re_trained_head_forgets_the_prior(folder, backbone, fabric):
     fold = make_fold()
     fold.labels[fold.train] = np.repeat(np.arange(4), [4, 4, 8, 16])
-    run = make_run(
-        folder, backbone, fabric, trained=0, warmup=0, source=Blank(), epochs=20, lr=0.2,
-        sampler=False, fold=fold, retrain_head_epochs=20,
+    run = blank_run(
+        folder, backbone, fabric, 20, strategy=dict(lr=0.2), fold=fold,
+        balancing=dict(weighted_sampler=False), train=dict(retrain_head_epochs=20),
     )  # fmt: skip
-    first = train(run)
-    prior, level = (
-        o.last["head.linear.bias"].softmax(dim=0) for o in (first, retrain_head(run, first))
-    )
+    first = run.train()
+    again = retrain_head(run.job, run.suffix, first)
+    prior, level = (o.last["head.linear.bias"].softmax(dim=0) for o in (first, again))
     assert prior.tolist() == pytest.approx([0.125, 0.125, 0.25, 0.5], abs=0.03)
     assert level.tolist() == pytest.approx([0.25] * 4, abs=0.06)
 
 
 def test_an_interrupted_re_training_ends_as_if_it_had_not_been(folder, backbone, fabric, tmp_path):
     def both(**options):
-        run = make_run(folder, backbone, fabric, epochs=2, retrain_head_epochs=3, **options)
-        return retrain_head(run, train(run))
+        run = make_run(
+            folder, backbone, fabric, strategy=dict(epochs=2), train=dict(retrain_head_epochs=3),
+            **options,
+        )  # fmt: skip
+        return retrain_head(run.job, run.suffix, run.train())
 
     def interrupt(row):
         if row["split"] == "val" and row["epoch"] == 4:
@@ -303,25 +360,26 @@ def test_an_interrupted_re_training_ends_as_if_it_had_not_been(folder, backbone,
 def test_an_alert_of_a_re_training_counts_the_epochs_on_and_advises_on_the_head(
     folder, backbone, fabric
 ):
-    options = dict(trained=1, epochs=2, lr=1e-9, patience=2, retrain_head_epochs=2)
-    run = make_run(folder, backbone, fabric, source=Constant(), **options)
-    (alert,) = retrain_head(run, train(run)).alerts
+    run = make_run(
+        folder, backbone, fabric, trained=1, source=Constant(), collapse=dict(patience=2),
+        strategy=dict(epochs=2, lr=1e-9), train=dict(retrain_head_epochs=2),
+    )  # fmt: skip
+    (alert,) = retrain_head(run.job, run.suffix, run.train()).alerts
     assert "collapsed at epoch 4" in alert
-    assert "freeze" not in alert and "warm up" not in alert
 
 
 def test_a_training_stopped_for_collapse_is_not_re_trained(folder, backbone, fabric):
-    options = dict(trained=0, warmup=0, source=Blank(), epochs=6, patience=2, action="stop")
-    run = make_run(folder, backbone, fabric, retrain_head_epochs=2, **options)
-    outcome = train(run)
-    assert outcome.alerts and retrain_head(run, outcome) is outcome
+    collapse = dict(patience=2, action="stop")
+    run = blank_run(folder, backbone, fabric, 6, collapse, train=dict(retrain_head_epochs=2))
+    outcome = run.train()
+    assert outcome.alerts and retrain_head(run.job, run.suffix, outcome) is outcome
 
 
 def test_test_time_flips_average_the_probabilities_of_image_and_flip(folder, backbone, fabric):
     tensors, network = Tensors(folder / "tensors"), network_of(folder, backbone, 1)
     prefix = fold_batchnorm(network.prefix, torch.float32)
-    sources = [kind(tensors, prefix, torch.float32, IMAGENET) for kind in (Pixels, FlippedPixels)]
-    upright, flipped = (source.clean_batch(np.arange(5)) for source in sources)
+    sources = [kind(tensors, prefix, torch.float32) for kind in (Pixels, FlippedPixels)]
+    upright, flipped = (source.clean_batch(np.arange(5))[0] for source in sources)
     assert (flipped == upright[:, ::-1, :]).all() and (flipped != upright).any()
     logits = [predict(network.suffix, source, np.arange(5), fabric, 5) for source in sources]
     one, other = (each.softmax(dim=1).numpy() for each in logits)
@@ -330,14 +388,16 @@ def test_test_time_flips_average_the_probabilities_of_image_and_flip(folder, bac
 
 
 def test_only_batchnorm_affine_parameters_and_the_head_train_on_request(folder, backbone, fabric):
-    run = make_run(folder, backbone, fabric, epochs=2, batchnorm_only=True)
+    run = make_run(
+        folder, backbone, fabric, strategy=dict(epochs=2), train=dict(batchnorm_only=True)
+    )
     before = {k: v.clone() for k, v in run.suffix.state_dict().items()}
     affine = {
         f"{name}.{kind}" for name, module in run.suffix.named_modules()
         if isinstance(module, torch.nn.BatchNorm2d) for kind in ("weight", "bias")
     }  # fmt: skip
     statistics = {key for key in before if "running" in key or "num_batches" in key}
-    train(run)
+    run.train()
     head = {"head.linear.weight", "head.linear.bias"}
     assert len(affine) == 8  # 3 in the last inverted residual, 1 in the last convolution
     assert changed(before, run.suffix.state_dict()) == affine | statistics | head
@@ -357,27 +417,41 @@ def test_trainable_parameters_are_those_in_scope(folder, backbone):
 
 
 def test_the_moving_average_is_what_is_judged_and_kept(folder, backbone, fabric):
-    run = make_run(folder, backbone, fabric, ema_decay=0.9)
-    outcome = train(run)
-    assert not changed(outcome.last, run.average.module.state_dict())
+    run = make_run(folder, backbone, fabric, train=dict(ema_decay=0.9))
+    outcome = run.train()
     assert "head.linear.weight" in changed(outcome.last, run.suffix.state_dict())
-    plain = train(make_run(folder, backbone, fabric))
+    plain = make_run(folder, backbone, fabric).train()
     assert [r["loss"] for r in outcome.rows[::2]] == [r["loss"] for r in plain.rows[::2]]  # train
     assert [r["loss"] for r in outcome.rows[1::2]] != [r["loss"] for r in plain.rows[1::2]]  # val
 
 
 def test_every_block_has_its_own_rate(folder, backbone, fabric):
-    run = make_run(folder, backbone, fabric, trained=2, layer_decay=0.5, lr=0.1)
-    set_learning_rate(run.optimizer, 0.1)
-    rates = [(group["lr"], len(group["params"])) for group in run.optimizer.param_groups]
-    assert [rate for rate, _ in rates] == pytest.approx([0.025, 0.05, 0.1])
-    assert rates[1][1] == 3 and rates[2][1] == 2  # convolution, scale, shift; weight, bias
+    optimizer = make_optimizer(network_of(folder, backbone, 2).suffix, 0.1, 0.01, 0.5)
+    set_learning_rate(optimizer, 0.1)
+    groups = [(g["lr"], len(g["params"]), g["weight_decay"]) for g in optimizer.param_groups]
+    # matrices, then scales and shifts without decay: of each block and of the head
+    assert [rate for rate, _, _ in groups] == pytest.approx([0.025] * 2 + [0.05] * 2 + [0.1] * 2)
+    assert [count for _, count, _ in groups[2:]] == [1, 2, 1, 1]
+    assert [decay for _, _, decay in groups] == [0.01, 0] * 3
 
 
 def test_the_rate_is_constant_in_the_warmup_then_a_half_cosine(folder, backbone, fabric):
-    run = make_run(folder, backbone, fabric, epochs=6, warmup=2, lr=0.1)
-    rates = [learning_rate(run, done) for done in (0, 2, 4, 6)]
+    strategy = dict(epochs=6, warmup_epochs=2, lr=0.1)
+    job = make_run(folder, backbone, fabric, strategy=strategy).job
+    rates = [learning_rate(job, done) for done in (0, 2, 4, 6)]
     assert rates == pytest.approx([0.1, 0.1, 0.05, 0])
+
+
+def test_the_rate_of_released_blocks_grows_over_the_ramp(folder, backbone, fabric):
+    strategy = dict(epochs=6, warmup_epochs=2, lr=0.1)
+    train = dict(ramp_epochs=2, schedule="constant")
+    job = make_run(folder, backbone, fabric, strategy=strategy, train=train).job
+    rates = [learning_rate(job, done) for done in (1, 2, 3, 4, 5)]
+    assert rates == pytest.approx([0.1, 0.1, 0.05, 0.1, 0.1])
+    solved = make_run(
+        folder, backbone, fabric, strategy={**strategy, "head": "solved"}, train=train
+    )
+    assert learning_rate(solved.job, 0) == 0  # nothing is held: the ramp begins at once
 
 
 def test_batches_differ_by_one_image_at_most():
@@ -393,51 +467,17 @@ def test_the_deployed_path_equals_the_embedded_path(folder, backbone, fabric, tr
     positions = np.arange(48)
     tensors = Tensors(folder / "tensors")
     prefix = fold_batchnorm(network.prefix, torch.float32)
-    deployed = predict(
-        network.suffix, Pixels(tensors, prefix, torch.float32, IMAGENET), positions, fabric, 16
-    )
+    pixels = Pixels(tensors, prefix, torch.float32)
+    deployed = predict(network.suffix, pixels, positions, fabric, 16)
     if trained == BLOCKS:
-        source = FreshViews(tensors, prefix, torch.float32, IMAGENET, Augmentation(AUGMENT))
+        source = FreshViews(tensors, prefix, torch.float32, Augmentation(AUGMENT))
         stored = predict(network.suffix, source, positions, fabric, 7)
     else:
-        stored = predict(network.suffix, stored_views(folder, network), positions, fabric, 7)
+        source = stored_views(folder, backbone, network, trained)
+        stored = predict(network.suffix, source, positions, fabric, 7)
     # half precision keeps 11 bits: 2^-11 of a value, a few layers of it in a logit
     assert torch.allclose(stored, deployed, rtol=2e-3, atol=2e-3)
     assert (stored.argmax(1) == deployed.argmax(1)).all()
-
-
-def test_views_depend_on_seed_key_and_number_alone(folder):
-    augmentation = Augmentation(AUGMENT)
-    image = np.random.default_rng(0).random((SIZE, SIZE), dtype=np.float32)
-    first = augmentation.view(image, "a", 1)
-    assert not np.array_equal(first, augmentation.view(image, "a", 2))
-    assert not np.array_equal(first, augmentation.view(image, "b", 1))
-    assert np.array_equal(first, Augmentation(AUGMENT).view(image, "a", 1))
-    assert np.array_equal(image, augmentation.view(image, "a", 0))
-    other = Augmentation(AUGMENT.model_copy(update={"seed": 1}))
-    assert not np.array_equal(first, other.view(image, "a", 1))
-
-
-@pytest.mark.parametrize(
-    ("trained", "changes", "stored", "reason"),
-    [
-        (0, {}, True, "views of every image"),
-        (BLOCKS, {}, False, "nothing is frozen"),
-        (0, {"views": 0}, False, "embed.views is 0"),
-        (0, {"budget_gb": 1e-6}, False, "exceed embed.budget_gb"),
-        (17, {}, False, "would gain only"),
-        (17, {"store": "always"}, True, "embed.store is always"),
-        (0, {"store": "never"}, False, "embed.store is never"),
-    ],
-)
-def test_storing_is_decided_by_arithmetic(folder, backbone, trained, changes, stored, reason):
-    params = EMBED.model_copy(update={"store": "auto", **changes})
-    network = network_of(folder, backbone, trained)
-    decision = plan(network.prefix, network.suffix, 64, 400, params)
-    assert decision.stored is stored
-    assert reason in decision.reason
-    if trained == 0 and "views" not in changes:
-        assert decision.total_bytes == 400 * 3 * 1280 * 2
 
 
 def test_a_suffix_is_read_back_with_its_facts_and_refused_for_other_weights(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mammo.errors import UserError
-from mammo.network.backbones import ConditionalRanks, make_head
+from mammo.network.head import ConditionalRanks
 from mammo.params import parse_params
 from mammo.training.losses import Loss, logit_adjustment
 from mammo.training.params import BalancingParams, LossParams, remedies
@@ -16,8 +16,8 @@ CPU = torch.device("cpu")
 COUNTS = np.array([40, 363, 849, 335])  # the published classes A-D
 
 
-def params(name="cross_entropy", tau=1.0, smoothing=0.0):
-    return LossParams(name=name, tau=tau, label_smoothing=smoothing)
+def params(name="cross_entropy", tau=1.0, smoothing=0.0, gamma=2.0):
+    return LossParams(name=name, gamma=gamma, tau=tau, label_smoothing=smoothing)
 
 
 def loss_of(logits, labels, chosen, weights=(1, 1, 1, 1), counts=COUNTS):
@@ -91,14 +91,25 @@ def test_corn_is_the_loss_over_the_conditional_training_subsets():
     assert value == pytest.approx(corn_of_the_paper(conditional.numpy(), labels), rel=1e-5)
 
 
-def test_an_ordinal_head_has_one_logit_less_and_answers_with_log_probabilities():
-    head = make_head(8, 4, dropout=0.0, ordinal=True)
-    assert head.linear.weight.shape == (3, 8)
-    assert head(torch.randn(5, 8)).exp().sum(dim=1).tolist() == pytest.approx([1] * 5)
-    assert make_head(8, 4, dropout=0.0).linear.weight.shape == (4, 8)
+def test_focal_loss_follows_the_formula():
+    # p = 2/3: -(1/3)^2 log(2/3); p = 1/2: (1/2)^2 log 2, of weights 3 and 1
+    logits = [[math.log(2), 0.0], [0.0, 0.0]]
+    value = loss_of(logits, [0, 1], params("focal"), (3, 1), (1, 3))
+    assert value == pytest.approx((3 * math.log(1.5) / 9 + math.log(2) / 4) / 4)
+    plain = loss_of(logits, [0, 1], params("focal", gamma=0), (1, 1), (1, 3))
+    assert plain == pytest.approx(loss_of(logits, [0, 1], params(), (1, 1), (1, 3)))
 
 
-@pytest.mark.parametrize("name", ["cross_entropy", "balanced_softmax", "logit_adjusted", "corn"])
+def test_a_weight_multiplies_the_whole_of_an_images_smoothed_loss():
+    """A rare class's weight pulls no image of another class towards it."""
+    logits, smoothed = [[math.log(2), 0.0]], params(smoothing=0.1)
+    alone = loss_of(logits, [0], smoothed, (1, 1), (1, 1))
+    assert loss_of(logits, [0], smoothed, (1, 50), (1, 1)) == pytest.approx(alone)
+
+
+@pytest.mark.parametrize(
+    "name", ["cross_entropy", "focal", "balanced_softmax", "logit_adjusted", "corn"]
+)
 def test_the_mean_of_the_shares_is_the_loss_of_the_whole_batch(name):
     """Value and gradient, for 7 images over 3 processes and uneven weights."""
     loss = Loss(params(name), np.array([3.0, 1, 2, 1]), COUNTS, CPU)
@@ -114,22 +125,25 @@ def test_the_mean_of_the_shares_is_the_loss_of_the_whole_batch(name):
 
 
 def test_corn_refuses_label_smoothing_with_the_reason():
-    values = dict(name="corn", tau=1, label_smoothing=0.1)
-    with pytest.raises(UserError, match=r"loss.*label_smoothing.*K - 1 conditional"):
+    values = dict(name="corn", gamma=2, tau=1, label_smoothing=0.1)
+    with pytest.raises(UserError, match=r"loss.*label_smoothing.*with corn set it to 0"):
         parse_params("loss", values, LossParams)
 
 
 def test_every_remedy_is_listed_with_its_switch():
-    def acting(sampler, weights, beta, name):
+    def acting(sampler, weights, beta, name, power=1):
         balancing = BalancingParams(
-            weighted_sampler=sampler, class_weights=weights, effective_beta=beta, allow_double=True
-        )
+            weighted_sampler=sampler, class_weights=weights, power=power, effective_beta=beta,
+            allow_double=True,
+        )  # fmt: skip
         return remedies(balancing, params(name))
 
-    assert acting(False, False, None, "cross_entropy") == {}
-    assert acting(False, False, None, "corn") == {}
-    assert list(acting(True, True, None, "logit_adjusted").values()) == [
-        "balancing.weighted_sampler: false", "balancing.class_weights: false",
+    assert acting(False, "none", None, "cross_entropy") == {}
+    assert acting("auto", "none", None, "corn") == {}
+    assert acting(True, "balanced", None, "cross_entropy", power=0) == {}
+    assert list(acting(True, "balanced", None, "logit_adjusted").values()) == [
+        "balancing.weighted_sampler: false", "balancing.class_weights: none",
         "loss.name: cross_entropy",
     ]  # fmt: skip
-    assert list(acting(False, False, 0.9, "cross_entropy")) == ["effective-number weights"]
+    assert list(acting(False, [3, 1], None, "cross_entropy", power=0)) == ["class weights"]
+    assert list(acting(False, "none", 0.9, "cross_entropy")) == ["effective-number weights"]

@@ -3,17 +3,18 @@
 Each transfer syntax has one decoder. It raises on damage, or what it returns is checked here.
 """
 
+import functools
 import io
+from dataclasses import dataclass
 
 import cv2
 import imagecodecs
 import numpy as np
 from PIL import Image, features
+from pydicom import uid
 
-from mammo.dicom import codestream
-from mammo.dicom import jpeg_scan as huffman
+from mammo.dicom import codestream, jpeg_scan
 from mammo.dicom.header import Layout
-from mammo.dicom.parsing import BIG_ENDIAN
 from mammo.dicom.source import Source
 from mammo.errors import FileFault
 
@@ -45,7 +46,24 @@ def versions() -> dict[str, str]:
     }
 
 
-def decode(source: Source, target_px: int | None) -> np.ndarray:
+@dataclass(frozen=True)
+class Decoded:
+    """Stored values, and what was odd about getting them.
+
+    Attributes:
+        pixels: (rows, columns) or, reduced by n levels, (ceil(rows / 2^n), ceil(columns / 2^n));
+            uint8, uint16, int8 or int16, within BitsStored.
+        flags: Contradictions that leave the pixels unambiguous; `slow_path` where a fast decoder
+            refused what the slow one read.
+        reduction: n, the levels left out.
+    """
+
+    pixels: np.ndarray
+    flags: tuple[str, ...] = ()
+    reduction: int = 0
+
+
+def decode(source: Source, target_px: int | None) -> Decoded:
     """Decode to stored values.
 
     Args:
@@ -53,15 +71,22 @@ def decode(source: Source, target_px: int | None) -> np.ndarray:
         target_px: Where the syntax allows it, decode at the smallest resolution whose short side
             is still this long; None decodes in full.
 
-    Returns:
-        (rows, columns) or, reduced by n levels, (ceil(rows / 2^n), ceil(columns / 2^n));
-        uint8, uint16, int8 or int16, within BitsStored.
-
     Raises:
         FileFault: The stream is damaged, or its values don't fit BitsStored.
     """
-    syntax, layout = source.header.transfer_syntax_uid, source.layout
     reduction = _reduction(source, target_px)
+    if reduction == 0:
+        return _decode_checked(source, 0)
+    try:
+        return _decode_checked(source, reduction)
+    except FileFault:
+        full = _decode_checked(source, 0)
+        return Decoded(full.pixels, (*full.flags, "slow_path"))
+
+
+def _decode_checked(source: Source, reduction: int) -> Decoded:
+    """Decode at a level, and hold the result to what the header says."""
+    syntax, layout = source.header.transfer_syntax_uid, source.layout
     try:
         pixels = _decode(source, syntax, reduction)
     except DECODE_ERRORS as error:
@@ -70,12 +95,13 @@ def decode(source: Source, target_px: int | None) -> np.ndarray:
     if pixels.shape != expected:
         raise FileFault("decoder_refused", f"decoded to {pixels.shape}, must be {expected}")
     if reduction:
+        centred = _centre(pixels, reduction, (layout.rows, layout.columns))
         # The low-pass band may overshoot the range of the samples themselves.
-        return _centre(pixels.clip(*_bounds(layout)).astype(pixels.dtype), reduction)
-    _check_range(pixels, layout)
-    if codestream.is_native(syntax) or syntax == codestream.RLE:
+        return Decoded(centred.clip(*_bounds(layout)).astype(pixels.dtype), reduction=reduction)
+    pixels, flags = _within_bits_stored(pixels, source)
+    if codestream.is_native(syntax) or syntax == uid.RLELossless:
         _check_stride(pixels)
-    return pixels
+    return Decoded(pixels, flags)
 
 
 def _reduction(source: Source, target_px: int | None) -> int:
@@ -84,11 +110,12 @@ def _reduction(source: Source, target_px: int | None) -> int:
     if target_px is None or stream is None or stream.levels == 0:
         return 0
     # Signed samples: no reduced decoder is known to keep them. Unbounded streams: only a full
-    # decode sees that packets are missing. Another precision than BitsStored: only full samples
-    # can be held to it.
-    if stream.signed or not stream.bounded or stream.precision != layout.bits_stored:
+    # decode sees that packets are missing. More bits than BitsStored: only full samples can be
+    # held to it.
+    if stream.signed or not stream.bounded or (stream.precision or 16) > layout.bits_stored:
         return 0
     short, reduction = min(layout.rows, layout.columns), 0
+    target_px = max(target_px, 2)
     while reduction < stream.levels and -(-short // 2 ** (reduction + 1)) >= target_px:
         reduction += 1
     return reduction
@@ -97,9 +124,9 @@ def _reduction(source: Source, target_px: int | None) -> int:
 def _decode(source: Source, syntax: str, reduction: int) -> np.ndarray:
     layout, stream = source.layout, source.stream
     if stream is None:
-        return _native(source.frame, layout, big=syntax == BIG_ENDIAN)
+        return _native(source.frame, layout, big=syntax == uid.ExplicitVRBigEndian)
     frame = bytes(source.frame)
-    if syntax == codestream.RLE:
+    if syntax == uid.RLELossless:
         return _rle(frame, layout)
     if reduction:  # HTJ2K too: OpenJPH lets overshoot wrap around where OpenJPEG clamps it
         return _jpeg_2000_reduced(frame, stream, reduction)
@@ -111,10 +138,10 @@ def _decode(source: Source, syntax: str, reduction: int) -> np.ndarray:
         return _as_signed(imagecodecs.jpegls_decode(frame), layout)
     pixels = imagecodecs.jpeg8_decode(frame)
     if syntax in codestream.JPEG_LOSSLESS:
-        first_order = syntax == codestream.JPEG_LOSSLESS_SV1
-        huffman.check_lossless(frame, stream, pixels, first_order)
+        first_order = syntax == uid.JPEGLosslessSV1
+        jpeg_scan.check_lossless(frame, stream, pixels, first_order)
     else:
-        huffman.check_sequential(frame, stream)
+        jpeg_scan.check_sequential(frame, stream)
     return _as_signed(pixels, layout)
 
 
@@ -134,12 +161,14 @@ def _rle(frame: bytes, layout: Layout) -> np.ndarray:
     size = layout.rows * layout.columns
     planes = np.empty((size, count), np.uint8)
     for plane, (start, end) in enumerate(zip(offsets[:count], ends, strict=True)):
-        unpacked = imagecodecs.packbits_decode(frame[start:end])
-        if len(unpacked) != size:
+        unpacked = np.frombuffer(imagecodecs.packbits_decode(frame[start:end]), np.uint8)
+        excess = len(unpacked) - size
+        # Padding unpacks to a few bytes more; of wrong Rows or Columns whole lines are left.
+        if excess < 0 or (excess and (excess >= layout.columns or excess % layout.rows == 0)):
             raise FileFault(
                 "truncated_codestream", f"RLE segment of {len(unpacked)} bytes, must be {size}"
             )
-        planes[:, plane] = np.frombuffer(unpacked, np.uint8)
+        planes[:, plane] = unpacked[:size]
     kind = "i" if layout.signed else "u"
     pixels = planes.view(f">{kind}{count}").reshape(layout.rows, layout.columns)
     return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
@@ -147,7 +176,11 @@ def _rle(frame: bytes, layout: Layout) -> np.ndarray:
 
 def _jpeg_2000_reduced(frame: bytes, stream: codestream.Stream, reduction: int) -> np.ndarray:
     """Decode a lower resolution level, unsigned samples only."""
+    step = 2**reduction
     with Image.open(io.BytesIO(frame), formats=("JPEG2000",)) as image:
+        # Pillow rounds a reduced side where the standard takes the ceiling (T.800 B.15): where
+        # they differ it calls the stream broken. Of a multiple of the step, both are one.
+        image._size = tuple(-(-side // step) * step for side in image.size)
         image.reduce = reduction  # type: ignore[method-assign,assignment]
         image.load()
         pixels = np.asarray(image)
@@ -157,21 +190,43 @@ def _jpeg_2000_reduced(frame: bytes, stream: codestream.Stream, reduction: int) 
     return pixels
 
 
-def _centre(pixels: np.ndarray, reduction: int) -> np.ndarray:
-    """Move a reduced image to where averages over 2^n pixels lie.
+def _centre(pixels: np.ndarray, reduction: int, full: tuple[int, int]) -> np.ndarray:
+    """Move a reduced image to where averages over 2^n pixels lie: float32.
 
     A low-pass sample lies at the first of its 2^n pixels (T.800 F.3), their mean in the middle:
     (2^n - 1) / 2 pixels, almost half a reduced one, further right and down.
     """
-    shift = (2**reduction - 1) / 2 ** (reduction + 1)
-    matrix = np.array([[1, 0, shift], [0, 1, shift]])
-    return cv2.warpAffine(
-        pixels,
-        matrix,
-        pixels.shape[::-1],
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
+    step = 2**reduction
+    shift = (step - 1) / (2 * step)
+    wide: np.ndarray = pixels.astype(np.float32)
+    # One line more at each end, so that moving by the same shift moves the last by its own.
+    down, right = (_last_shift(side, reduction) / shift for side in full)
+    wide = np.concatenate([wide, wide[-1:] + down * (wide[-1:] - wide[-2:-1])])
+    end = wide[:, -1:] + right * (wide[:, -1:] - wide[:, -2:-1])
+    wide = np.concatenate([wide, end], axis=1)
+    wide = cv2.addWeighted(wide[:-1], 1 - shift, wide[1:], shift, 0)
+    return cv2.addWeighted(wide[:, :-1], 1 - shift, wide[:, 1:], shift, 0)
+
+
+@functools.cache
+def _last_shift(side: int, reduction: int) -> float:
+    """Say how far, in reduced pixels, the last row's mean lies behind its sample.
+
+    The row may hold fewer pixels, and the mirrored border moves its sample: a ramp that goes
+    through the same filter (T.800 F.4.8.2, reversible) shows where to.
+    """
+    step = 2**reduction
+    ramp = np.arange(side % step + 16 * step, dtype=np.float64)
+    first = len(ramp) - 1 - (len(ramp) - 1) % step
+    middle = (first + len(ramp) - 1) / 2
+    for _ in range(reduction):
+        even, odd = ramp[::2], ramp[1::2]
+        after = np.append(even[1:], even[-1:]) if len(odd) == len(even) else even[1:]
+        detail = odd - (even[: len(odd)] + after) / 2
+        before = np.append(detail[:1], detail)
+        behind = detail if len(detail) == len(even) else np.append(detail, detail[-1:])
+        ramp = even + (before[: len(even)] + behind) / 4
+    return float((middle - ramp[-1]) / (ramp[-1] - ramp[-2]))
 
 
 def _as_signed(pixels: np.ndarray, layout: Layout) -> np.ndarray:
@@ -188,16 +243,68 @@ def _bounds(layout: Layout) -> tuple[int, int]:
     return 0, 2**layout.bits_stored - 1
 
 
-def _check_range(pixels: np.ndarray, layout: Layout) -> None:
-    """Values beyond BitsStored mean that a header lies; masking them would hide it."""
+# Quantisation of a lossy stream may overshoot by some; a header that lies is off by a factor.
+_OVERSHOOT = 1 / 16
+
+
+def _within_bits_stored(pixels: np.ndarray, source: Source) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Bring values into the range of BitsStored where it is plain how.
+
+    Raises:
+        FileFault: The values need more bits than the header says.
+    """
+    layout = source.layout
     low, high = _bounds(layout)
     least, most, _, _ = cv2.minMaxLoc(pixels)
-    if least < low or most > high:
-        raise FileFault(
-            "values_exceed_bits_stored",
-            f"values {int(least)} to {int(most)}, BitsStored {layout.bits_stored} allows "
-            f"{low} to {high}",
-        )
+    if least >= low and most <= high:
+        return pixels, ()
+    # PS3.5 8.1.1: what lies above the stored bits is no part of the pixels, such as an overlay.
+    if source.header.transfer_syntax_uid in codestream.LOSSY:
+        if most - high <= _OVERSHOOT * (high - low) and low - least <= _OVERSHOOT * (high - low):
+            return pixels.clip(low, high), ("overshoot_clipped",)
+    else:
+        masked = _masked(pixels, layout.bits_stored)
+        if _declared(pixels, masked, layout) or _is_unrelated(pixels, masked, layout.bits_stored):
+            return masked, ("high_bits_masked",)
+    raise FileFault(
+        "values_exceed_bits_stored",
+        f"values {int(least)} to {int(most)}, BitsStored {layout.bits_stored} allows "
+        f"{low} to {high}",
+    )
+
+
+def _masked(pixels: np.ndarray, bits: int) -> np.ndarray:
+    """Keep the lower bits, with their sign where the type has one."""
+    shift = 8 * pixels.dtype.itemsize - bits
+    return (pixels << shift) >> shift
+
+
+def _declared(pixels: np.ndarray, masked: np.ndarray, layout: Layout) -> bool:
+    """Tell whether the header says of all bits above the stored ones that they hold overlays."""
+    if not layout.overlay_bits:
+        return False
+    above = np.bitwise_or.reduce(pixels ^ masked, axis=None)
+    return not int(above) & ~layout.overlay_bits & (2 ** (8 * pixels.dtype.itemsize) - 1)
+
+
+def _is_unrelated(pixels: np.ndarray, masked: np.ndarray, bits: int) -> bool:
+    """Tell whether the upper bits have nothing to do with the lower ones.
+
+    Where they are a part of the value, neighbours across their change differ by little as they
+    are, and by almost 2^bits once masked; where they hold something else, it is the other way.
+    """
+    upper = (pixels ^ masked).astype(np.int32)
+    whole, lower = pixels.astype(np.int32), masked.astype(np.int32)
+    apart, together = [], []
+    for axis in (0, 1):
+        changed = np.diff(upper, axis=axis) != 0
+        apart.append(np.abs(np.diff(whole, axis=axis))[changed])
+        together.append(np.abs(np.diff(lower, axis=axis))[changed])
+    if sum(map(len, together)) == 0:
+        return False
+    near = np.concatenate(together) < 2 ** (bits - 2)
+    far = np.concatenate(apart) > 2 ** (bits - 1)
+    return bool(np.mean(near & far) > 0.9)
 
 
 # Rows of real mammograms differ at most twice as much as columns; cut at a wrong length, they

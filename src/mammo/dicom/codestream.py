@@ -7,33 +7,33 @@ length that a standard fixes is followed here to the end-of-image marker first.
 import re
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from pydicom import uid
 
 from mammo.errors import FileFault
 
-# PS3.5 Annex A; UIDs below 1.2.840.10008.1.2.4 are shortened in `_CHECKS` only.
-NATIVE = {
-    "1.2.840.10008.1.2": "Implicit VR Little Endian",
-    "1.2.840.10008.1.2.1": "Explicit VR Little Endian",
-    "1.2.840.10008.1.2.1.99": "Deflated Explicit VR Little Endian",
-    "1.2.840.10008.1.2.2": "Explicit VR Big Endian",
-}
-RLE = "1.2.840.10008.1.2.5"
-JPEG_BASELINE = "1.2.840.10008.1.2.4.50"
-JPEG_EXTENDED = "1.2.840.10008.1.2.4.51"
-JPEG_LOSSLESS_SV1 = "1.2.840.10008.1.2.4.70"
-JPEG_LOSSLESS = ("1.2.840.10008.1.2.4.57", JPEG_LOSSLESS_SV1)
-JPEG_LS = ("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81")
-JPEG_2000 = ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91")
-HTJ2K = ("1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.202", "1.2.840.10008.1.2.4.203")
+NATIVE = (
+    uid.ImplicitVRLittleEndian,
+    uid.ExplicitVRLittleEndian,
+    uid.DeflatedExplicitVRLittleEndian,
+    uid.ExplicitVRBigEndian,
+)
+JPEG_LOSSLESS = (uid.JPEGLossless, uid.JPEGLosslessSV1)
+JPEG_LS = (uid.JPEGLSLossless, uid.JPEGLSNearLossless)
+JPEG_2000 = (uid.JPEG2000Lossless, uid.JPEG2000)
+HTJ2K = (uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K)
+LOSSY = (
+    uid.JPEGBaseline8Bit,
+    uid.JPEGExtended12Bit,
+    uid.JPEGLSNearLossless,
+    uid.JPEG2000,
+    uid.HTJ2K,
+)
 
-# Known, and refused: decoded in several scans, they can lose one without any sign of it.
-_REFUSED = {
-    "1.2.840.10008.1.2.4.53": "JPEG Spectral Selection, Non-Hierarchical (Process 6 and 8)",
-    "1.2.840.10008.1.2.4.55": "JPEG Full Progression, Non-Hierarchical (Process 10 and 12)",
-}
+# What may follow an end marker: writers make odd lengths even with 00, FF or a space.
+_PADS = b"\0\xff\x20"
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,12 @@ class Stream:
         precision: Bits a sample; None for RLE.
         signed: Whether the stream itself marks its samples as signed (JPEG 2000 only).
         length: Bytes from the start to the end of the end-of-image marker.
+        start: Where the codestream begins: behind 0 in JP2 boxes alone.
         levels: Wavelet decompositions, 0 for other syntaxes.
         bounded: Whether lengths in the stream cover all of its data, so that a loss shows
             without decoding.
         scan: JPEG and JPEG-LS: start and end of the entropy-coded data.
+        flags: Contradictions that leave the pixels unambiguous.
     """
 
     rows: int | None
@@ -59,6 +61,13 @@ class Stream:
     levels: int = 0
     bounded: bool = True
     scan: tuple[int, int] = (0, 0)
+    start: int = 0
+    flags: tuple[str, ...] = ()
+
+
+def name_of(syntax: str) -> str:
+    """Name a transfer syntax as the standard does; its UID where that is unknown."""
+    return uid.UID(syntax).name
 
 
 def is_native(syntax: str) -> bool:
@@ -72,9 +81,14 @@ def check_known(syntax: str) -> None:
     Raises:
         FileFault: Names the syntax.
     """
-    if not is_native(syntax) and syntax not in _CHECKS:
-        name = _REFUSED.get(syntax, "not known here")
-        raise FileFault("unsupported_transfer_syntax", f"(0002,0010) is {syntax} ({name})")
+    if is_native(syntax) or syntax in _CHECKS:
+        return
+    name = name_of(syntax)
+    raise FileFault(
+        "unsupported_transfer_syntax",
+        f"(0002,0010) is {syntax} ({'not in the standard' if name == syntax else name}); convert "
+        "the file, for instance to JPEG 2000 lossless or Explicit VR Little Endian",
+    )
 
 
 def check(frame: bytes, syntax: str) -> Stream:
@@ -152,16 +166,18 @@ def _jpeg(frame: bytes, frames: tuple[int, ...], marker: re.Pattern[bytes]) -> S
         raise FileFault("codestream_header", "a scan without a frame header")
     end, after = _scan_end(frame, position, marker)
     rows, columns, precision = found
-    return Stream(rows, columns, precision, None, after, scan=(position, end), bounded=False)
+    flags = _behind(frame, after)
+    scan = (position, end)
+    return Stream(rows, columns, precision, None, after, scan=scan, bounded=False, flags=flags)
 
 
 def _scan_end(frame: bytes, start: int, marker: re.Pattern[bytes]) -> tuple[int, int]:
     """Find where the one scan's data end, and where its end-of-image marker does."""
-    end = len(frame.rstrip(b"\0")) - 2
+    end = frame.rfind(b"\xff\xd9", start)
     # The usual case, ten times as fast as searching: every 0xFF before the end is a stuffed one.
     if (
         marker is _JPEG_MARKER
-        and frame[end : end + 2] == b"\xff\xd9"
+        and end >= 0
         and frame.count(b"\xff", start, end) == count_stuffed(frame[start:end])
     ):
         return end, end + 2
@@ -170,7 +186,6 @@ def _scan_end(frame: bytes, start: int, marker: re.Pattern[bytes]) -> tuple[int,
         raise FileFault("truncated_codestream", "no end-of-image marker")
     last = frame[match.end() - 1]
     _expect(last == _EOI, "codestream_header", f"marker FF{last:02X} inside or after the one scan")
-    _only_padding(frame, match.end())
     return match.start(), match.end()
 
 
@@ -204,11 +219,14 @@ def _jpeg_ls(frame: bytes) -> Stream:
 
 def _jpeg_2000(frame: bytes) -> Stream:
     """Walk the main header and the chain of tile-parts to the end-of-codestream marker."""
+    if frame[:12] == _JP2_SIGNATURE:
+        return _jp2(frame)
     _expect(frame[:4] == b"\xff\x4f\xff\x51", "codestream_header", "no SOC and SIZ markers")
     # Lsiz Rsiz Xsiz Ysiz XOsiz YOsiz XTsiz YTsiz XTOsiz YTOsiz Csiz Ssiz
     size = struct.unpack_from(">HHLLLLLLLLHB", frame, 4)
     _expect(size[10] == 1, "not_monochrome", f"codestream of {size[10]} components")
     columns, rows = size[2] - size[4], size[3] - size[5]
+    at_origin = size[4] == size[5] == 0
     position, levels = 2, None
     while (marker := frame[position : position + 2]) != b"\xff\x90":  # SOT
         _expect(
@@ -223,9 +241,47 @@ def _jpeg_2000(frame: bytes) -> Stream:
     _expect(levels is not None, "codestream_header", "no coding style (COD) in the main header")
     assert levels is not None
     end, bounded = _tile_parts(frame, position)
-    _only_padding(frame, end)
     signed, precision = bool(size[11] & 0x80), (size[11] & 0x7F) + 1
-    return Stream(rows, columns, precision, signed, end, levels, bounded)
+    return Stream(
+        rows,
+        columns,
+        precision,
+        signed,
+        end,
+        # Away from the origin, reduced samples lie at other places.
+        levels if at_origin else 0,
+        bounded,
+        flags=_behind(frame, end),
+    )
+
+
+_JP2_SIGNATURE = b"\0\0\0\x0cjP  \r\n\x87\n"
+
+
+def _jp2(frame: bytes) -> Stream:
+    """Find the codestream among the boxes of a JP2 file (T.800 Annex I), which PS3.5 forbids."""
+    position = 0
+    while position < len(frame):
+        length, kind = struct.unpack_from(">L4s", frame, position)
+        start = position + 8
+        if length == 1:  # the length stands behind the type
+            (length,) = struct.unpack_from(">Q", frame, start)
+            start += 8
+        end = position + length if length else len(frame)
+        _expect(
+            start <= end <= len(frame), "truncated_codestream", f"JP2 box {kind!r} beyond the end"
+        )
+        _expect(
+            kind != b"jp2h" or b"pclr" not in frame[start:end],
+            "not_monochrome",
+            "JP2 boxes with a palette",
+        )
+        if kind == b"jp2c":
+            _expect(frame[start : start + 4] == b"\xff\x4f\xff\x51", "codestream_header", "no SOC")
+            stream = _jpeg_2000(frame[start:end])
+            return replace(stream, start=start, length=start + stream.length, flags=("jp2_boxes",))
+        position = end
+    raise FileFault("truncated_codestream", "JP2 boxes without a codestream")
 
 
 def _tile_parts(frame: bytes, position: int) -> tuple[int, bool]:
@@ -233,13 +289,10 @@ def _tile_parts(frame: bytes, position: int) -> tuple[int, bool]:
     while frame[position : position + 2] == b"\xff\x90":
         (length,) = struct.unpack_from(">L", frame, position + 6)
         if length == 0:  # the last tile-part may run to the end-of-codestream marker
-            end = len(frame.rstrip(b"\0"))
-            _expect(
-                end >= position + 14 and frame[end - 2 : end] == b"\xff\xd9",
-                "truncated_codestream",
-                "no end-of-codestream marker",
-            )
-            return end, False
+            # No two bytes of packets are above FF8F (T.800 B.10.1, C.2): the first is the one.
+            end = frame.find(b"\xff\xd9", max(frame.find(b"\xff\x93", position), position + 12))
+            _expect(end >= 0, "truncated_codestream", "no end-of-codestream marker")
+            return end + 2, False
         _expect(length >= 14, "codestream_header", f"a tile-part of {length} bytes")
         position += length
     _expect(
@@ -270,9 +323,9 @@ def _rle(frame: bytes) -> Stream:
 
 
 _CHECKS: dict[str, Callable[[bytes], Stream]] = {
-    RLE: _rle,
-    JPEG_BASELINE: _jpeg_baseline,
-    JPEG_EXTENDED: _jpeg_extended,
+    uid.RLELossless: _rle,
+    uid.JPEGBaseline8Bit: _jpeg_baseline,
+    uid.JPEGExtended12Bit: _jpeg_extended,
     **dict.fromkeys(JPEG_LOSSLESS, _jpeg_lossless),
     **dict.fromkeys(JPEG_LS, _jpeg_ls),
     **dict.fromkeys((*JPEG_2000, *HTJ2K), _jpeg_2000),
@@ -284,10 +337,19 @@ def _expect(condition: bool, reason: str, detail: str) -> None:
         raise FileFault(reason, detail)
 
 
-def _only_padding(frame: bytes, end: int) -> None:
-    """An encapsulated frame may be padded to even length (PS3.5 A.4); writers use zeros."""
+def _behind(frame: bytes, end: int) -> tuple[str, ...]:
+    """Judge the bytes behind an end marker: () for a pad to even length, or a flag.
+
+    The stream before them is whole, so that they can't touch its pixels; a second stream would.
+
+    Raises:
+        FileFault: Another codestream follows.
+    """
+    rest = frame[end:]
     _expect(
-        not frame[end:].strip(b"\0"),
+        b"\xff\xd8\xff" not in rest and b"\xff\x4f\xff\x51" not in rest,
         "codestream_header",
-        f"{len(frame) - end} bytes after the end-of-image marker",
+        f"another codestream in the {len(rest)} bytes after the end-of-image marker",
     )
+    padding = not rest.strip(b"\0") or (len(rest) <= 2 and not rest.strip(_PADS))
+    return () if padding else ("bytes_after_codestream",)

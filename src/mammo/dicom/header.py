@@ -1,12 +1,13 @@
 """Read the facts of a DICOM header, and check what they say about the pixels."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from pydicom.dataset import Dataset
 
-from mammo.dicom.parsing import Parsed, integer_of, text_of, values_of
+from mammo.dicom.parsing import Parsed, integer_of, text_of, unsigned_only, values_of
 from mammo.errors import FileFault
 
 # PS3.16 CID 4014 "View for Mammography": SNOMED CT, and the SRT and SNM3 codes it replaced.
@@ -16,14 +17,6 @@ _VIEW_CODES = {
     "399368009": "MLO",
     "R-10226": "MLO",
 }
-# PS3.16 CID 4015 "View Modifier for Mammography".
-_IMPLANT_DISPLACED = {"399209000", "R-102D5"}
-
-# PS3.3 C.8.11.3: Pixel Representation of the DX module, which MG shares, is 0 (unsigned).
-_UNSIGNED_ONLY = (
-    "1.2.840.10008.5.1.4.1.1.1.1",  # DX for presentation; ".1" appended: for processing
-    "1.2.840.10008.5.1.4.1.1.1.2",  # MG, likewise
-)
 
 
 @dataclass(frozen=True)
@@ -40,9 +33,12 @@ class Header:
     study_date: str
     accession_number: str
     image_laterality: str  # L, R, B or ''; from Laterality where ImageLaterality is absent
+    chest_wall: str  # left or right, as (0020,0020) PatientOrientation says; or ''
     view_position: str  # from the view code where ViewPosition is absent
     view_modifiers: tuple[tuple[str, str, str], ...]  # (scheme, code value, meaning)
-    implant_displaced: bool
+    magnification_factor: float | None  # EstimatedRadiographicMagnificationFactor
+    partial_view: str  # YES, NO or ''
+    paddle_description: str
     presentation_intent_type: str
     image_type: tuple[str, ...]
     photometric_interpretation: str
@@ -57,26 +53,33 @@ class Header:
     pixel_representation: int | None
     manufacturer: str
     burned_in_annotation: str
-    breast_implant_present: str
     pixel_intensity_relationship: str
     has_pixel_data: bool
+    flags: tuple[str, ...]  # contradictions that leave the pixels unambiguous
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The bit layout of a header that passed `layout_of`: every value present and consistent."""
+    """The bit layout of a header that passed `layout_of`: every value present and consistent.
+
+    Attributes:
+        frames: 1, or more, of which the first one is read.
+        overlay_bits: Bits above the stored ones that the header says hold an overlay.
+    """
 
     rows: int
     columns: int
     bits_allocated: int
     bits_stored: int
     signed: bool
+    frames: int = 1
+    overlay_bits: int = 0
 
 
 def header_of(parsed: Parsed) -> Header:
     """Read the facts, as far as the file states them."""
     dataset, meta = parsed.dataset, parsed.meta
-    modifiers = tuple(_view_modifiers(dataset))
+    frames = integer_of(dataset, "NumberOfFrames")
     return Header(
         # Some published files lack both in the data set; the file meta information repeats them.
         sop_class_uid=text_of(dataset, "SOPClassUID") or text_of(meta, "MediaStorageSOPClassUID"),
@@ -90,19 +93,21 @@ def header_of(parsed: Parsed) -> Header:
         patient_birth_date=text_of(dataset, "PatientBirthDate"),
         study_date=text_of(dataset, "StudyDate"),
         accession_number=text_of(dataset, "AccessionNumber"),
-        image_laterality=(
-            text_of(dataset, "ImageLaterality") or text_of(dataset, "Laterality")
-        ).upper(),
+        image_laterality=_laterality(dataset),
+        chest_wall=_chest_wall(dataset),
         view_position=(text_of(dataset, "ViewPosition") or _view_by_code(dataset)).upper(),
-        view_modifiers=modifiers,
-        implant_displaced=any(code in _IMPLANT_DISPLACED for _, code, _ in modifiers),
+        view_modifiers=tuple(_view_modifiers(dataset)),
+        magnification_factor=_magnification_factor(dataset),
+        partial_view=text_of(dataset, "PartialView").upper(),
+        paddle_description=text_of(dataset, "PaddleDescription").upper(),
         presentation_intent_type=text_of(dataset, "PresentationIntentType").upper(),
         image_type=tuple(str(value).strip() for value in values_of(dataset, "ImageType")),
         photometric_interpretation=text_of(dataset, "PhotometricInterpretation"),
         transfer_syntax_uid=parsed.transfer_syntax_uid,
         rows=integer_of(dataset, "Rows"),
         columns=integer_of(dataset, "Columns"),
-        number_of_frames=_frames(dataset),
+        # 0 frames with pixels is one frame: their length says so, or they aren't read.
+        number_of_frames=frames or 1,
         samples_per_pixel=integer_of(dataset, "SamplesPerPixel"),
         bits_allocated=integer_of(dataset, "BitsAllocated"),
         bits_stored=integer_of(dataset, "BitsStored"),
@@ -110,19 +115,19 @@ def header_of(parsed: Parsed) -> Header:
         pixel_representation=integer_of(dataset, "PixelRepresentation"),
         manufacturer=text_of(dataset, "Manufacturer"),
         burned_in_annotation=text_of(dataset, "BurnedInAnnotation").upper(),
-        breast_implant_present=text_of(dataset, "BreastImplantPresent").upper(),
         pixel_intensity_relationship=text_of(dataset, "PixelIntensityRelationship").upper(),
         has_pixel_data=parsed.pixels is not None,
+        flags=(*parsed.flags, *(("number_of_frames",) if frames == 0 else ())),
     )
 
 
-def layout_of(header: Header, max_pixels: int) -> Layout:
+def layout_of(header: Header, max_pixels: int, overlay_bits: int = 0) -> Layout:
     """Check the header's description of its pixels.
 
     Raises:
         FileFault: A value is missing, contradicts another, or is beyond what is allowed.
     """
-    if header.number_of_frames != 1:
+    if header.number_of_frames < 1:
         raise FileFault("multi_frame", f"(0028,0008) is {header.number_of_frames}, must be 1")
     if header.samples_per_pixel != 1 or header.photometric_interpretation not in (
         "MONOCHROME1",
@@ -156,11 +161,12 @@ def layout_of(header: Header, max_pixels: int) -> Layout:
             f"BitsAllocated {allocated}, BitsStored {stored}, HighBit {high}: must be 8 or 16, "
             "at most BitsAllocated, and BitsStored - 1",
         )
-    if signed not in (0, 1) or (signed == 1 and header.sop_class_uid.startswith(_UNSIGNED_ONLY)):
+    if signed not in (0, 1) or (signed == 1 and unsigned_only(header.sop_class_uid)):
         raise FileFault(
             "pixel_representation", f"(0028,0103) is {signed}; must be 0 for MG and DX images"
         )
-    return Layout(rows, columns, allocated, stored, bool(signed))
+    frames, above = header.number_of_frames, overlay_bits >> stored << stored
+    return Layout(rows, columns, allocated, stored, bool(signed), frames, above)
 
 
 def _present(header: Header, keyword: str) -> int:
@@ -170,9 +176,24 @@ def _present(header: Header, keyword: str) -> int:
     return int(value)
 
 
-def _frames(dataset: Dataset) -> int:
-    frames = integer_of(dataset, "NumberOfFrames")
-    return 1 if frames is None else frames
+def _laterality(dataset: Dataset) -> str:
+    text = (text_of(dataset, "ImageLaterality") or text_of(dataset, "Laterality")).upper()
+    return {"LEFT": "L", "RIGHT": "R"}.get(text, text)
+
+
+def _chest_wall(dataset: Dataset) -> str:
+    """Rows run to anterior, away from the chest wall, or to posterior (PS3.3 C.7.6.1.1.1)."""
+    along_rows = text_of(dataset, "PatientOrientation").upper()[:1]
+    return {"A": "left", "P": "right"}.get(along_rows, "")
+
+
+def _magnification_factor(dataset: Dataset) -> float | None:
+    """Read EstimatedRadiographicMagnificationFactor; None where it is no number."""
+    try:
+        factor = float(values_of(dataset, "EstimatedRadiographicMagnificationFactor")[0])
+    except (IndexError, TypeError, ValueError):
+        return None
+    return factor if math.isfinite(factor) else None
 
 
 def _codes(items: Any) -> Iterator[tuple[str, str, str]]:

@@ -10,15 +10,12 @@ import zlib
 from dataclasses import dataclass
 from typing import Any
 
+from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.filereader import read_dataset, read_preamble
+from pydicom.filereader import read_dataset
 
 from mammo.errors import FileFault
-
-DEFLATED = "1.2.840.10008.1.2.1.99"
-BIG_ENDIAN = "1.2.840.10008.1.2.2"
-IMPLICIT = "1.2.840.10008.1.2"
 
 UNDEFINED_LENGTH = 0xFFFFFFFF
 
@@ -41,6 +38,8 @@ PARSE_ERRORS = (
 
 _PIXEL_DATA = 0x7FE00010
 _FLOAT_PIXELS = (0x7FE00008, 0x7FE00009)
+_IDENTIFYING = (0x0008).to_bytes(2, "little")  # the group that every data set begins with
+_BARE = ("no_preamble", "no_meta_header", "no_transfer_syntax")  # flags of `Parsed`
 
 
 @dataclass(frozen=True)
@@ -49,16 +48,29 @@ class Pixels:
 
     value: memoryview
     undefined_length: bool
+    end: int = 0  # where the value ends in the data set; 0 with an undefined length
 
 
 @dataclass(frozen=True)
 class Parsed:
-    """What the bytes say; `pixels` is None where the pixel data are absent."""
+    """What the bytes say; `pixels` is None where the pixel data are absent.
+
+    Attributes:
+        flags: Contradictions that leave the pixels unambiguous.
+        overlay_bits: The bits of each pixel that the header says hold an overlay (PS3.5 8.1.2).
+    """
 
     dataset: Dataset
     meta: Dataset  # the file meta information
     transfer_syntax_uid: str
     pixels: Pixels | None
+    flags: tuple[str, ...] = ()
+    overlay_bits: int = 0
+
+    @property
+    def bare(self) -> bool:
+        """Tell a data set whose transfer syntax or frame of a file had to be guessed."""
+        return any(flag in _BARE for flag in self.flags)
 
 
 def parse(content: bytes, max_inflated_mb: int) -> Parsed:
@@ -69,15 +81,18 @@ def parse(content: bytes, max_inflated_mb: int) -> Parsed:
             floating-point pixels, is cut inside its pixels, or contradicts its own signedness.
     """
     file = io.BytesIO(content)
-    meta = convert(lambda: _file_meta(file))
-    syntax = str(meta["TransferSyntaxUID"].value).strip()
-    if syntax == DEFLATED:
+    meta, flags = convert(lambda: _file_meta(file))
+    syntax = str(meta.get("TransferSyntaxUID", "")).strip() or _guessed_syntax(file)
+    if syntax == uid.DeflatedExplicitVRLittleEndian:
         file = io.BytesIO(_inflate(memoryview(content)[file.tell() :], max_inflated_mb))
-    implicit, little = syntax == IMPLICIT, syntax != BIG_ENDIAN
+    implicit, little = syntax == uid.ImplicitVRLittleEndian, syntax != uid.ExplicitVRBigEndian
     dataset = convert(lambda: read_dataset(file, implicit, little, stop_when=_is_pixels))
-    convert(lambda: _check_signedness(dataset))
+    flags += convert(lambda: _check_signedness(dataset))
     pixels = convert(lambda: _locate_pixels(file.getvalue(), file.tell(), little))
-    return Parsed(dataset, meta, syntax, pixels)
+    parsed = Parsed(dataset, meta, syntax, pixels, flags, convert(lambda: _overlay_bits(dataset)))
+    if parsed.bare:
+        _require_whole(parsed, file.getvalue())
+    return parsed
 
 
 def convert(read: Any) -> Any:
@@ -91,16 +106,50 @@ def convert(read: Any) -> Any:
             raise FileFault("unreadable_dicom", f"{type(error).__name__}: {error}") from error
 
 
-def _file_meta(file: io.BytesIO) -> Dataset:
-    """Read preamble and file meta information, leaving `file` at the data set (PS3.10 7.1)."""
-    try:
-        read_preamble(file, force=False)
-    except InvalidDicomError:
-        raise FileFault("not_dicom", "no 'DICM' after a preamble of 128 bytes") from None
+def _file_meta(file: io.BytesIO) -> tuple[Dataset, tuple[str, ...]]:
+    """Read preamble and file meta information, leaving `file` at the data set (PS3.10 7.1).
+
+    Archives are full of data sets without either, and every toolkit reads them.
+    """
+    flags: tuple[str, ...] = ()
+    content = bytes(file.getbuffer()[:132])
+    if content[128:] == b"DICM":
+        file.seek(132)
+    elif content[:2] in (b"\2\0", _IDENTIFYING):
+        flags = ("no_preamble",)
+    else:
+        raise FileFault("not_dicom", "no 'DICM' after a preamble of 128 bytes")
     meta = read_dataset(file, False, True, stop_when=lambda tag, vr, length: tag.group != 2)
+    if len(meta) == 0:
+        return meta, (*flags, "no_meta_header")
     if not str(meta.get("TransferSyntaxUID", "")).strip():
+        return meta, (*flags, "no_transfer_syntax")
+    return meta, flags
+
+
+def _guessed_syntax(file: io.BytesIO) -> str:
+    """Tell implicit from explicit value representations by the first element; native alone."""
+    start = bytes(file.getbuffer()[file.tell() : file.tell() + 6])
+    if start[:2] != _IDENTIFYING:
         raise FileFault("unknown_transfer_syntax", "(0002,0010) TransferSyntaxUID is absent")
-    return meta
+    explicit = start[4:6].isalpha() and start[4:6].isupper()
+    return str(uid.ExplicitVRLittleEndian if explicit else uid.ImplicitVRLittleEndian)
+
+
+def _require_whole(parsed: Parsed, content: bytes) -> None:
+    """Believe a guessed encoding only where everything parses to the end."""
+    dataset, pixels = parsed.dataset, parsed.pixels
+    if pixels is None or "SOPClassUID" not in dataset:
+        raise FileFault("not_dicom", "a data set without preamble or meta header must name itself")
+    if pixels.undefined_length:
+        if {"no_meta_header", "no_transfer_syntax"} & set(parsed.flags):
+            raise FileFault("unknown_transfer_syntax", "(0002,0010) TransferSyntaxUID is absent")
+        return
+    rest = content[pixels.end :].rstrip(b"\0")
+    if rest and not rest.startswith(b"\xfc\xff\xfc\xff"):  # Data Set Trailing Padding
+        raise FileFault(
+            "unreadable_dicom", f"{len(rest)} bytes after the pixels of a bare data set"
+        )
 
 
 def _inflate(data: memoryview, max_inflated_mb: int) -> bytes:
@@ -141,19 +190,54 @@ def _locate_pixels(content: bytes, start: int, little: bool) -> Pixels | None:
         raise FileFault(
             "truncated_pixels", f"(7FE0,0010) says {length} bytes, the file holds {size - body}"
         )
-    return Pixels(view[body : body + length], False)
+    return Pixels(view[body : body + length], False, body + length)
 
 
-def _check_signedness(dataset: Dataset) -> None:
-    """Compare PixelRepresentation with the value representations that depend on it (PS3.6)."""
+_UNSIGNED_CLASSES = (
+    uid.DigitalXRayImageStorageForPresentation,
+    uid.DigitalMammographyXRayImageStorageForPresentation,
+)  # and, with ".1" appended, for processing
+
+
+def unsigned_only(sop_class_uid: str) -> bool:
+    """PS3.3 C.8.11.3: Pixel Representation of the DX module, which MG shares, is 0."""
+    return sop_class_uid.startswith(_UNSIGNED_CLASSES)
+
+
+def _check_signedness(dataset: Dataset) -> tuple[str, ...]:
+    """Compare PixelRepresentation with the value representations that depend on it (PS3.6).
+
+    Returns:
+        A flag where they differ and mean the same value.
+
+    Raises:
+        FileFault: They differ, and so does what the value means.
+    """
     signed = integer_of(dataset, "PixelRepresentation")
+    flags: tuple[str, ...] = ()
     for keyword in ("SmallestImagePixelValue", "LargestImagePixelValue", "PixelPaddingValue"):
         element = dataset.get_item(keyword) if keyword in dataset else None
         vr = getattr(element, "VR", None)
-        if (vr == "SS" and signed == 0) or (vr == "US" and signed == 1):
+        if not ((vr == "SS" and signed == 0) or (vr == "US" and signed == 1)):
+            continue
+        values = values_of(dataset, keyword)
+        same = all(isinstance(value, int) and 0 <= value < 2**15 for value in values)
+        if not same and not unsigned_only(text_of(dataset, "SOPClassUID")):
             raise FileFault(
                 "pixel_representation", f"(0028,0103) is {signed}, yet {keyword} is stored as {vr}"
             )
+        flags = ("value_representation",)
+    return flags
+
+
+def _overlay_bits(dataset: Dataset) -> int:
+    """Collect the bits that overlays in the pixels take: (60xx,0102), retired."""
+    bits = 0
+    for group in range(0x6000, 0x6020, 2):
+        allocated, position = (dataset.get((group, element)) for element in (0x0100, 0x0102))
+        if allocated is not None and position is not None and allocated.value != 1:
+            bits |= 1 << min(int(position.value), 31)
+    return bits
 
 
 # ---- values

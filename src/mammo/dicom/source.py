@@ -4,17 +4,18 @@ Nothing is decoded here. What the standard fixes and a damaged file breaks (leng
 bit depths, the codestream's own markers) is checked before anyone looks at a pixel.
 """
 
-import hashlib
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from pydicom import uid
+
 from mammo.dicom import codestream
-from mammo.dicom.greyscale import grey_scale_of
+from mammo.dicom.greyscale import GreyScale, grey_scale_of
 from mammo.dicom.header import Header, Layout, header_of, layout_of
 from mammo.dicom.params import Limits
-from mammo.dicom.parsing import BIG_ENDIAN, UNDEFINED_LENGTH, Parsed, Pixels, convert, parse
-from mammo.dicom.voi import GreyScale
+from mammo.dicom.parsing import UNDEFINED_LENGTH, Parsed, Pixels, convert, parse
 from mammo.errors import FileFault
 
 _ITEM, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE0DD
@@ -27,6 +28,7 @@ class Source:
     Attributes:
         frame: A view of the native pixels without padding, or the one frame's codestream.
         stream: What the codestream says about itself; None for native pixels.
+        flags: Contradictions that leave the pixels unambiguous, sorted.
     """
 
     header: Header
@@ -34,6 +36,7 @@ class Source:
     grey: GreyScale
     frame: bytes | memoryview
     stream: codestream.Stream | None
+    flags: tuple[str, ...] = ()
 
 
 def read_header(content: bytes | Path, limits: Limits) -> Header:
@@ -46,43 +49,32 @@ def read_header(content: bytes | Path, limits: Limits) -> Header:
     return header
 
 
-def check_stream(content: bytes | Path, header: Header, limits: Limits) -> None:
-    """Check lengths, markers and agreement with the header without decoding.
-
-    Raises:
-        FileFault: As `read_source` does.
-    """
-    if not header.has_pixel_data:
-        raise FileFault("no_pixel_data", "(7FE0,0010) PixelData is absent")
-    read_source(content, limits)
-
-
-def pixel_data_sha256(content: bytes | Path, limits: Limits) -> str:
-    """Hash the frame as stored: native pixels, or the codestream without items and offsets."""
-    return hashlib.sha256(read_source(content, limits).frame).hexdigest()
-
-
 def read_source(content: bytes | Path, limits: Limits) -> Source:
     """Read everything that decoding needs, and check it.
 
     Raises:
-        FileFault: No pixel data, several frames, colour, contradictory bit depths, a length
-            that doesn't fit, a missing end marker, a codestream that contradicts the header,
-            an unknown transfer syntax, or more pixels than allowed.
+        FileFault: No pixel data, colour, contradictory bit depths, a length that doesn't fit, a
+            missing end marker, a codestream that contradicts the header, an unknown transfer
+            syntax, or more pixels than allowed.
     """
     parsed, header = _read(content, limits)
     if parsed.pixels is None:
         raise FileFault("no_pixel_data", "(7FE0,0010) PixelData is absent")
-    codestream.check_known(header.transfer_syntax_uid)
-    layout = layout_of(header, limits.max_pixels)
-    little = header.transfer_syntax_uid != BIG_ENDIAN
-    grey = convert(lambda: grey_scale_of(parsed.dataset, layout, little))
-    if codestream.is_native(header.transfer_syntax_uid):
-        return Source(header, layout, grey, _native_frame(parsed.pixels, layout), None)
-    frame = _encapsulated_frame(parsed.pixels)
-    stream = codestream.check(frame, header.transfer_syntax_uid)
-    _check_agreement(stream, layout)
-    return Source(header, layout, grey, _without_padding(frame, stream), stream)
+    syntax = header.transfer_syntax_uid
+    codestream.check_known(syntax)
+    layout = layout_of(header, limits.max_pixels, parsed.overlay_bits)
+    grey = convert(lambda: grey_scale_of(parsed.dataset, layout, syntax != uid.ExplicitVRBigEndian))
+    flags = {*header.flags, *grey.flags}
+    stream = None
+    frame: bytes | memoryview
+    if codestream.is_native(syntax):
+        frame, more = _native_frame(parsed.pixels, layout, exact=parsed.bare)
+    else:
+        frame, more = _encapsulated_frame(parsed.pixels, layout.frames)
+        stream = codestream.check(frame, syntax)
+        more |= {*stream.flags} | _disagreement(stream, layout)
+        frame = frame[stream.start : stream.length]
+    return Source(header, layout, grey, frame, stream, tuple(sorted(flags | more)))
 
 
 def _read(content: bytes | Path, limits: Limits) -> tuple[Parsed, Header]:
@@ -94,71 +86,157 @@ def _read(content: bytes | Path, limits: Limits) -> tuple[Parsed, Header]:
 # ---- the frame as stored
 
 
-def _native_frame(pixels: Pixels, layout: Layout) -> memoryview:
-    """Take the native pixels, exact to the byte but for one of padding (PS3.5 8.1.1, 8.2)."""
+def _native_frame(pixels: Pixels, layout: Layout, exact: bool) -> tuple[memoryview, set[str]]:
+    """Take the native pixels of the first frame (PS3.5 8.1.1, 8.2).
+
+    Trailing padding is to be accepted, but too many bytes are also what wrong Rows or Columns
+    leave over: `_is_padding` tells them apart. `exact` allows the byte to even length alone.
+    """
     expected = layout.rows * layout.columns * layout.bits_allocated // 8
+    whole = expected * layout.frames
     if pixels.undefined_length:
         raise FileFault("encapsulation", "undefined length in a native transfer syntax")
-    if len(pixels.value) != expected + expected % 2:
+    rest = pixels.value[whole:]
+    fits = len(pixels.value) == whole + whole % 2
+    if len(pixels.value) < whole or not (
+        fits or (not exact and _is_padding(pixels.value[:whole], rest, layout))
+    ):
         raise FileFault(
             "pixel_length",
-            f"(7FE0,0010) holds {len(pixels.value)} bytes, {layout.rows} x {layout.columns} "
-            f"pixels of {layout.bits_allocated} bits need {expected}",
+            f"(7FE0,0010) holds {len(pixels.value)} bytes, {layout.frames} x {layout.rows} x "
+            f"{layout.columns} pixels of {layout.bits_allocated} bits need {whole}",
         )
-    return pixels.value[:expected]
+    return pixels.value[:expected], set() if fits else {"excess_padding"}
 
 
-def _encapsulated_frame(pixels: Pixels) -> bytes:
-    """Join the fragments of the one frame (PS3.5 A.4)."""
+def _is_padding(used: memoryview, rest: memoryview, layout: Layout) -> bool:
+    """Tell padding from pixels that wrong Rows or Columns leave over.
+
+    Of one row too few, or a column, whole multiples of the other side are left: never padding,
+    unless the leftover is blank and the rows that the header gives continue each other better.
+    """
+    pixel = layout.bits_allocated // 8
+    excess, partial = divmod(len(rest), pixel)
+    if excess == 0:
+        return True
+    blank = not bytes(rest).strip(bytes(rest[:1]))
+    if not blank and (len(rest) >= layout.columns * pixel or excess % layout.rows == 0):
+        return False
+    if excess % layout.columns == 0 and not partial:
+        return False
+    if excess % layout.rows == 0 and not partial:
+        values = np.frombuffer(used, f"<u{pixel}").astype(np.int32)
+        other = layout.columns + excess // layout.rows
+        down, skewed = (np.abs(values[n:] - values[:-n]).mean() for n in (layout.columns, other))
+        return bool(down < 0.8 * skewed)
+    return True
+
+
+def _encapsulated_frame(pixels: Pixels, frames: int) -> tuple[bytes, set[str]]:
+    """Join the fragments of the first frame (PS3.5 A.4)."""
+    fragments, flags = _fragments(pixels)
+    table, fragments = _offset_table(fragments, flags)
+    if frames > 1:
+        fragments = _first_of(table, fragments, frames)
+    elif len(table) > 1 or (table and table[0] != 0):
+        if len(fragments) > 1:
+            raise FileFault("encapsulation", "the basic offset table lists other than one frame")
+        flags.add("offset_table")  # one fragment is one frame, whatever the table says
+    return b"".join(fragments), flags
+
+
+def _fragments(pixels: Pixels) -> tuple[list[memoryview], set[str]]:
+    """Cut the items apart; where a delimiter is missing, the stream itself tells if it is whole."""
+    items: list[memoryview] = []
+    flags: set[str] = set()
+    value, position = pixels.value, 0
     if not pixels.undefined_length:
-        raise FileFault("encapsulation", "a defined length in an encapsulated transfer syntax")
-    fragments, position = [], 0
-    while True:
-        if position + 8 > len(pixels.value):
-            raise FileFault("truncated_pixels", "no sequence delimiter after the last fragment")
-        group, element, length = struct.unpack_from("<HHL", pixels.value, position)
-        position += 8
-        tag = group << 16 | element
-        if tag == _SEQUENCE_END:
-            break
-        if tag != _ITEM or length == UNDEFINED_LENGTH:
-            raise FileFault("encapsulation", f"({group:04X},{element:04X}) among the fragments")
-        if position + length > len(pixels.value):
-            raise FileFault("truncated_pixels", "cut inside a fragment")
-        fragments.append(pixels.value[position : position + length])
-        position += length
-    _check_offsets(fragments)
-    return b"".join(fragments[1:])
+        if bytes(value[:4]) != b"\xfe\xff\x00\xe0":
+            raise FileFault("encapsulation", "a defined length in an encapsulated transfer syntax")
+        flags.add("defined_length")
+    while (length := _item_length(value, position)) is not None:
+        start, position = position + 8, position + 8 + length
+        items.append(value[start:position])
+    delimited = bytes(value[position : position + 4]) == b"\xfe\xff\xdd\xe0"
+    if pixels.undefined_length and not delimited:
+        flags.add("no_sequence_delimiter")
+    return items, flags
 
 
-def _check_offsets(fragments: list[memoryview]) -> None:
-    """The first item is the basic offset table: empty, or one frame at offset 0."""
-    if len(fragments) < 2:
+def _item_length(value: memoryview, position: int) -> int | None:
+    """Read the length of the item at a position; None at the end of the sequence.
+
+    Raises:
+        FileFault: Neither an item nor an end is there, or the item isn't whole.
+    """
+    if position == len(value):
+        return None
+    if position + 8 > len(value):
+        raise FileFault("truncated_pixels", "no sequence delimiter after the last fragment")
+    group, element, length = struct.unpack_from("<HHL", value, position)
+    tag = group << 16 | element
+    zeros = tag == length == 0 and position and not bytes(value[position:]).strip(b"\0")
+    if tag == _SEQUENCE_END or zeros:
+        return None
+    if tag != _ITEM or length == UNDEFINED_LENGTH:
+        raise FileFault("encapsulation", f"({group:04X},{element:04X}) among the fragments")
+    if position + 8 + length > len(value):
+        raise FileFault("truncated_pixels", "cut inside a fragment")
+    return int(length)
+
+
+def _offset_table(
+    items: list[memoryview], flags: set[str]
+) -> tuple[tuple[int, ...], list[memoryview]]:
+    """Part the basic offset table, the first item, from the fragments."""
+    if len(items) == 1 and len(items[0]) > 4:
+        flags.add("offset_table")  # the only item is no table
+        return (), items
+    if len(items) < 2:
         raise FileFault("encapsulation", "no fragment after the basic offset table")
-    if bytes(fragments[0]) not in (b"", b"\0\0\0\0"):
+    entries = bytes(items[0])
+    if len(entries) % 4:
         raise FileFault("encapsulation", "the basic offset table lists other than one frame")
+    return struct.unpack(f"<{len(entries) // 4}L", entries), items[1:]
 
 
-def _without_padding(frame: bytes, stream: codestream.Stream) -> bytes:
-    return frame if stream.length == len(frame) else frame[: stream.length]
+def _first_of(table: tuple[int, ...], fragments: list[memoryview], frames: int) -> list[memoryview]:
+    """Take the fragments of the first of several frames."""
+    if len(fragments) == frames:
+        return fragments[:1]
+    if len(table) == frames:
+        position = 0
+        for number, fragment in enumerate(fragments):
+            if position == table[1]:
+                return fragments[:number]
+            position += 8 + len(fragment)
+    raise FileFault("encapsulation", f"{len(fragments)} fragments don't part into {frames} frames")
 
 
-def _check_agreement(stream: codestream.Stream, layout: Layout) -> None:
-    """Compare the codestream's own header with the data set's."""
+def _disagreement(stream: codestream.Stream, layout: Layout) -> set[str]:
+    """Compare the codestream's own header with the data set's.
+
+    Raises:
+        FileFault: They differ in size or sign.
+    """
     if stream.rows is not None and (stream.rows, stream.columns) != (layout.rows, layout.columns):
         raise FileFault(
             "codestream_contradicts_header",
             f"codestream of {stream.rows} x {stream.columns}, "
             f"header of {layout.rows} x {layout.columns}",
         )
-    # Some writers code all allocated bits; the values are held to BitsStored after decoding.
-    if stream.precision not in (layout.bits_stored, layout.bits_allocated):
-        raise FileFault(
-            "codestream_contradicts_header",
-            f"codestream of {stream.precision} bits, BitsStored {layout.bits_stored}",
-        )
     if stream.signed is not None and stream.signed != layout.signed:
         raise FileFault(
             "codestream_contradicts_header",
             f"codestream signed: {stream.signed}, PixelRepresentation {int(layout.signed)}",
         )
+    # Some writers code all allocated bits; the values are held to BitsStored after decoding.
+    if stream.precision in (None, layout.bits_stored, layout.bits_allocated):
+        return set()
+    if layout.signed and stream.signed is None:  # which bit is the sign, nobody can say
+        raise FileFault(
+            "codestream_contradicts_header",
+            f"codestream of {stream.precision} bits, BitsStored {layout.bits_stored}, signed",
+        )
+    # Fewer bits fit. More are held to BitsStored after decoding.
+    return {"coded_precision"}

@@ -2,22 +2,20 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from functools import partial
-from multiprocessing import get_context
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from joblib import cpu_count
+from pydantic import TypeAdapter
 from tqdm import tqdm
 
 from mammo.dicom.header import Header
 from mammo.dicom.params import Limits
-from mammo.dicom.picture_headers import picture_kind, read_picture_header
+from mammo.dicom.pictures import picture_kind, read_picture_header
 from mammo.dicom.source import read_header, read_source
-from mammo.errors import FileFault, UserError
+from mammo.errors import FileFault
 from mammo.ingest.header_rules import Fault
+from mammo.running.workers import Bounds, Task, cores, run_in_order
 
 # Below so many files a worker, starting it costs more than it saves.
 FILES_PER_WORKER = 64
@@ -25,6 +23,9 @@ FILES_PER_WORKER = 64
 # A file is read whole, once, so its size is bounded: two bytes a pixel and a generous header.
 BYTES_PER_PIXEL = 2
 HEADER_BYTES = 64 * 2**20
+
+# Of one file: nothing is decoded, but it may lie on a slow network.
+_BOUNDS = Bounds(timeout_s=600, memory_mb=4096)
 
 
 @dataclass(frozen=True)
@@ -51,25 +52,28 @@ class Inspection:
     fault: Fault | None = None
 
 
+_INSPECTION = TypeAdapter(Inspection)
+
+
 def inspect_files(
     root: Path, paths: Sequence[str], limits: Limits, workers: int
 ) -> Iterator[Inspection]:
     """Inspect files in the order of `paths`, in `workers` processes (0: one a core)."""
-    inspect = partial(inspect_file, root, limits=limits)
-    workers = min(workers or cpu_count(), -(-len(paths) // FILES_PER_WORKER))
-    progress = partial(tqdm, total=len(paths), desc="ingest", unit="file", mininterval=0.5)
-    if workers <= 1:
-        yield from progress(map(inspect, paths))
-        return
-    # Spawned, not forked: forking a process that has threads may deadlock.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        try:
-            yield from progress(pool.map(inspect, paths, chunksize=16))
-        except BrokenProcessPool:
-            raise UserError(
-                "params.yaml: ingest.workers: a process that reads files was killed, perhaps for "
-                f"memory, got {workers} of them; try fewer"
-            ) from None
+    workers = min(workers or cores(), len(paths) // FILES_PER_WORKER)
+    shared = {"root": str(root), "limits": limits.model_dump()}
+    tasks = [{"path": path, **shared} for path in paths]
+    outcomes = run_in_order("mammo.ingest.inspection:inspect_task", tasks, workers, _BOUNDS)
+    for outcome in tqdm(outcomes, total=len(paths), desc="ingest", unit="file", mininterval=0.5):
+        if outcome.fault is None:
+            yield _INSPECTION.validate_python(outcome.facts)
+        else:
+            yield Inspection(fault=Fault(outcome.fault.reason, outcome.fault.detail))
+
+
+def inspect_task(task: Task) -> tuple[dict[str, Any], None]:
+    """Inspect the file of a task; return the inspection as plain values."""
+    limits = Limits(**task["limits"])
+    return asdict(inspect_file(Path(task["root"]), task["path"], limits)), None
 
 
 def inspect_file(root: Path, path: str, limits: Limits) -> Inspection:

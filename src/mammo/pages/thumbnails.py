@@ -9,9 +9,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mammo.dicom import codecs, pictures, voi
+from mammo.dicom import codecs, greyscale, pictures
 from mammo.dicom.params import Limits
-from mammo.dicom.picture_headers import picture_kind
+from mammo.dicom.pictures import picture_kind
 from mammo.dicom.source import read_source
 from mammo.errors import FileFault
 from mammo.preprocess.breast import Breast, find_breast
@@ -44,8 +44,8 @@ def draw_file(task: Task) -> tuple[dict[str, Any], np.ndarray]:
         lowest, table = 0, np.linspace(0, 1, int(np.iinfo(pixels.dtype).max) + 1, dtype=np.float32)
     else:
         source = read_source(content, limits)
-        pixels = codecs.decode(source, task["size_px"])
-        lowest, table = source.grey.lowest, voi.brightness(source.grey)
+        pixels = codecs.decode(source, task["size_px"]).pixels
+        lowest, table = source.grey.lowest, greyscale.brightness(source.grey)
     return _thumbnail(pixels, lowest, table, task["size_px"])
 
 

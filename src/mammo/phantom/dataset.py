@@ -1,17 +1,19 @@
 """Write the synthetic dataset: a DICOM file for each image of its plan, labels.csv, the truth."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from joblib import Parallel, delayed
 from sklearn.metrics import accuracy_score, cohen_kappa_score, confusion_matrix
 from tqdm import tqdm
 
+from mammo.errors import UserError
 from mammo.phantom.dicom_writer import write_image
 from mammo.phantom.params import PhantomParams
 from mammo.phantom.plan import CLASSES, PlannedImage, plan_images, true_class
+from mammo.running.workers import Bounds, Task, run_in_order
 from mammo.storage.files import whole_folder, write_table
 
 TRUTH_COLUMNS = ["image_path", "dense_share", "true_class"]
@@ -30,22 +32,47 @@ class Drawn:
     ceiling: dict[str, Any]
 
 
-def write_phantom(folder: Path, params: PhantomParams, workers: int = 1) -> Drawn:
+# Of one image: far beyond what the largest takes.
+_BOUNDS = Bounds(timeout_s=600, memory_mb=8192)
+
+
+def write_phantom(folder: Path, params: PhantomParams, workers: int = 0) -> Drawn:
     """Write `labels.csv` and the DICOM files below `folder`, whole or not at all.
 
-    The files don't depend on `workers`, and none but labels.csv says a density.
+    The files don't depend on `workers` (0: this process), and none but labels.csv says a density.
+
+    Raises:
+        UserError: An image couldn't be drawn.
     """
     images = plan_images(params)
     with whole_folder(folder) as partial:
         for image in images:
             (partial / image.path).parent.mkdir(parents=True, exist_ok=True)
-        jobs = (delayed(write_image)(image, partial, params) for image in images)
-        done = Parallel(n_jobs=workers, return_as="generator")(jobs)
-        shares = list(tqdm(done, total=len(images), desc="phantom", unit="image"))
+        shares = list(_write_images(images, partial, params, workers))
         labels = labels_table(images)
         write_table(labels, partial / "labels.csv")
     truth = truth_table(images, shares)
     return Drawn(truth, ceiling(labels["density"], truth["true_class"]))
+
+
+def write_task(task: Task) -> tuple[dict[str, Any], None]:
+    """Write the image of a task; return its dense share."""
+    image, params = PlannedImage(**task["image"]), PhantomParams(**task["params"])
+    return {"dense_share": write_image(image, Path(task["folder"]), params)}, None
+
+
+def _write_images(
+    images: list[PlannedImage], folder: Path, params: PhantomParams, workers: int
+) -> Iterator[float]:
+    shared = {"folder": str(folder), "params": params.model_dump(mode="json")}
+    tasks = [{"image": asdict(image), **shared} for image in images]
+    outcomes = run_in_order("mammo.phantom.dataset:write_task", tasks, workers, _BOUNDS)
+    for outcome in tqdm(outcomes, total=len(images), desc="phantom", unit="image"):
+        if outcome.fault is not None:
+            raise UserError(
+                f"the phantom's image {outcome.task['image']}: not drawn: {outcome.fault}"
+            )
+        yield outcome.facts["dense_share"]
 
 
 def labels_table(images: list[PlannedImage]) -> pd.DataFrame:
@@ -53,6 +80,13 @@ def labels_table(images: list[PlannedImage]) -> pd.DataFrame:
     rows = [(i.path, i.patient_id, i.laterality, i.view, i.density) for i in images]
     columns = ["image_path", "patient_id", "laterality", "view", "density"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def write_empty(folder: Path) -> Drawn:
+    """Leave an empty folder where the phantom would be: the data set is another one."""
+    with whole_folder(folder):
+        pass
+    return Drawn(pd.DataFrame(columns=TRUTH_COLUMNS), {})
 
 
 def truth_table(images: list[PlannedImage], shares: list[float]) -> pd.DataFrame:

@@ -9,7 +9,6 @@ import functools
 import hashlib
 import json
 import logging
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -26,8 +25,9 @@ from mammo.errors import FileFault, UserError
 from mammo.preprocess.image import parted
 from mammo.preprocess.params import PreprocessParams
 from mammo.running.cluster import run_tasks_on_cluster
-from mammo.running.workers import Bounds, Outcome, Task, run_tasks
+from mammo.running.workers import Bounds, Outcome, Task, cores, run_tasks
 from mammo.storage.digests import code_sha256, digest
+from mammo.storage.files import write_table
 from mammo.storage.scratch import Store
 from mammo.storage.tensors import OUTLINES, write_shards
 
@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 # The parameters that change no byte of a tensor.
 _RUN_ONLY = {"duplicate_pixels", "workers", "timeout_s", "memory_mb", "shard_mb", "scheduler"}
+_NOT_OF_ONE = {*_RUN_ONLY, "by_manufacturer"}
 # First-party code that a tensor depends on: a repaired decoder must not meet old tensors.
 _CODE = ("mammo.dicom", "mammo.preprocess")
 
@@ -65,8 +66,8 @@ def decode_files(
     """Turn every file of the table into a tensor, or into a row of the quarantine.
 
     Args:
-        files: Columns key, path, sha256, patient_id, laterality, transfer_syntax_uid; sorted by
-            key.
+        files: Columns key, path, sha256, patient_id, laterality, manufacturer and
+            transfer_syntax_uid; sorted by key.
         root: The folder that paths are relative to.
         params: Section `preprocess`.
         limits: Section `dicom`.
@@ -91,11 +92,11 @@ def decode_files(
     for place, part in enumerate((folder, outlines)):
         items = (parted(_kept(store, entries[key]), params)[place] for key in keys)
         write_shards(items, keys, part, shard_bytes)
-    return Result(
-        quarantine=_quarantine(rows, faults),
-        metrics=_metrics(accepted, entries, faults, params, store)
-        | {"duplicate_pixels": len(repeated)},
-    )
+    facts = _facts_table(accepted, entries, params, store)
+    write_table(facts, folder / FACTS)
+    metrics = _metrics(accepted, facts, faults, params) | {"duplicate_pixels": len(repeated)}
+    logger.info(format_summary(metrics))
+    return Result(_quarantine(rows, faults), metrics)
 
 
 def _store_key(row: Row, params: PreprocessParams, limits: Limits) -> str:
@@ -103,7 +104,9 @@ def _store_key(row: Row, params: PreprocessParams, limits: Limits) -> str:
         {
             "sha256": row["sha256"],
             "kind": row["transfer_syntax_uid"],
-            "params": params.model_dump(exclude=_RUN_ONLY),
+            "laterality": row["laterality"],
+            # The maker counts by the grey scale that its name chooses.
+            "params": params.for_manufacturer(row["manufacturer"]).model_dump(exclude=_NOT_OF_ONE),
             "limits": limits.model_dump(),
             "decoders": codecs.versions(),
             "code": _code_digest(),
@@ -171,12 +174,14 @@ def _fill_store(
             "path": str((root / row["path"]).resolve()),
             "sha256": row["sha256"],
             "kind": row["transfer_syntax_uid"],
+            "laterality": row["laterality"],
+            "manufacturer": row["manufacturer"],
             **shared,
         }
         for row in missing
     )
     with tqdm(total=len(missing), desc="decode", unit="image") as progress:
-        for outcome in _run(tasks, min(len(missing), params.workers or _cores()), params):
+        for outcome in _run(tasks, min(len(missing), params.workers or cores()), params):
             key = outcome.task["key"]
             if outcome.fault is not None:
                 faults[key] = outcome.fault
@@ -192,13 +197,6 @@ def _run(tasks: Iterator[Task], processes: int, params: PreprocessParams) -> Ite
     if params.scheduler is None:
         return run_tasks(function, tasks, processes, bounds)
     return run_tasks_on_cluster(function, tasks, params.scheduler, bounds)
-
-
-def _cores() -> int:
-    """Count the cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _duplicates(
@@ -251,29 +249,55 @@ def _quarantine(rows: list[Row], faults: dict[str, FileFault]) -> pd.DataFrame:
     return pd.DataFrame(sorted(rejected), columns=columns)
 
 
+FACTS = "facts.csv"  # beside the shards: how each image was prepared
+
+
+def _facts_table(
+    accepted: list[Row], entries: dict[str, str], params: PreprocessParams, store: Store
+) -> pd.DataFrame:
+    """Tell of each image its grey scale, the entry of `by_manufacturer` used, its flags."""
+    rows = []
+    for row in accepted:
+        facts, entry = _facts(store, entries[row["key"]]), params.maker_of(row["manufacturer"])
+        maker = entry.manufacturer if entry else ""
+        flags = ";".join(facts["flags"])
+        rows.append((row["key"], facts["voi"], maker, facts["chest_wall"], flags))
+    return pd.DataFrame(rows, columns=["key", "voi", "by_manufacturer", "chest_wall", "flags"])
+
+
+def format_summary(metrics: dict[str, Any]) -> str:
+    """Lay out the metrics for the console."""
+
+    def listed(name: str) -> str:
+        return ", ".join(f"{key} {count}" for key, count in metrics[name].items()) or "none"
+
+    lines = [f"accepted         {metrics['accepted']} images, rejected {metrics['rejected']}"]
+    if metrics["rejected"]:
+        lines.append(f"  by reason      {listed('rejected_by_reason')}")
+    lines += [
+        f"grey scale       {listed('grey_scale')}",
+        f"by manufacturer  {listed('by_manufacturer')}",
+        f"flagged          {listed('flagged')}",
+    ]
+    return "\n".join(lines)
+
+
 def _metrics(
     accepted: list[Row],
-    entries: dict[str, str],
+    facts: pd.DataFrame,
     faults: dict[str, FileFault],
     params: PreprocessParams,
-    store: Store,
 ) -> dict[str, Any]:
-    facts = [_facts(store, entries[row["key"]]) for row in accepted]
-    # In the standard's orientation a left breast hangs from the left border.
-    expected = {"L": "left", "R": "right"}
-    disagreeing = sum(
-        fact["chest_wall"] != expected.get(row["laterality"], fact["chest_wall"])
-        for row, fact in zip(accepted, facts, strict=True)
-    )
     return {
         "accepted": len(accepted),
         "rejected": len(faults),
         "rejected_by_reason": _counts(fault.reason for fault in faults.values()),
         "size_px": params.size_px,
         "dtype": params.dtype,
-        "grey_scale": _counts(fact["voi"] for fact in facts),
-        "chest_wall": _counts(fact["chest_wall"] for fact in facts),
-        "chest_wall_against_laterality": disagreeing,
+        "grey_scale": _counts(facts["voi"]),
+        "chest_wall": _counts(facts["chest_wall"]),
+        "flagged": _counts(flag for flags in facts["flags"] for flag in flags.split(";") if flag),
+        "by_manufacturer": _counts(maker for maker in facts["by_manufacturer"] if maker),
         "transfer_syntaxes": _counts(row["transfer_syntax_uid"] for row in accepted),
         "decoders": codecs.versions(),
     }

@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mammo.dicom import codecs, pictures, voi
+from mammo.dicom import codecs, greyscale, pictures
 from mammo.dicom import source as dicom
 from mammo.dicom.params import Limits
 from mammo.errors import FileFault
@@ -27,43 +27,146 @@ class Prepared:
         tensor: (size_px, size_px) uint8 or uint16, chest wall at the left border.
         outline: (size_px, size_px) bool, the breast's pixels of the tensor.
         chest_wall: Where it lay in the file: `left` or `right`.
+        pixels_say: Where the pixels alone would put it.
         voi: Which of lut, window, percentiles, none made the grey scale.
+        flags: What was odd and is counted, sorted.
     """
 
     tensor: np.ndarray
     outline: np.ndarray
     chest_wall: str
+    pixels_say: str
     voi: str
+    flags: tuple[str, ...]
 
 
-def prepare(pixels: np.ndarray, grey: voi.GreyScale, params: PreprocessParams) -> Prepared:
+# In the standard's orientation a left breast hangs from the left border.
+_CHEST_WALL = {"L": "left", "R": "right"}
+
+
+def prepare(
+    pixels: np.ndarray,
+    grey: greyscale.GreyScale,
+    params: PreprocessParams,
+    side: str = "",
+    extent: tuple[float, float] | None = None,
+) -> Prepared:
     """Turn stored values into a tensor.
 
     Args:
         pixels: (rows, columns) stored values.
         grey: How the file wants them shown.
         params: Section `preprocess`.
+        side: Where the header puts the chest wall, `left` or `right`; '' where it doesn't say.
+        extent: Height and width of the image in these pixels, where a reduced image's last row
+            or column holds a part of a pixel.
 
     Raises:
-        FileFault: No breast is found, or the file lacks the VOI asked for.
+        FileFault: No breast is found, or no grey scale allowed shows anything of it.
     """
-    found = breast.find_breast(pixels, voi.brightness(grey), grey.lowest)
-    kind = voi.resolve(grey, params.voi)
-    bounds = _percentiles(pixels, found, grey, params) if kind == "percentiles" else None
-    table = voi.display(grey, params.voi, params.voi_index, bounds)
-    box = found.box if params.crop else (0, pixels.shape[0], 0, pixels.shape[1])
-    turned = found.chest_wall == "right"
+    found = breast.find_breast(pixels, greyscale.brightness(grey), grey.lowest)
+    table, kind, flags = _grey_scale(pixels, found, grey, params)
+    said = side or found.chest_wall
+    if said != found.chest_wall:
+        flags.add("chest_wall_against_laterality")
+    chest_wall = said if params.orientation == "auto" else found.chest_wall
+    height, width = extent or pixels.shape
+    top, bottom, left, right = found.box if params.crop else (0, height, 0, width)
+    box = (top, min(bottom, height), left, min(right, width))
+    turned = chest_wall == "right"
     image = _shown(pixels, table, grey.lowest, box, params.size_px, turned)
+    outline = _outline(found, box, params.size_px, turned)
+    if params.background == "zero":
+        image *= widened(outline)
     highest = np.iinfo(params.dtype).max
     return Prepared(
         np.rint(image * highest).astype(params.dtype),
-        _outline(found, box, pixels.shape, params.size_px, turned),
+        outline,
+        chest_wall,
         found.chest_wall,
         kind,
+        tuple(sorted(flags)),
     )
 
 
-Box = tuple[int, int, int, int]  # top, bottom, left, right; bottom and right are exclusive
+def _grey_scale(
+    pixels: np.ndarray,
+    found: breast.Breast,
+    grey: greyscale.GreyScale,
+    params: PreprocessParams,
+) -> tuple[np.ndarray, str, set[str]]:
+    """Choose the first grey scale that shows the breast: its table, its kind, flags.
+
+    Raises:
+        FileFault: None of those allowed does.
+    """
+    position = pixels[:: found.step, :: found.step][found.mask].astype(np.int64) - grey.lowest
+    inside = position[~grey.is_padding()[position]]
+    if inside.size == 0:
+        raise FileFault("no_breast", "only padding inside the breast's outline")
+    low, high = np.percentile(inside, (1, 99))
+    if high - low < _LEAST_LEVELS:
+        raise FileFault(
+            "no_contrast", f"the breast takes {high - low:.0f} stored values, fewer than 16"
+        )
+    flags: set[str] = set()
+    faults: list[FileFault] = []
+    for choice in greyscale.choices(grey, params.voi, params.voi_index):
+        last = choice.kind == "percentiles"
+        bounds = _percentiles(inside, grey, params) if last else None
+        try:
+            table = greyscale.display(grey, choice, bounds)
+            _require_contrast(table[inside], choice.kind, hard=last and params.voi == "auto")
+        except FileFault as fault:
+            faults.append(fault)
+            flags.add(fault.reason)
+            continue
+        if greyscale.is_shallow(grey, choice):
+            flags.add("depth_from_data")
+        return table, choice.kind, flags
+    raise faults[-1]
+
+
+# Shares of the breast at plain black or white, and spreads between its first and last percent,
+# beyond which a picture says nothing; percentiles, the last resort, can do no better than the
+# stored values themselves.
+_MOST_SATURATED, _MOST_SATURATED_AT_LAST = 0.3, 0.6
+_LEAST_SPREAD = 0.1
+_LEAST_LEVELS = 16  # stored values; fewer are noise
+
+
+def _require_contrast(shown: np.ndarray, kind: str, hard: bool) -> None:
+    """Refuse a grey scale that leaves the breast nearly constant, or largely saturated.
+
+    Raises:
+        FileFault: Names the kind: `window_constant`, `lut_saturated`, ...
+    """
+    low, high = np.percentile(shown, (1, 99))
+    if high - low < _LEAST_SPREAD:
+        raise FileFault(
+            f"{kind}_constant",
+            f"the breast takes {high - low:.1%} of the grey scale, needs {_LEAST_SPREAD:.0%}",
+        )
+    share = float(np.mean((shown <= 0) | (shown >= 1)))
+    most = _MOST_SATURATED_AT_LAST if hard else _MOST_SATURATED
+    if share > most:
+        raise FileFault(
+            f"{kind}_saturated",
+            f"{share:.0%} of the breast is plain black or white, must be at most {most:.0%}",
+        )
+
+
+def widened(outline: np.ndarray) -> np.ndarray:
+    """Widen an outline by the margin that keeps the skin line."""
+    reach = max(1, round(len(outline) * _SKIN_MARGIN))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+    return cv2.dilate(outline.astype(np.uint8), disc).astype(bool)
+
+
+_SKIN_MARGIN = 0.02  # of the tensor's side
+
+
+Box = tuple[int, float, int, float]  # top, bottom, left, right; bottom and right are exclusive
 
 
 def _shown(
@@ -71,13 +174,12 @@ def _shown(
 ) -> np.ndarray:
     """Look up, crop, turn, resize and pad: (size_px, size_px) float32 in [0, 1]."""
     top, bottom, left, right = box
-    image = fit(_look_up(table, pixels[top:bottom, left:right], lowest), size_px)
+    inside = pixels[top : math.ceil(bottom), left : math.ceil(right)]
+    image = fit(_look_up(table, inside, lowest), size_px, (bottom - top, right - left))
     return pad(cv2.flip(image, 1) if turned else image, size_px)
 
 
-def _outline(
-    found: breast.Breast, box: Box, shape: tuple[int, ...], size_px: int, turned: bool
-) -> np.ndarray:
+def _outline(found: breast.Breast, box: Box, size_px: int, turned: bool) -> np.ndarray:
     """Bring the breast's mask to the tensor's geometry: (size_px, size_px) bool."""
     top, bottom, left, right = box
     rows, columns = fitted_shape((bottom - top, right - left), size_px)
@@ -85,38 +187,47 @@ def _outline(
     y = top + (np.arange(rows) + 0.5) * (bottom - top) / rows
     x = left + (np.arange(columns) + 0.5) * (right - left) / columns
     mask = found.mask[(y / found.step).astype(int)][:, (x / found.step).astype(int)]
-    return pad(mask[:, ::-1] if turned else mask, size_px)
+    return pad(_filled(mask[:, ::-1] if turned else mask), size_px)
 
 
-def fitted_shape(shape: tuple[int, ...], size_px: int) -> tuple[int, int]:
+def _filled(mask: np.ndarray) -> np.ndarray:
+    """Fill each row from the chest wall, at the left, to the skin: fat may be as dark as air."""
+    first = mask.any(axis=0).argmax()
+    to_the_skin = np.maximum.accumulate(mask[:, ::-1], axis=1)[:, ::-1]
+    to_the_skin[:, :first] = False
+    return to_the_skin
+
+
+def fitted_shape(extent: tuple[float, float], size_px: int) -> tuple[int, int]:
     """Say the rows and columns of an image whose long side becomes `size_px`."""
-    scale = size_px / max(shape)
-    rows, columns = (max(1, min(size_px, round(side * scale))) for side in shape)
+    scale = size_px / max(extent)
+    rows, columns = (max(1, min(size_px, round(side * scale))) for side in extent)
     return rows, columns
 
 
-def fit(image: np.ndarray, size_px: int) -> np.ndarray:
+def fit(image: np.ndarray, size_px: int, extent: tuple[float, float] | None = None) -> np.ndarray:
     """Resize by area with kept aspect so that the long side is `size_px`.
 
     Args:
         image: (rows, columns) float32.
         size_px: The long side of the result.
+        extent: Height and width in pixels, where the last row or column is a part of one.
     """
-    rows, columns = fitted_shape(image.shape, size_px)
+    height, width = extent or image.shape
+    rows, columns = fitted_shape((height, width), size_px)
     if max(image.shape) <= size_px:  # averaging by area has no meaning where pixels are added
         return cv2.resize(image, (columns, rows), interpolation=cv2.INTER_LINEAR)
     # Twice along the first axis: there, whole rows are added up at the speed of memory.
-    return _averaged(_averaged(image, rows).T, columns).T
+    return _averaged(_averaged(image, rows, height).T, columns, width).T
 
 
-def _averaged(image: np.ndarray, rows: int) -> np.ndarray:
+def _averaged(image: np.ndarray, rows: int, height: float) -> np.ndarray:
     """Average over `rows` bands of equal height, borders split exactly: (rows, columns)."""
     image = np.ascontiguousarray(image)
-    height = len(image) / rows
     bands = np.empty((rows, image.shape[1]), np.float32)
     for band in range(rows):
-        start, end = band * height, min((band + 1) * height, len(image))
-        first, last = int(start), math.ceil(end)
+        start, end = band * height / rows, min((band + 1) * height / rows, height)
+        first, last = int(start), min(math.ceil(end), len(image))
         weights = np.ones(last - first, np.float32)
         weights[0] -= start - first
         weights[-1] -= last - end
@@ -148,13 +259,9 @@ def _look_up(table: np.ndarray, pixels: np.ndarray, lowest: int) -> np.ndarray:
 
 
 def _percentiles(
-    pixels: np.ndarray, found: breast.Breast, grey: voi.GreyScale, params: PreprocessParams
+    inside: np.ndarray, grey: greyscale.GreyScale, params: PreprocessParams
 ) -> tuple[float, float]:
     """Find the grey bounds inside the breast, padding left out."""
-    position = pixels[:: found.step, :: found.step][found.mask].astype(np.int64) - grey.lowest
-    inside = position[~grey.is_padding()[position]]
-    if inside.size == 0:
-        raise FileFault("no_breast", "only padding inside the breast's outline")
     low, high = np.percentile(
         grey.modality()[inside], (params.percentile_low, params.percentile_high)
     )
@@ -165,8 +272,8 @@ def prepare_file(task: Task) -> tuple[dict[str, Any], np.ndarray]:
     """Read, check, decode and prepare one file.
 
     Args:
-        task: `path`, `sha256`, `kind` (transfer syntax, or PNG, PGM, JPEG), and the sections
-            `params` and `limits`.
+        task: `path`, `sha256`, `kind` (transfer syntax, or a picture's kind), `laterality`,
+            `manufacturer`, and the sections `params` and `limits`.
 
     Returns:
         The facts to keep beside the tensor, and tensor and outline as `joined`.
@@ -183,16 +290,26 @@ def prepare_file(task: Task) -> tuple[dict[str, Any], np.ndarray]:
         raise FileFault("unreadable_file", f"{type(error).__name__}: {error.strerror}") from error
     if hashlib.sha256(content).hexdigest() != task["sha256"]:
         raise FileFault("changed_since_ingest", "its SHA-256 differs from data/files.csv")
+    params = params.for_manufacturer(task["manufacturer"])
     if task["kind"] in pictures.FORMATS:
         pixels = pictures.read_picture(content, task["kind"], limits.max_pixels)
-        grey = _plain_grey(pixels.dtype)
-        params = params.model_copy(update={"voi": "none"})  # a picture is meant as it is
+        grey, flags = _picture_grey(pixels)
+        extent, side = None, ""
     else:
         source = dicom.read_source(content, limits)
-        pixels = codecs.decode(source, params.size_px if params.reduced_decode else None)
-        grey = source.grey
-    prepared = prepare(pixels, grey, params)
-    facts = {"chest_wall": prepared.chest_wall, "voi": prepared.voi}
+        decoded = codecs.decode(source, params.size_px if params.reduced_decode else None)
+        pixels, grey, flags = decoded.pixels, source.grey, decoded.flags
+        part = 2**decoded.reduction
+        extent = (source.layout.rows / part, source.layout.columns / part)
+        side = source.header.chest_wall
+    side = side or _CHEST_WALL.get(task["laterality"], "")
+    prepared = prepare(pixels, grey, params, side, extent)
+    facts = {
+        "chest_wall": prepared.chest_wall,
+        "pixels_say": prepared.pixels_say,
+        "voi": prepared.voi,
+        "flags": sorted({*flags, *prepared.flags}),
+    }
     return facts, joined(prepared.tensor, prepared.outline)
 
 
@@ -212,16 +329,9 @@ def parted(row: np.ndarray, params: PreprocessParams) -> tuple[np.ndarray, np.nd
     return row[:end].view(dtype).reshape(size, size), row[end:].reshape(size, -(-size // 8))
 
 
-def _plain_grey(dtype: np.dtype) -> voi.GreyScale:
-    return voi.GreyScale(
-        lowest=0,
-        highest=np.iinfo(dtype).max,
-        inverted=False,
-        slope=1.0,
-        intercept=0.0,
-        modality_lut=None,
-        voi_luts=(),
-        windows=(),
-        function="LINEAR",
-        padding=None,
-    )
+def _picture_grey(pixels: np.ndarray) -> tuple[greyscale.GreyScale, tuple[str, ...]]:
+    """Take a picture's values as they are, to the depth that they really use."""
+    bits = 8 * pixels.dtype.itemsize
+    used = greyscale.used_bits(int(pixels.max(initial=0)), bits)
+    grey = greyscale.GreyScale(lowest=0, highest=2**used - 1, own="none")
+    return grey, ("depth_from_data",) if used < bits else ()

@@ -15,8 +15,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any
 
@@ -98,6 +99,60 @@ def run_tasks(
     finally:
         for worker in workers:
             worker.stop()
+
+
+def run_in_order(
+    function: str, tasks: Sequence[Task], processes: int, bounds: Bounds
+) -> Iterator[Outcome]:
+    """Run a function on tasks as `run_tasks` does; outcomes come in the order of the tasks.
+
+    Args:
+        function: `module:name`.
+        tasks: All of them.
+        processes: How many workers; 0 runs the tasks in this process, for fewer than a worker's
+            start is worth.
+        bounds: What one task may take, in a worker.
+    """
+    if processes == 0:
+        yield from map(partial(_run_here, load_function(function)), tasks)
+        return
+    numbered = (
+        {"number": number, "task": task, "function": function} for number, task in enumerate(tasks)
+    )
+    waiting: dict[int, Outcome] = {}
+    due = 0
+    for outcome in run_tasks(f"{__name__}:run_numbered", numbered, processes, bounds):
+        waiting[outcome.task["number"]] = replace(outcome, task=outcome.task["task"])
+        while due in waiting:
+            yield waiting.pop(due)
+            due += 1
+
+
+def run_numbered(task: Task) -> tuple[dict[str, Any], np.ndarray | None]:
+    """Run the function that a numbered task names."""
+    return load_function(task["function"])(task["task"])
+
+
+def load_function(name: str) -> Function:
+    """Import a function by `module:name`."""
+    module, _, attribute = name.partition(":")
+    function: Function = getattr(importlib.import_module(module), attribute)
+    return function
+
+
+def cores() -> int:
+    """Count the cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _run_here(function: Function, task: Task) -> Outcome:
+    try:
+        facts, array = function(task)
+    except FileFault as fault:
+        return Outcome(task, {}, None, fault)
+    return Outcome(task, facts, array, None)
 
 
 class _Worker:
@@ -225,6 +280,8 @@ def _limit_memory(memory_mb: int) -> None:
     """Make allocations beyond the bound fail at once; elsewhere than on Linux the parent looks."""
     limit = psutil.Process().memory_info().vms + memory_mb * 2**20
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    if hard != resource.RLIM_INFINITY:
+        limit = min(limit, hard)  # set from outside, by a cluster's scheduler say
     if sys.platform == "linux":
         resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
 
@@ -233,8 +290,7 @@ def _main() -> None:
     # An interrupt from the terminal reaches the whole group; the parent ends its workers itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     name, descriptor, memory_mb = sys.argv[1:]
-    module, _, attribute = name.partition(":")
-    function = getattr(importlib.import_module(module), attribute)
+    function = load_function(name)
     _limit_memory(int(memory_mb))
     _serve(function, Connection(int(descriptor)))
 

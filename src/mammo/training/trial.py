@@ -13,7 +13,7 @@ from lightning_fabric import Fabric
 
 from mammo.cohort.cases import make_fold
 from mammo.embedding.augment import Augmentation
-from mammo.embedding.grey import GREY_FEATURES, open_grey
+from mammo.embedding.grey import GREY_NAMES, open_grey
 from mammo.embedding.sources import feature_columns, no_grey, open_source
 from mammo.embedding.store import PLAN, POOLED
 from mammo.evaluation.collapse import assess
@@ -126,7 +126,7 @@ def make_design(recipe: Recipe, labels: np.ndarray) -> Design:
     """
     classes = len(recipe.classes)
     present = tuple(int(k) for k in np.unique(labels))
-    grey = GREY_FEATURES if recipe.strategy.grey else 0
+    grey = len(GREY_NAMES) if recipe.strategy.grey else 0
     shape = head_shape(
         recipe.backbone, recipe.reads, grey, recipe.head_kind, classes,
         kernel=recipe.head.rbf.features if recipe.head.kernel == "rbf" else 0,

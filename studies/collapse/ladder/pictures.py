@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, model_validator
 
-from mammo.dicom.voi import GreyScale, Window
+from mammo.dicom.greyscale import GreyScale, Window
 from mammo.params import Params, load_leaf, parse_params
 from mammo.phantom.dicom_writer import choose_unit, expose
 from mammo.phantom.drawing import draw_picture

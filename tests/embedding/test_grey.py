@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mammo.heads.grey import GREY_NAMES, SCALES, grey_features
+from mammo.embedding.grey import GREY_NAMES, SCALES, grey_features
 
 
 def breast(size=224):

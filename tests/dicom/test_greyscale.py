@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from mammo.dicom.voi import GreyScale, LookupTable, Window, brightness, display, resolve
+from mammo.dicom.greyscale import (
+    Choice,
+    GreyScale,
+    LookupTable,
+    Window,
+    brightness,
+    choices,
+    display,
+    used_bits,
+)
 from mammo.errors import FileFault
 
 
@@ -80,7 +89,7 @@ def test_lut_maps_from_its_first_value_and_holds_its_ends():
 def test_rescale_comes_before_the_window():
     # stored 1500 with slope 2, intercept -1000 is 2000; window 2000/100 LINEAR: 0.5/99 + 0.5
     grey = grey_scale(slope=2.0, intercept=-1000.0, windows=(Window(2000, 100),))
-    assert display(grey, "auto", 0, None)[1500] == pytest.approx(0.505051, abs=1e-6)
+    assert display(grey, next(choices(grey, "auto", 0)))[1500] == pytest.approx(0.505051, abs=1e-6)
 
 
 def test_voi_lut_takes_the_output_of_the_modality_lut():
@@ -88,42 +97,71 @@ def test_voi_lut_takes_the_output_of_the_modality_lut():
     voi = LookupTable(first=0, entries=np.array([0, 85, 170, 255]), bits=8)
     grey = grey_scale(highest=3, modality_lut=modality, voi_luts=(voi,))
     # stored 0 -> 3 -> 255/255; stored 1 and above -> 1 -> 85/255
-    np.testing.assert_allclose(display(grey, "lut", 0, None), [1, 1 / 3, 1 / 3, 1 / 3], atol=1e-6)
+    np.testing.assert_allclose(display(grey, Choice("lut", 0)), [1, 1 / 3, 1 / 3, 1 / 3], atol=1e-6)
 
 
 def test_monochrome1_is_inverted_after_the_voi():
     grey = grey_scale(inverted=True, windows=(Window(2048, 4096),))
-    np.testing.assert_allclose(display(grey, "window", 0, None)[[0, 4095]], [1, 0])
+    np.testing.assert_allclose(display(grey, Choice("window", 0))[[0, 4095]], [1, 0])
 
 
 def test_padding_is_black_also_where_it_is_inverted():
     grey = grey_scale(inverted=True, windows=(Window(2048, 4096),), padding=(0, 2))
-    assert display(grey, "window", 0, None)[:4].tolist()[:3] == [0, 0, 0]
-    assert display(grey, "window", 0, None)[3] > 0.99
+    assert display(grey, Choice("window", 0))[:4].tolist()[:3] == [0, 0, 0]
+    assert display(grey, Choice("window", 0))[3] > 0.99
     assert brightness(grey)[1] == 0
 
 
-def test_auto_takes_lut_then_window_then_percentiles():
+def ways(grey, voi="auto", index=0):
+    return [(choice.kind, choice.number) for choice in choices(grey, voi, index)]
+
+
+def test_auto_tries_luts_then_windows_then_percentiles():
     lut = LookupTable(0, np.array([0, 255]), 8)
-    assert resolve(grey_scale(voi_luts=(lut,), windows=(Window(1, 2),)), "auto") == "lut"
-    assert resolve(grey_scale(windows=(Window(1, 2),)), "auto") == "window"
-    assert resolve(grey_scale(), "auto") == "percentiles"
+    windows = (Window(1, 2), Window(3, 4))
+    both = grey_scale(voi_luts=(lut,), windows=windows)
+    assert ways(both) == [("lut", 0), ("window", 0), ("window", 1), ("percentiles", 0)]
+    assert ways(grey_scale(windows=windows), index=1)[:2] == [("window", 1), ("window", 0)]
+    assert ways(grey_scale()) == [("percentiles", 0)]
+    assert ways(grey_scale(own="none")) == [("none", 0), ("percentiles", 0)]
+
+
+def test_an_explicit_voi_is_the_only_way():
+    assert ways(grey_scale(windows=(Window(1, 2),)), "percentiles") == [("percentiles", 0)]
+    assert ways(grey_scale(), "window", 2) == [("window", 2)]
+
+
+def test_a_broken_window_raises_only_when_it_is_chosen():
+    fault = FileFault("window_invalid", "no number")
+    grey = grey_scale(windows=(fault, Window(2048, 4096)))
+    assert display(grey, Choice("window", 1))[4095] == 1
+    with pytest.raises(FileFault, match="window_invalid"):
+        display(grey, Choice("window", 0))
+
+
+@pytest.mark.parametrize(
+    ("highest", "said", "used"),
+    [(4095, 16, 12), (4096, 16, 14), (255, 16, 8), (65535, 16, 16), (40000, 16, 16), (200, 8, 8)],
+)
+def test_depth_comes_from_the_values_where_the_descriptor_says_more(highest, said, used):
+    assert used_bits(highest, said) == used
+    assert LookupTable(0, np.array([0, highest]), said).maximum == 2**used - 1
 
 
 def test_one_of_several_windows_is_picked_by_index():
     grey = grey_scale(windows=(Window(2048, 4096), Window(100, 200)))
-    assert display(grey, "window", 1, None)[4095] == 1
-    assert display(grey, "window", 1, None)[300] == 1
-    assert display(grey, "window", 0, None)[300] == pytest.approx(300 / 4095)
+    assert display(grey, Choice("window", 1))[4095] == 1
+    assert display(grey, Choice("window", 1))[300] == 1
+    assert display(grey, Choice("window", 0))[300] == pytest.approx(300 / 4095)
 
 
 def test_asking_for_a_voi_that_the_file_lacks_raises():
     for choice in ("lut", "window"):
         with pytest.raises(FileFault) as caught:
-            display(grey_scale(), choice, 0, None)
+            display(grey_scale(), Choice(choice))
         assert caught.value.reason == "voi_absent"
 
 
 def test_signed_values_start_the_table_at_the_lowest():
     grey = grey_scale(lowest=-4, highest=3, windows=(Window(0, 8),), function="LINEAR_EXACT")
-    np.testing.assert_allclose(display(grey, "window", 0, None), np.arange(8) / 8)
+    np.testing.assert_allclose(display(grey, Choice("window", 0)), np.arange(8) / 8)

@@ -1,0 +1,143 @@
+"""A solved head: the path is the history, and the network's head answers as the solved one."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from mammo.network.compute import start
+from mammo.network.params import BLOCK_NAMES, BackboneParams
+from mammo.storage.tensors import Tensors
+from mammo.training.solving import Features, place_head, solve
+from mammo.training.trial import Stored, prepare, run_trial
+from support.trainings import BACKBONE, CLASSES, COMPUTE, recipe, stored_folder, write_data
+
+
+@pytest.fixture(scope="module")
+def fabric():
+    return start(COMPUTE)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_data(tmp_path_factory.mktemp("data"), BackboneParams(**BACKBONE))
+
+
+def cases():
+    numbers = np.arange(48)
+    return pd.DataFrame(
+        {
+            "key": [f"k{n:02d}" for n in numbers],
+            "patient": [f"p{n // 2:02d}" for n in numbers],
+            "label": [CLASSES[n % 4] for n in numbers],
+            "split": ["train" if n < 32 else "val" for n in numbers],
+        }
+    )
+
+
+def trial_of(folder, fabric, trained=0, features="inner", table=None, **sections):
+    strategy = {
+        "unfreeze_last_blocks": trained, "features": features, "head": "solved", "epochs": 2,
+        **sections.pop("strategy", {}),
+    }  # fmt: skip
+    chosen = recipe(strategy=strategy, **sections)
+    embeddings = stored_folder(folder, chosen.backbone, trained, features)
+    stored = Stored(folder / "backbone.safetensors", embeddings, folder / "tensors")
+    return prepare(chosen, stored, cases() if table is None else table, fabric)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        {"model": "multinomial"},
+        {"model": "ordinal"},
+        {"model": "ordinal", "select": "cross_fit"},
+        {"model": "ordinal", "kernel": "rbf"},
+        {"model": "multinomial", "kernel": "rbf"},
+    ],
+)
+def test_the_network_answers_as_the_solved_head(folder, fabric, head):
+    trial = trial_of(folder, fabric, head=head)
+    solved = solve(trial.job, trial.features)
+    place_head(trial.network.suffix.head, solved.head)
+    clean = trial.features.clean(np.arange(48))
+    with torch.no_grad():
+        logits = trial.network.suffix.eval()(None, torch.from_numpy(clean).float())
+    expected = solved.head.log_probabilities(clean)
+    assert logits.log_softmax(dim=1).numpy() == pytest.approx(expected, abs=2e-3)
+
+
+def test_the_path_is_the_history_from_the_prior_to_overfitting(folder, fabric):
+    rows = []
+    penalties = {"strongest": 1e3, "weakest": 1e-8, "steps": 6}
+    trial = trial_of(folder, fabric, head={"penalties": penalties})
+    trained = run_trial(trial, rows.append)
+    assert [row["epoch"] for row in rows[::2]] == [1, 2, 3, 4, 5, 6]
+    assert rows == trained.outcome.rows
+    train = [row for row in rows if row["split"] == "train"]
+    assert train[0]["loss"] == pytest.approx(np.log(4), abs=0.01)  # the classes are equally common
+    assert train[-1]["loss"] < 0.05
+    assert [row["penalty"] for row in train] == sorted(
+        (row["penalty"] for row in train), reverse=True
+    )
+    best = trained.outcome.best.epoch
+    assert trained.solved == {"step": best, "penalty": train[best - 1]["penalty"]}
+    assert trained.outcome.alerts == []  # the first step predicts one class, and that is no alarm
+
+
+def test_a_solved_head_depends_on_no_training_seed(folder, fabric):
+    one, other = (
+        run_trial(trial_of(folder, fabric, train={"seed": seed}), lambda row: None)
+        for seed in (1, 2)
+    )
+    for key, value in one.outcome.best.state.items():
+        assert torch.equal(value, other.outcome.best.state[key])
+
+
+def test_deeper_strategies_start_from_the_solved_head(folder, fabric):
+    rows = []
+    trial = trial_of(
+        folder, fabric, trained=1, features="last", strategy={"lr": 1e-9},
+        train={"batchnorm": "eval", "dropout": 0},
+    )  # fmt: skip
+    trained = run_trial(trial, rows.append)
+    assert [(row["epoch"], row["split"]) for row in rows[:3]] == [
+        (0, "val"), (1, "train"), (1, "val"),
+    ]  # fmt: skip
+    alone = run_trial(trial_of(folder, fabric, features="last"), lambda row: None)
+    kept = [r for r in alone.outcome.rows if r["epoch"] == alone.outcome.best.epoch]
+    # stored half precision is what lies between the two
+    assert rows[0]["loss"] == pytest.approx(kept[1]["loss"], rel=2e-2)
+    assert trained.outcome.best.epoch == 0  # at a rate of nothing, no epoch is better
+
+
+def test_a_class_that_no_training_image_has_is_never_answered(folder, fabric):
+    table = cases()
+    table.loc[(table["label"] == "B") & (table["split"] == "train"), "label"] = "C"
+    with pytest.warns(UserWarning, match="B|class"):
+        trained = run_trial(trial_of(folder, fabric, table=table), lambda row: None)
+    val = [row for row in trained.outcome.rows if row["split"] == "val"]
+    assert all(row["predicted_n_B"] == 0 for row in val)
+    assert all(np.isfinite(row["loss"]) for row in val)
+
+
+def test_facts_tell_how_to_use_the_suffix(folder, fabric):
+    trial = trial_of(folder, fabric, balancing={"weighted_sampler": False})
+    facts = trial.facts()
+    assert facts["reads"] == list(BLOCK_NAMES["mobilenet_v2"][:-1])
+    assert facts["counts"] == [8, 8, 8, 8]
+    assert facts["prior"] == pytest.approx([0.25] * 4)
+    assert facts["head"]["kind"] == "multinomial"
+
+
+def test_every_view_of_train_is_read_and_val_is_clean(folder, fabric):
+    trial = trial_of(folder, fabric)
+    features = trial.features
+    assert isinstance(features, Features) and isinstance(features.pooled, Tensors)
+    views = features.views(np.arange(3))
+    assert views.shape[:2] == (3, 3)
+    assert np.array_equal(views[:, 0], features.clean(np.arange(3)))
+    grey = replace(features, grey=lambda positions: np.full((len(positions), 2), 7, np.float32))
+    assert (grey.views(np.arange(3))[:, :, :2] == 7).all()
