@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from mammo.embedding.embedding import embed, plan
 from torch._dynamo.utils import counters
 
 from mammo.embedding.augment import Augmentation

@@ -17,10 +17,10 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mammo.comparison.params import HistogramParams
+from mammo.embedding.grey import GREY_NAMES, grey_features
 from mammo.errors import UserError
 from mammo.evaluation.metrics import classification_metrics
 from mammo.heads.balance import frequency_weights
-from mammo.embedding.grey import GREY_NAMES, grey_features
 from mammo.heads.params import HeadParams
 from mammo.heads.path import PathStep, Table, kept_step, solve_path
 from mammo.storage.tensors import Tensors, gather_outlines
