@@ -25,7 +25,7 @@ from mammo.network.weights import random_network
 from mammo.training.loop import check_share
 from support.pipeline_copy import ROOT, TINY, PipelineCopy
 from support.several_processes import COMPUTE, TRAININGS, outcome_of
-from support.trainings import BACKBONE, stored_folder, write_data
+from support.trainings import BACKBONE, lively_network, stored_folder, write_data
 
 # Sums over two halves of a batch round otherwise than one sum, 2^-24 of a value at a time.
 TOLERANCE = 1e-5
@@ -144,7 +144,8 @@ def network_of_random_parameters():
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory):
     """A tiny pipeline up to the training of head_only by one process."""
-    weights = write_lively_weights(tmp_path_factory.mktemp("weights") / "weights.safetensors")
+    weights = tmp_path_factory.mktemp("weights") / "weights.safetensors"
+    save_file(lively_network(BackboneParams(**BACKBONE)).state_dict(), weights)
     changes = {
         **TINY, "preprocess.size_px": 32, "backbone.arch": "mobilenet_v2",
         "backbone.weights": "file", "backbone.file": str(weights),
@@ -157,24 +158,6 @@ def pipeline(tmp_path_factory):
     copy = PipelineCopy(tmp_path_factory.mktemp("pipeline"), changes, drop=("strategies.full",))
     copy.repro("train@head_only", "embed@last_block")
     return copy
-
-
-def write_lively_weights(path):
-    """Random parameters with the BatchNorm statistics that belong to them.
-
-    With those of a new network every image looks the same after 19 blocks, and an AUC of ties is
-    decided by rounding.
-    """
-    torch.manual_seed(0)
-    network = random_network(BackboneParams(**BACKBONE)).train()
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = None  # the mean of all batches
-    with torch.no_grad():
-        for _ in range(8):
-            network(torch.randn(32, 3, 32, 32))
-    save_file(network.state_dict(), path)
-    return path
 
 
 def trained(copy):
