@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONPATH := src
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: help repro setup extras test fuzz check bench stability tune params readme experiments lock
+.PHONY: help repro setup extras test fuzz check verify bench stability tune params readme experiments lock
 
 repro: setup               ## Rebuild whatever isn't up to date.
 	dvc repro
@@ -46,6 +46,9 @@ fuzz: $(VENV)/.dev         ## Damage real files in over a thousand ways; none ma
 
 check: setup               ## Look at params.yaml, and for missing and special files, before DVC does.
 	python stages/check.py
+
+verify: setup              ## Hash every object of DVC's cache anew; name what a disk has damaged.
+	python tools/verify_cache.py
 
 bench: setup               ## Time training beside a plain reference: benchmarks/results.md (16 minutes).
 	python benchmarks/bench.py

@@ -18,6 +18,7 @@ from mammo.comparison.baselines import (
 from mammo.comparison.params import HistogramParams
 from mammo.errors import UserError
 from mammo.storage.files import read_json, read_table
+from mammo.storage.keys import require_same, require_within
 from mammo.storage.tensors import Tensors
 
 logger = logging.getLogger(__name__)
@@ -27,9 +28,11 @@ TRAINING_FACTS = ("trainable_parameters", "trainable_percent", "best_epoch")
 
 def read_cases(images: Path, labels: Path, splits: Path) -> pd.DataFrame:
     """Join the tables of the split images: `key, patient, label, split`, sorted by key."""
-    cases = read_table(splits)[["key", "split"]]
-    cases = cases.merge(read_table(labels)[["key", "label"]], on="key", validate="one_to_one")
-    cases = cases.merge(read_table(images)[["key", "patient"]], on="key", validate="one_to_one")
+    cases, read, seen = read_table(splits), read_table(labels), read_table(images)
+    require_same(images, seen["key"], labels, read["key"])
+    require_within(splits, cases["key"], images, seen["key"])
+    cases = cases[["key", "split"]].merge(read[["key", "label"]], on="key")
+    cases = cases.merge(seen[["key", "patient"]], on="key")
     return cases[["key", "patient", "label", "split"]].sort_values("key", ignore_index=True)
 
 

@@ -70,7 +70,7 @@ def store_embeddings(
     decision = plan(network, widths, images.shape[-1], len(images), params.embed)
     logger.info("%s: %s (%s)", name, "stored" if decision.stored else "not stored", decision.reason)
     kept = scratch / _pooled_key(params, weights, tensors)
-    with whole_folder(folder) as partial:
+    with whole_folder(folder, manifest=True) as partial:
         if decision.bytes_per_view and decision.stored:
             (partial / CUT).mkdir()
             items = _Embedder(network.prefix, images, params, ends=False)

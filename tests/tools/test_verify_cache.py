@@ -1,0 +1,35 @@
+"""`make verify` finds the object that a disk has changed, and takes it out of DVC's way."""
+
+import subprocess
+import sys
+
+from support.pipeline_copy import ROOT
+
+
+def run(*command, folder, check=True):
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert not check or done.returncode == 0, done.stderr
+    return done
+
+
+def test_a_changed_object_is_named_and_moved_away(tmp_path):
+    run("git", "init", "-q", folder=tmp_path)
+    dvc = (sys.executable, "-m", "dvc")
+    run(*dvc, "init", "-q", folder=tmp_path)
+    (tmp_path / "folder").mkdir()
+    for name in ("one", "two"):
+        (tmp_path / "folder" / name).write_text(name)
+    run(*dvc, "add", "-q", "folder", folder=tmp_path)
+    verify = (sys.executable, str(ROOT / "tools/verify_cache.py"))
+    assert "3 objects, 0 damaged" in run(*verify, folder=tmp_path).stdout
+
+    objects = list((tmp_path / ".dvc/cache/files/md5").glob("??/*"))
+    victim = next(path for path in objects if path.read_bytes() == b"two")
+    victim.chmod(0o644)
+    victim.write_bytes(b"twe")
+    done = run(*verify, folder=tmp_path, check=False)
+    assert done.returncode != 0
+    assert "3 objects, 1 damaged" in done.stdout
+    assert "dvc repro" in done.stderr
+    assert not victim.exists()
+    assert (tmp_path / ".dvc/damaged" / (victim.parent.name + victim.name)).read_bytes() == b"twe"

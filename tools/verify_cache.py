@@ -1,0 +1,45 @@
+"""Hash every object of DVC's cache anew and name what differs: `make verify`.
+
+DVC trusts an object by its name: one that a failing disk has changed is restored without a word.
+A damaged one is moved to .dvc/damaged/, so that the next `dvc pull` or `dvc repro` makes it anew.
+"""
+
+import hashlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def main() -> None:
+    """Look at the cache that DVC uses here."""
+    command = [sys.executable, "-m", "dvc", "cache", "dir"]
+    cache = Path(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip())
+    objects = list(objects_of(cache))
+    damaged = [path for path in objects if not is_whole(path)]
+    for path in damaged:
+        target = Path(".dvc/damaged", path.parent.name + path.name)
+        target.parent.mkdir(exist_ok=True)
+        path.rename(target)
+        print(f"{path}: damaged; moved to {target}")
+    print(f"{len(objects)} objects, {len(damaged)} damaged")
+    if damaged:
+        sys.exit("dvc.lock still names them: run `dvc pull --allow-missing`, then `dvc repro`")
+
+
+def objects_of(cache: Path) -> Iterator[Path]:
+    """List the objects, by the name that is their MD5."""
+    for path in sorted((cache / "files" / "md5").glob("??/*")):
+        if path.is_file() and len(path.name.removesuffix(".dir")) == 30:
+            yield path
+
+
+def is_whole(path: Path) -> bool:
+    """Compare content and name."""
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "md5").hexdigest()
+    return found == path.parent.name + path.name.removesuffix(".dir")
+
+
+if __name__ == "__main__":
+    main()
