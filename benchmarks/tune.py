@@ -19,10 +19,12 @@ from torch.nn.functional import cross_entropy
 
 from machine import machine
 from mammo.embedding.params import EmbedParams
-from mammo.network.backbones import architecture_of, make_head
+from mammo.network.backbones import architecture_of
 from mammo.network.compute import compile_module, compute_dtype, has_bfloat16, start
-from mammo.network.params import BackboneParams, ComputeParams
-from mammo.network.strategies import Prefix, cut, fold_batchnorm
+from mammo.network.head import make_head
+from mammo.network.network import head_shape
+from mammo.network.params import BLOCK_NAMES, BackboneParams, ComputeParams
+from mammo.network.strategies import Prefix, Suffix, cut, fold_batchnorm
 from mammo.network.weights import random_network
 from mammo.params import load_leaf, load_params
 
@@ -32,20 +34,28 @@ WORTH_IT = 1.03  # a setting must be faster than the present one by this to be a
 Rates = dict[object, float]
 
 
+def cut_network(backbone: BackboneParams, at: int) -> tuple[Prefix, Suffix]:
+    """Make a network of random parameters, cut, whose head reads the last block."""
+    architecture, last = architecture_of(backbone), BLOCK_NAMES[backbone.arch][-1:]
+    head = make_head(head_shape(backbone, last, 0, "multinomial", CLASSES))
+    blocks = architecture.blocks(random_network(backbone))
+    return cut(blocks, head, at, last, architecture.normalisation)
+
+
 def prefix_rate(
     params: ComputeParams, backbone: BackboneParams, batch_size: int, size_px: int, repeats: int = 3
 ) -> float:
     """Time the whole backbone as a folded prefix on random data in memory: views a second."""
     fabric, dtype = start(params), compute_dtype(params)
-    blocks = architecture_of(backbone).blocks(random_network(backbone))
-    prefix = fold_batchnorm(Prefix(blocks, pooled=True), dtype).to(fabric.device)
+    prefix, _ = cut_network(backbone, at=len(BLOCK_NAMES[backbone.arch]))
+    prefix = fold_batchnorm(prefix, dtype).to(fabric.device)
     batch = torch.randn(batch_size, 3, size_px, size_px, device=fabric.device)
     batch = batch.to(dtype, memory_format=torch.channels_last)
     seconds = []
     with torch.inference_mode():
         for _ in range(1 + repeats):
             started = time.perf_counter()
-            prefix(batch).cpu()  # waits for a GPU
+            prefix(batch).side.cpu()  # waits for a GPU
             seconds.append(time.perf_counter() - started)
     return batch_size / statistics.median(seconds[1:])
 
@@ -58,9 +68,7 @@ def training_rate(
     The median step counts, after an untimed one that allocates (and compiles).
     """
     fabric = start(params)
-    architecture = architecture_of(backbone)
-    head = make_head(architecture.features, CLASSES, dropout=0)
-    _, suffix = cut(architecture.blocks(random_network(backbone)), head, at=0)
+    _, suffix = cut_network(backbone, at=0)
     suffix.to(fabric.device).to(memory_format=torch.channels_last)
     compile_module(suffix, params, fabric.device)
     model, optimizer = fabric.setup(suffix, torch.optim.AdamW(suffix.parameters()))
@@ -68,10 +76,11 @@ def training_rate(
     images = torch.randn(batch_size, 3, size_px, size_px, device=fabric.device)
     images = images.contiguous(memory_format=torch.channels_last)
     labels = torch.arange(batch_size, device=fabric.device) % CLASSES
+    nothing = torch.zeros(batch_size, 0, device=fabric.device)  # beside the pixels
     seconds = []
     for _ in range(1 + steps):
         started = time.perf_counter()
-        loss = cross_entropy(model(images), labels)
+        loss = cross_entropy(model(images, nothing), labels)
         optimizer.zero_grad(set_to_none=True)
         fabric.backward(loss)
         optimizer.step()

@@ -16,7 +16,8 @@ from mammo.network.compute import start
 from mammo.network.params import BackboneParams, ComputeParams
 from mammo.params import load_params
 from mammo.stage import run_stage
-from mammo.storage.files import whole_folder, write_json, write_table
+from mammo.storage.files import read_table, whole_folder, write_json, write_table
+from mammo.storage.keys import require_same
 
 
 def main() -> None:
@@ -28,11 +29,13 @@ def main() -> None:
     path = paths.MODELS / name / "best_model.safetensors"
     model = load_model(path, paths.BACKBONE, load_params("backbone", BackboneParams))
     cases = read_cases(paths.IMAGES, paths.LABELS, paths.SPLITS)
+    index = read_table(paths.TENSOR_INDEX)
+    require_same(paths.SPLITS, cases["key"], paths.TENSOR_INDEX, index["key"])
     cases = cases[cases["split"].isin(["val", "test"])].sort_values(["split", "key"])
     probabilities = predict_cases(model, paths.TENSORS, list(cases["key"]), params, compute, fabric)
     collapse = load_params("collapse", CollapseParams)
     evaluated = evaluate(name, cases, probabilities, model.facts, params, collapse)
-    with whole_folder(paths.EVALUATION_PLOTS / name) as folder:
+    with whole_folder(paths.EVALUATION_PLOTS / name, manifest=True) as folder:
         write_table(evaluated.predictions, folder / "predictions.csv")
         write_json(evaluated.metrics, folder / "metrics.json")  # beside them, for stage plot
     write_json(evaluated.metrics, paths.EVALUATE_METRICS / f"{name}.json")

@@ -12,7 +12,8 @@ from mammo.cohort.cases import read_cases
 from mammo.evaluation.suffix_file import save_suffix
 from mammo.network.compute import start_together, together
 from mammo.stage import after_success, run_stage
-from mammo.storage.files import whole_folder, write_json
+from mammo.storage.files import read_table, whole_folder, write_json
+from mammo.storage.keys import require_same
 from mammo.training.history import HistoryWriter, summarise
 from mammo.training.progress import Progress, run_key
 from mammo.training.settings import load_recipe
@@ -28,6 +29,8 @@ def main() -> None:
         logging.disable(logging.WARNING)  # the first process says it for all
     embeddings = paths.EMBEDDINGS / name
     cases = read_cases(paths.IMAGES, paths.LABELS, paths.SPLITS)
+    index = read_table(paths.TENSOR_INDEX)
+    require_same(paths.SPLITS, cases["key"], paths.TENSOR_INDEX, index["key"])
     trial = prepare(recipe, Stored(paths.BACKBONE, embeddings, paths.TENSORS), cases, fabric)
     progress = None
     if fabric.is_global_zero:
@@ -42,7 +45,7 @@ def main() -> None:
         return  # one process writes for all
     outcome, trainable = trained.outcome, trial.network.trainable()
     facts = {**trial.facts(), **trainable}
-    with whole_folder(paths.MODELS / name) as folder:
+    with whole_folder(paths.MODELS / name, manifest=True) as folder:
         best = {**facts, "epoch": outcome.best.epoch}
         save_suffix(outcome.best.state, best, folder / "best_model.safetensors")
         last = {**facts, "epoch": outcome.rows[-1]["epoch"]}

@@ -8,6 +8,7 @@ FOLDER holds the data of test_training.py; `process-0.json`, … are written int
 import contextlib
 import hashlib
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,6 @@ import torch
 from mammo.network.compute import start_together, together
 from mammo.network.params import BackboneParams, ComputeParams
 from mammo.storage.files import write_json
-from mammo.training.loop import train
 from mammo.training.progress import Progress
 from mammo.training.retraining import retrain_head
 from mammo.training.watch import CollapseError
@@ -34,23 +34,32 @@ class Telling(Blank):
     def __init__(self):
         noise = np.random.default_rng(0).normal(size=(48, 1280))
         noise[np.arange(48), np.arange(48) % 4] += 4
-        self.features = noise.astype(np.float16)
+        self.features = noise.astype(np.float32)
 
-    def train_batch(self, positions, epoch):
-        return self.features[positions]
+    def train_batch(self, positions, draws):
+        return None, self.features[positions]
 
 
 # What differs from `make_run`'s own options.
 TRAININGS = {
-    "head_only": dict(trained=0, warmup=0, source=Telling(), epochs=6),
+    "head_only": dict(trained=0, source=Telling(), strategy=dict(warmup_epochs=0, epochs=6)),
     "last_blocks": dict(trained=2),
     "interrupted": dict(trained=2),
-    "average": dict(trained=2, ema_decay=0.9),
-    "retrained": dict(trained=1, retrain_head_epochs=2),
-    "stops_early": dict(trained=0, warmup=0, epochs=9, source=Blank(), stopping=2),
-    "stops": dict(trained=0, warmup=0, epochs=6, source=Blank(), patience=2, action="stop"),
-    "fails": dict(trained=0, warmup=0, epochs=6, source=Blank(), patience=2, action="fail"),
-}
+    "average": dict(trained=2, train=dict(ema_decay=0.9)),
+    "retrained": dict(trained=1, train=dict(retrain_head_epochs=2)),
+    "stops_early": dict(
+        trained=0, source=Blank(), strategy=dict(warmup_epochs=0, epochs=9),
+        train=dict(early_stopping_epochs=2),
+    ),
+    "stops": dict(
+        trained=0, source=Blank(), strategy=dict(warmup_epochs=0, epochs=6),
+        collapse=dict(patience=2, action="stop"),
+    ),
+    "fails": dict(
+        trained=0, source=Blank(), strategy=dict(warmup_epochs=0, epochs=6),
+        collapse=dict(patience=2, action="fail"),
+    ),
+}  # fmt: skip
 
 
 def run_of(folder, fabric, name):
@@ -73,16 +82,16 @@ def outcome_of(folder, fabric, name):
     """Train; return the history, the best epoch and the parameters' hashes, or the error."""
     if name == "interrupted":
         run = run_of(folder, fabric, name)
-        run.record = interrupt
+        run.job = replace(run.job, record=interrupt)
         with contextlib.suppress(KeyboardInterrupt):
-            train(run)
+            run.train()
     run = run_of(folder, fabric, name)
     try:
-        outcome = train(run)
+        outcome = run.train()
     except CollapseError as error:
         return {"error": str(error)}
-    if run.params.retrain_head_epochs:
-        outcome = retrain_head(run, outcome)
+    if run.job.recipe.train.retrain_head_epochs:
+        outcome = retrain_head(run.job, run.suffix, outcome)
     weight = outcome.last["head.linear.weight"]
     return {
         "rows": outcome.rows,

@@ -15,15 +15,17 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mammo.errors import UserError
-from mammo.network.backbones import architecture_of, make_head
+from mammo.network.backbones import architecture_of
 from mammo.network.compute import start, start_together
+from mammo.network.head import HeadShape, make_head
+from mammo.network.inputs import IMAGENET
 from mammo.network.params import BackboneParams, ComputeParams
 from mammo.network.strategies import cut
 from mammo.network.weights import random_network
 from mammo.training.loop import check_share
 from support.pipeline_copy import ROOT, TINY, PipelineCopy
 from support.several_processes import COMPUTE, TRAININGS, outcome_of
-from support.trainings import BACKBONE, network_of, stored_views, write_data
+from support.trainings import BACKBONE, lively_network, stored_folder, write_data
 
 # Sums over two halves of a batch round otherwise than one sum, 2^-24 of a value at a time.
 TOLERANCE = 1e-5
@@ -61,7 +63,7 @@ def together(tmp_path_factory):
     """What each of two processes came to, and one process alone."""
     folder = write_data(tmp_path_factory.mktemp("data"), BackboneParams(**BACKBONE))
     for trained in (0, 1, 2):  # stored before two processes would both store them
-        stored_views(folder, network_of(folder, BackboneParams(**BACKBONE), trained))
+        stored_folder(folder, BackboneParams(**BACKBONE), trained)
     paths = os.pathsep.join(str(ROOT / part) for part in ("src", "tests"))
     both = job(ROOT, *TORCHRUN, "tests/support/several_processes.py", str(folder), PYTHONPATH=paths)
     said = finish(both)
@@ -135,41 +137,27 @@ def test_synchronised_batchnorm_keeps_the_names_of_a_checkpoint():
 def network_of_random_parameters():
     backbone = BackboneParams(**BACKBONE)
     blocks = architecture_of(backbone).blocks(random_network(backbone))
-    return cut(blocks, make_head(1280, 4, 0), len(blocks) - 2)[1]
+    head = make_head(HeadShape("multinomial", 1280, 4))
+    return cut(blocks, head, len(blocks) - 2, list(blocks)[-1:], IMAGENET)[1]
 
 
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory):
     """A tiny pipeline up to the training of head_only by one process."""
-    weights = write_lively_weights(tmp_path_factory.mktemp("weights") / "weights.safetensors")
+    weights = tmp_path_factory.mktemp("weights") / "weights.safetensors"
+    save_file(lively_network(BackboneParams(**BACKBONE)).state_dict(), weights)
     changes = {
         **TINY, "preprocess.size_px": 32, "backbone.arch": "mobilenet_v2",
         "backbone.weights": "file", "backbone.file": str(weights),
         "compute.precision": "float32", "compute.threads": 1, "train.dropout": 0,
-        "strategies.head_only.lr": 0.03, "strategies.last_block.epochs": 30,
+        "strategies.head_only.lr": 0.03, "strategies.head_only.head": "gradient",
+        "strategies.last_block.epochs": 30, "strategies.last_block.lr": 1e-3,
+        "head.model": "multinomial",
         "train.checkpoint_every_s": 0,
     }  # fmt: skip
     copy = PipelineCopy(tmp_path_factory.mktemp("pipeline"), changes, drop=("strategies.full",))
     copy.repro("train@head_only", "embed@last_block")
     return copy
-
-
-def write_lively_weights(path):
-    """Random parameters with the BatchNorm statistics that belong to them.
-
-    With those of a new network every image looks the same after 19 blocks, and an AUC of ties is
-    decided by rounding.
-    """
-    torch.manual_seed(0)
-    network = random_network(BackboneParams(**BACKBONE)).train()
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = None  # the mean of all batches
-    with torch.no_grad():
-        for _ in range(8):
-            network(torch.randn(32, 3, 32, 32))
-    save_file(network.state_dict(), path)
-    return path
 
 
 def trained(copy):

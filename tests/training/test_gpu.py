@@ -8,11 +8,9 @@ from mammo.embedding.augment import Augmentation
 from mammo.embedding.sources import FreshViews, Pixels
 from mammo.evaluation.inference import predict
 from mammo.network.compute import compute_dtype, start
-from mammo.network.inputs import IMAGENET
 from mammo.network.params import BackboneParams
 from mammo.network.strategies import fold_batchnorm
 from mammo.storage.tensors import Tensors
-from mammo.training.loop import train
 from support.several_processes import COMPUTE
 from support.trainings import AUGMENT, BACKBONE, BLOCKS, changed, make_run, network_of, write_data
 
@@ -47,11 +45,10 @@ def test_two_trainings_on_a_gpu_are_bit_identical(folder, backbone, trained, pre
     def outcome():
         prefix = fold_batchnorm(network_of(folder, backbone, trained).prefix, dtype)
         tensors = Tensors(folder / "tensors")
-        source = FreshViews(
-            tensors, prefix.to(fabric.device), dtype, IMAGENET, Augmentation(AUGMENT)
-        )
-        options = dict(trained=trained, source=source, epochs=2, warmup=1)
-        return train(make_run(folder, backbone, fabric, **options))
+        source = FreshViews(tensors, prefix.to(fabric.device), dtype, Augmentation(AUGMENT))
+        strategy = dict(epochs=2, warmup_epochs=1)
+        run = make_run(folder, backbone, fabric, trained, source=source, strategy=strategy)
+        return run.train()
 
     first, second = outcome(), outcome()
     assert first.rows == second.rows
@@ -69,7 +66,7 @@ def test_cpu_and_gpu_predict_the_same_classes(folder, backbone):
     for compute in (COMPUTE, AUTO):
         fabric, network = start(compute), network_of(folder, backbone, 2)
         prefix = fold_batchnorm(network.prefix, torch.float32).to(fabric.device)
-        source = Pixels(Tensors(folder / "tensors"), prefix, torch.float32, IMAGENET)
+        source = Pixels(Tensors(folder / "tensors"), prefix, torch.float32)
         suffix = network.suffix.to(fabric.device)
         logits.append(predict(suffix, source, np.arange(48), fabric, 16))
     assert torch.allclose(*logits, rtol=1e-3, atol=1e-3)

@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from mammo.embedding.embedding import embed, plan
 from torch._dynamo.utils import counters
 
 from mammo.embedding.augment import Augmentation
@@ -93,7 +92,7 @@ def test_only_the_head_trains_in_the_warmup_and_everything_after_it(folder, back
 def test_training_learns_what_can_be_learnt(folder, backbone, fabric):
     tensors, whole = Tensors(folder / "tensors"), network_of(folder, backbone, BLOCKS)
     source = FreshViews(tensors, whole.prefix, torch.float32, Augmentation(AUGMENT))
-    longer = dict(epochs=25, lr=3e-3)
+    longer = dict(epochs=40, lr=3e-3)
     run = make_run(folder, backbone, fabric, trained=BLOCKS, source=source, strategy=longer)
     outcome = run.train()
     assert max(row["kappa"] for row in outcome.rows if row["split"] == "val") > 0.5

@@ -12,7 +12,15 @@ from mammo.network.params import BLOCK_NAMES, BackboneParams
 from mammo.storage.tensors import Tensors
 from mammo.training.solving import Features, place_head, solve
 from mammo.training.trial import Stored, prepare, run_trial
-from support.trainings import BACKBONE, CLASSES, COMPUTE, recipe, stored_folder, write_data
+from support.trainings import (
+    BACKBONE,
+    CLASSES,
+    COMPUTE,
+    lively_network,
+    recipe,
+    stored_folder,
+    write_data,
+)
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +30,8 @@ def fabric():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return write_data(tmp_path_factory.mktemp("data"), BackboneParams(**BACKBONE))
+    backbone = BackboneParams(**BACKBONE)
+    return write_data(tmp_path_factory.mktemp("data"), backbone, lively_network(backbone))
 
 
 def cases():

@@ -14,7 +14,8 @@ ALWAYS_C = np.array([[0, 0, 8, 0], [0, 0, 73, 0], [0, 0, 170, 0], [0, 0, 67, 0]]
 
 
 def thresholds(action="warn", patience=2):
-    return COLLAPSE.model_copy(update={"action": action, "patience": patience})
+    update = {"action": action, "patience": patience, "min_support": 5}
+    return COLLAPSE.model_copy(update=update)
 
 
 def of(

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mammo.errors import UserError
 from mammo.storage.files import read_table
+from mammo.storage.keys import require_same, require_within
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,8 @@ def read_cases(images: Path, labels: Path, splits: Path) -> pd.DataFrame:
     Raises:
         UserError: A table is missing, or they don't hold the same images.
     """
-    table = read_table(images).merge(read_table(labels), on="key", validate="one_to_one")
-    assigned = read_table(splits)
-    cases = table.merge(assigned, on="key", validate="one_to_one")
-    if len(cases) != len(assigned):
-        lost = sorted(set(assigned["key"]) - set(cases["key"]))
-        raise UserError(
-            f"{splits}: {len(lost)} images are in no row of {images} and {labels} ({lost[0]}, …); "
-            "run `dvc repro`"
-        )
+    seen, read, assigned = read_table(images), read_table(labels), read_table(splits)
+    require_same(images, seen["key"], labels, read["key"])
+    require_within(splits, assigned["key"], images, seen["key"])
+    cases = seen.merge(read, on="key").merge(assigned, on="key")
     return cases.sort_values("key", ignore_index=True)

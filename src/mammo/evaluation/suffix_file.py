@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mammo.errors import UserError
 from mammo.storage.files import write_bytes
+from mammo.storage.manifest import check_file
 
 State = dict[str, Tensor]
 
@@ -28,15 +29,23 @@ def load_suffix(path: Path) -> tuple[State, dict[str, Any]]:
     """Read a suffix and its facts.
 
     Raises:
-        UserError: The file is missing or isn't one of ours.
+        UserError: The file is missing, damaged or isn't one of ours.
     """
     if not path.is_file():
         raise UserError(f"{path}: not found; run `dvc repro train@{path.parent.name}`")
-    with safetensors.safe_open(path, framework="pt") as file:
-        facts = (file.metadata() or {}).get("mammo")
-        if facts is None:
-            raise UserError(f"{path}: not a suffix of this pipeline (no metadata key `mammo`)")
-        return {key: file.get_tensor(key) for key in file.keys()}, json.loads(facts)  # noqa: SIM118
+    check_file(path)
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            facts = (file.metadata() or {}).get("mammo")
+            if facts is None:
+                raise UserError(f"{path}: not a suffix of this pipeline (no metadata key `mammo`)")
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            return state, json.loads(facts)
+    except (safetensors.SafetensorError, ValueError) as error:
+        raise UserError(
+            f"{path}: a damaged model ({error}); remove it and run "
+            f"`dvc repro train@{path.parent.name}`"
+        ) from None
 
 
 def check_backbone(facts: dict[str, Any], sha256: str, path: Path) -> None:

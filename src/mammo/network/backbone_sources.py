@@ -40,6 +40,6 @@ def backbone_state(params: BackboneParams) -> State:
 def store_backbone(params: BackboneParams, folder: Path) -> None:
     """Write the parameters and their provenance into a folder of their own."""
     state = backbone_state(params)
-    with whole_folder(folder) as partial:
+    with whole_folder(folder, manifest=True) as partial:
         sha256 = save_backbone(state, partial / paths.BACKBONE.name)
         write_json(provenance(params, sha256), partial / paths.PROVENANCE.name)

@@ -54,8 +54,8 @@ def start_together(params: ComputeParams) -> Fabric:
 
 def _start(params: ComputeParams, devices: int, num_nodes: int) -> Fabric:
     _keep_freed_memory()
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces its precision
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    announcements = logging.getLogger("lightning_fabric.utilities.rank_zero")
+    announcements.addFilter(_is_no_precision)
     torch.use_deterministic_algorithms(params.deterministic)
     # On by default with determinism, to show reads of memory never written: a tenth of the time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
@@ -83,6 +83,11 @@ def _start(params: ComputeParams, devices: int, num_nodes: int) -> Fabric:
     fabric.launch()
     torch.set_num_threads(params.threads)  # after the launch, which sets a number of its own
     return fabric
+
+
+def _is_no_precision(record: logging.LogRecord) -> bool:
+    """Let all announcements pass but that of the precision, which params.yaml has said."""
+    return "Mixed Precision" not in record.getMessage()
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from mammo.network.packaged import PACKAGES, package_facts
 from mammo.network.params import BackboneParams
 from mammo.storage.digests import file_sha256
 from mammo.storage.files import write_bytes
+from mammo.storage.manifest import check_file
 
 logger = logging.getLogger(__name__)
 
@@ -164,7 +165,12 @@ def save_backbone(state: State, path: Path) -> str:
 
 
 def load_backbone(path: Path, architecture: Architecture) -> nn.Module:
-    """Build the network with the stored parameters; its classifier stays without values."""
+    """Build the network with the stored parameters; its classifier stays without values.
+
+    Raises:
+        UserError: The file isn't as the manifest beside it says, or doesn't fit.
+    """
+    check_file(path)
     network = architecture.without_values()
     state = fit_to(architecture, read_weights_file(path), str(path))
     # Strict but for the classifier: fit_to checked.
