@@ -91,13 +91,13 @@ def decode_files(
     if not accepted:
         raise UserError(_nothing_accepted(faults))
     keys = [row["key"] for row in accepted]
+    facts = _facts_table(accepted, entries, params, store)
+    write_table(facts, folder / FACTS)  # before the shards, whose manifest names it
     shard_bytes, outlines = params.shard_mb * 2**20, folder / OUTLINES
     outlines.mkdir()
     for place, part in enumerate((folder, outlines)):
         items = (parted(_kept(store, entries[key]), params)[place] for key in keys)
         write_shards(items, keys, part, shard_bytes)
-    facts = _facts_table(accepted, entries, params, store)
-    write_table(facts, folder / FACTS)
     metrics = _metrics(accepted, facts, faults, params) | {"duplicate_pixels": len(repeated)}
     logger.info(format_summary(metrics))
     return Result(_quarantine(rows, faults), metrics)
