@@ -16,6 +16,8 @@ from mammo.storage.files import read_json, read_table, whole_folder, write_table
 
 logger = logging.getLogger("mammo.plot")
 
+ENSEMBLE = "ensemble"
+
 
 class DrawnStrategy(Params, extra="ignore"):
     """What the figures show of one entry of `strategies`; the stage check judges the rest."""
@@ -29,7 +31,9 @@ def main() -> None:
         name: parse_params(f"strategies.{name}", values, DrawnStrategy)
         for name, values in load_leaf("strategies", dict[str, Any]).items()
     }
-    warn_of_removed(set(strategies))
+    if load_leaf("ensemble.strategies", list[str]):
+        strategies[ENSEMBLE] = DrawnStrategy(warmup_epochs=0)
+    warn_of_removed({*strategies, ENSEMBLE})
     tables = comparison_tables({name: read_result(name) for name in strategies})
     warmup_epochs = {name: strategy.warmup_epochs for name, strategy in strategies.items()}
     with whole_folder(paths.PLOT_PLOTS) as folder:

@@ -1,31 +1,48 @@
 """Put the strategy named by `strategy` at constant paths: metrics/report.json, plots/report/.
 
-Select on the validation figures (val_*); quote the test figures once.
+Select on the validation figures (val_*); quote the test figures once. report.md is only looked at:
+what it was made of may be older.
 """
+
+import logging
 
 from mammo import paths
 from mammo.cohort.classes import CLASSES, ClassSet
-from mammo.evaluation.predictions import table_metrics
-from mammo.figures.tables import strategy_tables
+from mammo.evaluation.predictions import read_predictions
+from mammo.evaluation.reported import reported_metrics
+from mammo.figures.tables import marked, strategy_tables
 from mammo.params import load_leaf
 from mammo.stage import run_stage
 from mammo.storage.files import read_json, read_table, whole_folder, write_json, write_table
+
+logger = logging.getLogger("report")
 
 
 def main() -> None:
     """Run the stage."""
     name = load_leaf("strategy", str)
     classes = list(CLASSES[load_leaf("dataset.classes", ClassSet)])
-    types = {f"probability_{label}": float for label in classes}
-    predictions = read_table(paths.EVALUATION_PLOTS / name / "predictions.csv", **types)
+    predictions = read_predictions(paths.EVALUATION_PLOTS / name / "predictions.csv")
     history = read_table(paths.TRAINING_PLOTS / name / "history.csv")
     metrics = read_json(paths.EVALUATE_METRICS / f"{name}.json")
-    validation = table_metrics(predictions, "val", classes)
-    chosen = {f"val_{key}": validation[key] for key in ("kappa", "bal_acc_adj")}
-    write_json({"strategy": name, **metrics, **chosen}, paths.REPORT_METRICS)
+    warn_of_other_parameters(name, metrics["parameters"])
+    write_json(reported_metrics(name, metrics, predictions, classes), paths.REPORT_METRICS)
     with whole_folder(paths.REPORT_PLOTS) as folder:
         for table, content in strategy_tables(history, predictions).items():
-            write_table(content, folder / table)
+            write_table(marked(content, metrics["parameters"]), folder / table)
+
+
+def warn_of_other_parameters(name: str, parameters: str) -> None:
+    """Say where report.md and the comparison's charts are of other parameters than these."""
+    if not paths.COMPARE_METRICS.exists():
+        return  # never made here
+    compared = read_json(paths.COMPARE_METRICS)["strategies"].get(name, {}).get("parameters")
+    if compared != parameters:
+        logger.warning(
+            "report.md is of other parameters (%s: %s, there %s), and so are the charts of all "
+            "strategies; `dvc repro` brings them up to date",
+            name, parameters, compared or "none",
+        )  # fmt: skip
 
 
 if __name__ == "__main__":

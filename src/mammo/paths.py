@@ -25,6 +25,7 @@ WEIGHTS = DATA / "weights"
 BACKBONE = WEIGHTS / "backbone.safetensors"
 PROVENANCE = WEIGHTS / "provenance.json"
 EMBEDDINGS = DATA / "embeddings"
+ANSWERS = DATA / "answers"
 
 MODELS = Path("models")
 BUNDLE = Path("bundle")

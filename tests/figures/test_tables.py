@@ -130,7 +130,8 @@ def test_report_tables_are_the_rows_of_the_comparison():
     for name, table in report.items():
         joined = comparison[name.replace("history", "curves")]
         rows = joined[joined["strategy"] == "last_block"].reset_index(drop=True)
-        pd.testing.assert_frame_equal(rows, table.reset_index(drop=True))
+        made_with = chosen.metrics["parameters"]
+        pd.testing.assert_frame_equal(rows, curves.marked(table, made_with).reset_index(drop=True))
 
 
 def test_tables_are_the_same_after_a_trip_through_files(tmp_path):

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mammo import paths
+from mammo.evaluation.levels import level_metrics
 from mammo.evaluation.metrics import classification_metrics
 from mammo.figures.tables import Result
 from mammo.storage.files import write_json, write_table
@@ -48,7 +49,12 @@ def made_up_results(
         ]
         metrics = {
             **classification_metrics(labels, probabilities_of(predictions[1]), classes),
+            **level_metrics(predictions[1], tuple(classes), "mean", "argmax"),
             "collapsed": False,
+            "status": "healthy",
+            "decision": "argmax",
+            "patient": "mean",
+            "parameters": f"{position}123456789ab",
             "best_epoch": epochs - 1,
             "trainable_parameters": TRAINABLE.get(strategy, (1_000_000, 4.2))[0],
             "trainable_percent": TRAINABLE.get(strategy, (1_000_000, 4.2))[1],
@@ -142,4 +148,5 @@ def write_results(results: dict[str, Result], root: Path) -> None:
         )
         write_json(result.metrics, root / paths.EVALUATION_PLOTS / strategy / "metrics.json")
     arms = "".join(f"  {name}: {{warmup_epochs: 2, epochs: 8}}\n" for name in results)
-    (root / paths.PARAMS).write_text(f"strategies:\n{arms}", encoding="utf-8")
+    text = f"strategies:\n{arms}ensemble: {{strategies: []}}\n"
+    (root / paths.PARAMS).write_text(text, encoding="utf-8")

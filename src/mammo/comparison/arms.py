@@ -13,8 +13,7 @@ from mammo.cohort.classes import DENSE
 from mammo.errors import UserError
 from mammo.evaluation.decision import Rule
 from mammo.evaluation.levels import class_names
-
-CASE = ["key", "patient", "laterality", "view", "split", "label"]
+from mammo.evaluation.predictions import CASE
 
 
 @dataclass(frozen=True)

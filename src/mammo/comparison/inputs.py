@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mammo.comparison.arms import CASE, Arm
+from mammo.comparison.arms import Arm
 from mammo.comparison.baselines import solve_baselines
 from mammo.errors import UserError
+from mammo.evaluation.ensemble import ENSEMBLE
 from mammo.evaluation.levels import class_names
+from mammo.evaluation.predictions import CASE, read_predictions
 from mammo.heads.params import HeadParams
 from mammo.storage.files import read_json, read_table
 from mammo.storage.tensors import OUTLINES, Tensors
 
 logger = logging.getLogger(__name__)
-
-ENSEMBLE = "ensemble"
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def read_arms(names: Sequence[str], folder: Path) -> dict[str, Arm]:
         UserError: A file is missing or a table lacks a column.
     """
     # A removed strategy's folder stays behind: DVC no longer knows it.
-    for stranger in sorted({entry.name for entry in folder.glob("*/")} - set(names)):
+    for stranger in sorted({entry.name for entry in folder.glob("*/")} - {*names, ENSEMBLE}):
         logger.warning("%s: not among the strategies of params.yaml; ignored", folder / stranger)
     arms = {}
     for name in names:
@@ -84,20 +84,6 @@ def read_arms(names: Sequence[str], folder: Path) -> dict[str, Arm]:
             metrics.get("status", ""),
         )
     return arms
-
-
-def read_predictions(path: Path) -> pd.DataFrame:
-    """Read a table of predictions.
-
-    Raises:
-        UserError: It is missing or lacks a column.
-    """
-    columns = read_table(path).columns
-    absent = [column for column in CASE if column not in columns]
-    if absent:
-        raise UserError(f"{path}: must hold the columns {', '.join(CASE)}, got no {absent[0]}")
-    numbers = [column for column in columns if column.startswith("probability_")]
-    return read_table(path, **dict.fromkeys(numbers, float))
 
 
 def read_trainings(names: Sequence[str], metrics: Path, plots: Path) -> dict[str, Training]:

@@ -2,16 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
+from mammo.errors import UserError
 from mammo.evaluation.collapse import assess
 from mammo.evaluation.decision import RULES, Rule, change_prior, decide, prior_shares
 from mammo.evaluation.levels import level_metrics, settle_patient_rule
 from mammo.evaluation.metrics import Metrics, classification_metrics
 from mammo.evaluation.params import CollapseParams, EvaluateParams, Prior
+from mammo.storage.files import read_table
+
+CASE = ["key", "patient", "laterality", "view", "split", "label"]
 
 
 @dataclass(frozen=True)
@@ -73,12 +78,26 @@ def prediction_table(
         classes: The K class names.
         rule: How the prediction follows from the probabilities.
     """
-    table = images[["key", "patient", "laterality", "view", "split", "label"]].copy()
+    table = images[CASE].copy()
     table.insert(0, "strategy", strategy)
     table["prediction"] = [classes[k] for k in decide(probabilities, rule)]
     for k, label in enumerate(classes):
         table[f"probability_{label}"] = probabilities[:, k]
     return table
+
+
+def read_predictions(path: Path) -> pd.DataFrame:
+    """Read a prediction table.
+
+    Raises:
+        UserError: It is missing or lacks a column.
+    """
+    columns = read_table(path).columns
+    absent = [column for column in CASE if column not in columns]
+    if absent:
+        raise UserError(f"{path}: must hold the columns {', '.join(CASE)}, got no {absent[0]}")
+    numbers = [column for column in columns if column.startswith("probability_")]
+    return read_table(path, **dict.fromkeys(numbers, float))
 
 
 def labels_and_probabilities(

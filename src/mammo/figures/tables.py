@@ -20,10 +20,15 @@ logger = logging.getLogger(__name__)
 
 CURVE_POINTS = 200
 COMPARED = [
+    "status",
     "trainable_parameters",
     "trainable_percent",
     "kappa",
     "kappa_quadratic",
+    "kappa_breast",
+    "kappa_quadratic_breast",
+    "kappa_patient",
+    "kappa_quadratic_patient",
     "bal_acc",
     "bal_acc_adj",
     "accuracy",
@@ -64,7 +69,13 @@ def comparison_tables(results: Mapping[str, Result]) -> dict[str, pd.DataFrame]:
                 f"plots/evaluation/{name}/predictions.csv: classes must be those of {first} "
                 f"({', '.join(classes[first])}), got {', '.join(classes[name])}; run `dvc repro`"
             )
-    each = [strategy_tables(result.history, result.predictions) for result in results.values()]
+    each = [
+        {
+            name: marked(table, result.metrics.get("parameters", ""))
+            for name, table in strategy_tables(result.history, result.predictions).items()
+        }
+        for result in results.values()
+    ]
     joined = {
         name: pd.concat([tables[name] for tables in each], ignore_index=True) for name in each[0]
     }
@@ -98,6 +109,11 @@ def strategy_tables(history: pd.DataFrame, predictions: pd.DataFrame) -> dict[st
         "shares.csv": share_history(history, predictions),
         **curves,
     }
+
+
+def marked(table: pd.DataFrame, parameters: str) -> pd.DataFrame:
+    """Add the digest of the parameters that a table was made with, so that charts can show it."""
+    return table.assign(parameters=parameters)
 
 
 def class_names(predictions: pd.DataFrame) -> list[str]:
@@ -270,7 +286,8 @@ def compare_metrics(metrics: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
                 f"plots/evaluation/{name}/metrics.json: key {missing[0]} is missing; "
                 f"run `dvc repro evaluate@{name}`"
             )
-        rows.append({"strategy": name, **{key: values[key] for key in COMPARED}})
+        made_with = {"parameters": values.get("parameters", "")}
+        rows.append({"strategy": name, **made_with, **{key: values[key] for key in COMPARED}})
     table = pd.DataFrame(rows)
     # JSON's words, so that a template needn't know Python's.
     table["collapsed"] = table["collapsed"].map({True: "true", False: "false"})
