@@ -47,8 +47,8 @@ fuzz: $(VENV)/.dev         ## Damage real files in over a thousand ways; none ma
 check: setup               ## Look at params.yaml, and for missing and special files, before DVC does.
 	python stages/check.py
 
-verify: setup              ## Hash every object of DVC's cache anew; name what a disk has damaged.
-	python tools/verify_cache.py
+verify: setup              ## Hash DVC's cache and all that is kept anew; name what a disk has damaged.
+	python tools/verify_kept.py; kept=$$?; python tools/verify_cache.py && exit $$kept
 
 bench: setup               ## Time training beside a plain reference: benchmarks/results.md (16 minutes).
 	python benchmarks/bench.py

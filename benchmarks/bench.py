@@ -30,20 +30,23 @@ from tqdm import tqdm
 from fast import Fast
 from machine import machine
 from mammo import paths
-from mammo.network.backbones import architecture_of
-from mammo.network.params import BackboneParams
-from mammo.network.weights import body, random_network, save_backbone
+from mammo.network.backbone_sources import store_backbone
+from mammo.network.params import PACKAGED, BackboneParams
 from mammo.params import load_params, read_params
 from mammo.storage.files import write_json, write_table, write_text
 from mammo.storage.tensors import write_shards
 from plain import Plain
 
 ROOT = Path(__file__).resolve().parent.parent
-ARCHITECTURES = ("resnet50", "efficientnet_b0")
-BLOCKS = {"head_only": 0, "last_block": 1, "last_two_blocks": 2, "full": None}
-TARGETS = {  # of ResNet50: first run, second experiment
-    "head_only": (4.0, 100.0), "last_block": (2.5, 4.0), "full": (2.2, 2.2),
-}  # fmt: skip
+ARCHITECTURES = ("efficientnet_lite0", "resnet50", "efficientnet_b0")
+BLOCKS = {"probe": 0, "head_only": 0, "last_block": 1, "last_two_blocks": 2, "full": None}
+COMMAND = "probe"  # the strategy whose stage `train` is timed as a command
+_DEPTHWISE = {"probe": (10.0, 100.0), "head_only": (10.0, 100.0), "full": (2.2, 2.2)}
+TARGETS: dict[str, dict[str, tuple[float, float]]] = {  # first run, second experiment
+    "efficientnet_lite0": _DEPTHWISE,
+    "resnet50": {**_DEPTHWISE, "last_block": (2.5, 4.0)},
+    "efficientnet_b0": _DEPTHWISE,
+}
 EPOCHS = 10
 TRAIN, VAL, SIZE_PX, BATCH_SIZE = 240, 80, 224, 16
 PLAIN_TRAIN, PLAIN_VAL = 64, 16  # of these, the images that the plain reference is timed on
@@ -54,16 +57,23 @@ REPEATS = 3
 
 
 def make_folder(folder: Path, arch: str, train: int, val: int, size_px: int) -> None:
-    """Lay out the inputs of stages `embed` and `train`: random pixels and random weights."""
+    """Lay out the inputs of stages `embed` and `train`: random pixels, and weights.
+
+    The weights are the packaged ones or random: solving a head takes longer on real features.
+    """
     values = read_params(ROOT / paths.PARAMS)
-    values["backbone"] |= {"arch": arch, "weights": "random", "file": None}
+    weights = "packaged" if arch in PACKAGED else "random"
+    values["backbone"] |= {"arch": arch, "weights": weights, "file": None}
     values["train"] |= {"batch_size": BATCH_SIZE, "checkpoint_every_s": 0}
     values["strategies"] = {
         name: {
             "train_backbone": blocks is None,
             "unfreeze_last_blocks": blocks or 0,
-            "lr": 3.0e-4,
-            "epochs": EPOCHS if name == "head_only" else 1,  # an epoch takes it milliseconds
+            "features": "inner" if name == "probe" else "last",
+            "grey": False,
+            "head": "solved",
+            "lr": 1.0e-4,
+            "epochs": 1,  # is measured; EPOCHS of them are counted
             "warmup_epochs": 0,
         }
         for name, blocks in BLOCKS.items()
@@ -71,14 +81,15 @@ def make_folder(folder: Path, arch: str, train: int, val: int, size_px: int) -> 
     folder.mkdir()
     write_text(yaml.safe_dump(values), folder / paths.PARAMS)
     backbone = load_params("backbone", BackboneParams, folder / paths.PARAMS)
-    state = body(random_network(backbone).state_dict(), architecture_of(backbone))
-    (folder / paths.WEIGHTS).mkdir(parents=True)
-    save_backbone(state, folder / paths.BACKBONE)
+    (folder / paths.DATA).mkdir()
+    store_backbone(backbone, folder / paths.WEIGHTS)
     keys = [f"{number:05d}" for number in range(train + val)]
     random = np.random.default_rng(0)
     (folder / paths.TENSORS).mkdir()
     images = (random.integers(0, 256, (size_px, size_px), dtype=np.uint8) for _ in keys)
     write_shards(images, keys, folder / paths.TENSORS, 2**28)
+    facts = {"key": keys, "patient": keys, "laterality": "L", "view": "CC"}
+    write_table(pd.DataFrame(facts), folder / paths.IMAGES)
     labels = ["ABCD"[number % 4] for number in range(train + val)]
     write_table(pd.DataFrame({"key": keys, "label": labels}), folder / paths.LABELS)
     splits = ["train"] * train + ["val"] * val
@@ -148,9 +159,9 @@ def command_seconds(folder: Path, command: list[str]) -> float:
 
 
 def measure_commands(folder: Path, repeats: int) -> dict[str, list[float]]:
-    """Time `stages/train.py head_only` as it is run, and the start of the plain reference."""
+    """Time stage `train` of `COMMAND` as it is run, and the start of the plain reference."""
     found: dict[str, list[float]] = {"start": [], "train": []}
-    train = [str(ROOT / "stages/train.py"), "head_only"]
+    train = [str(ROOT / "stages/train.py"), COMMAND]
     for _ in range(repeats):
         found["start"].append(command_seconds(folder, ["-c", "import plain"]))
         shutil.rmtree(folder / ".cache", ignore_errors=True)
@@ -174,16 +185,22 @@ def summarise(measured: Measured, images: int, commands: dict[str, list[float]])
     Args:
         measured: As `measure` returns it.
         images: Those of an epoch, training and validation.
-        commands: As `measure_commands` returns it, for `head_only`; else empty.
+        commands: As `measure_commands` returns it, for `COMMAND`; else empty.
     """
     plain, ours = measured["plain"], measured["ours"]
 
     def middle(runs: list[dict[str, float]], key: str) -> float:
         return statistics.median(run[key] for run in runs)
 
-    training = {way: [EPOCHS * run["epoch"] for run in measured[way]] for way in measured}
-    plain_run = [run["open"] + EPOCHS * run["epoch"] for run in plain]
-    our_second = [run["open"] + EPOCHS * run["epoch"] for run in ours]
+    training = {
+        way: [run.get("fixed", 0) + EPOCHS * run["epoch"] for run in measured[way]]
+        for way in measured
+    }
+    opened = {
+        way: [r["open"] + t for r, t in zip(measured[way], training[way], strict=True)]
+        for way in measured
+    }
+    plain_run, our_second = opened["plain"], opened["ours"]
     our_first = [run["embed"] + second for run, second in zip(ours, our_second, strict=True)]
     ratios = {
         "first_run": ratio(plain_run, our_first),
@@ -201,14 +218,15 @@ def summarise(measured: Measured, images: int, commands: dict[str, list[float]])
             "first_run_s": round(statistics.median(first), 2),
             "second_experiment_s": round(statistics.median(training[way]), 2),
             "epoch_s": round(epoch, 3),
-            "images_per_s": round(images / epoch, 1),
+            "images_per_s": round(images / epoch, 1) if epoch else None,
             "peak_mb": round(max(run["peak_mb"] for run in runs)),
         }
     found["ours"]["embed_s"] = round(middle(ours, "embed"), 2)
+    found["ours"]["fixed_s"] = round(middle(ours, "fixed"), 2)
     if commands:
         found["ours"]["command_s"] = round(statistics.median(commands["train"]), 2)
     for share, bare, real in (
-        ("embedding_share", "bare_views", "views"), ("training_share", "bare_epoch", "epoch"),
+        ("embedding_share", "bare_embed", "embed"), ("training_share", "bare_epoch", "epoch"),
     ):  # fmt: skip
         if bare in ours[0]:
             found[share] = ratio([run[bare] for run in ours], [run[real] for run in ours])
@@ -221,9 +239,10 @@ def summarise(measured: Measured, images: int, commands: dict[str, list[float]])
 INTRODUCTION = f"""# Training and embedding, beside a plain reference
 
 Written by `make bench`. {TRAIN} training and {VAL} validation images of {SIZE_PX} x {SIZE_PX}
-random pixels, batches of {BATCH_SIZE}, random weights, {EPOCHS} epochs without warm-up; `compute`,
-`embed` and `augment` as in params.yaml. Medians of {REPEATS} repeats, the two ways in turns, each
-in a process of its own; a ratio is taken repeat by repeat, its least and largest value behind it.
+random pixels, batches of {BATCH_SIZE}, {EPOCHS} epochs; `compute`, `embed`, `augment`, `head` and
+`train` as in params.yaml; weights packaged where there are such, else random. Medians of {REPEATS}
+repeats, the two ways in turns, each in a process of its own; a ratio is taken repeat by repeat, its
+least and largest value behind it.
 
 What is measured, and what is multiplied:
 
@@ -231,13 +250,14 @@ What is measured, and what is multiplied:
   the validation images, after a pass that starts the loader's workers and an untimed step. Their
   seconds times {(TRAIN + VAL) / (PLAIN_TRAIN + PLAIN_VAL):g} are an epoch, times {EPOCHS} a run.
 - **Ours** (fast.py): embedding is measured whole, every image clean and in its views, written to
-  disk; opening and a whole epoch too, times {EPOCHS} for a run, with a resumable checkpoint after
-  every epoch. Of `head_only` all {EPOCHS} epochs are really run.
-- **First run** is embedding (where there is something to store), opening and {EPOCHS} epochs.
-  **Second experiment** is the {EPOCHS} epochs alone, on both sides; `opened` adds the opening of
-  the network and the data on both sides. **Command**, for `head_only`: `python stages/train.py
-  head_only`, really run, against the plain reference's interpreter start (measured), opening and
-  epochs.
+  disk; opening too; solving the head, with the regularisation path and its cross-fitting (the
+  *fixed part*: all there is for `probe` and `head_only`); and for the others a whole epoch, times
+  {EPOCHS} for a run, with a resumable checkpoint after it.
+- **First run** is embedding, opening, the fixed part and {EPOCHS} epochs. **Second experiment** is
+  the fixed part and {EPOCHS} epochs alone, against the plain reference's {EPOCHS} epochs (which
+  trains a head by AdamW); `opened` adds the opening of the network and the data on both sides.
+  **Command**, for `{COMMAND}`: `python stages/train.py {COMMAND}`, really run, against the plain
+  reference's interpreter start (measured), opening and epochs.
 - Images a second are the {TRAIN + VAL} of an epoch by its seconds. Peak memory is the process's
   resident maximum, mapped files included, the plain reference's loader processes not.
 """
@@ -267,7 +287,7 @@ def page(results: dict[str, dict[str, Any]], seconds: float) -> str:
             "|---|---|---|---|---|---|",
         ]
         for name, found in strategies.items():
-            wanted = TARGETS.get(name) if arch == "resnet50" else None
+            wanted = TARGETS.get(arch, {}).get(name)
             target = "≥ {:g} / ≥ {:g}".format(*wanted) if wanted else "–"
             kinds = ("first_run", "second_experiment")
             kinds += ("second_experiment_opened", "second_experiment_command")
@@ -277,9 +297,9 @@ def page(results: dict[str, dict[str, Any]], seconds: float) -> str:
             "",
             f"## {arch}: seconds",
             "",
-            "| strategy | | first run | embedding | second experiment | command | an epoch "
-            "| images/s | peak MB |",
-            "|---|---|---|---|---|---|---|---|---|",
+            "| strategy | | first run | embedding | fixed part | second experiment | command "
+            "| an epoch | images/s | peak MB |",
+            "|---|---|---|---|---|---|---|---|---|---|",
         ]
         for name, found in strategies.items():
             for way in ("plain", "ours"):
@@ -287,13 +307,18 @@ def page(results: dict[str, dict[str, Any]], seconds: float) -> str:
                 embedding = each.get("embed_s") or "–"
                 lines.append(
                     f"| {name} | {way} | {each['first_run_s']} | {embedding} "
-                    f"| {each['second_experiment_s']} | {each.get('command_s', '–')} "
-                    f"| {each['epoch_s']} | {each['images_per_s']} | {each['peak_mb']} |"
+                    f"| {each.get('fixed_s', '–')} | {each['second_experiment_s']} "
+                    f"| {each.get('command_s', '–')} | {each['epoch_s'] or '–'} "
+                    f"| {each['images_per_s'] or '–'} | {each['peak_mb']} |"
                 )
         lines += ["", f"## {arch}: share of the bare rate on random data in memory", ""]
         for name, found in strategies.items():
             for share, what, least in (
-                ("embedding_share", "making and storing views against the bare prefix", 0.90),
+                (
+                    "embedding_share",
+                    "making, embedding and storing views against the bare network",
+                    0.90,
+                ),
                 ("training_share", "an epoch against its bare training and validation steps", 0.95),
             ):
                 if share in found:
@@ -310,6 +335,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--archs", nargs="+", choices=ARCHITECTURES, default=ARCHITECTURES)
     parser.add_argument("--strategies", nargs="+", choices=BLOCKS, default=list(BLOCKS))
+    parser.add_argument("--repeats", type=int, default=REPEATS)
     arguments = parser.parse_args()
     started = time.perf_counter()
     results: dict[str, dict[str, Any]] = {}
@@ -319,12 +345,13 @@ def main() -> None:
             make_folder(folder, arch, TRAIN, VAL, SIZE_PX)
             results[arch] = {}
             for name in tqdm(arguments.strategies, desc=arch):
-                measured = measure(folder, name, REPEATS, PLAIN_TRAIN, PLAIN_VAL)
-                commands = measure_commands(folder, REPEATS) if name == "head_only" else {}
+                measured = measure(folder, name, arguments.repeats, PLAIN_TRAIN, PLAIN_VAL)
+                commands = measure_commands(folder, arguments.repeats) if name == COMMAND else {}
                 results[arch][name] = summarise(measured, TRAIN + VAL, commands)
     text = page(results, time.perf_counter() - started)
     print(text)
     complete = arguments.archs == ARCHITECTURES and arguments.strategies == list(BLOCKS)
+    complete = complete and arguments.repeats == REPEATS
     if complete:
         write_json(results, Path(__file__).with_name("results.json"))
         write_text(text, Path(__file__).with_name("results.md"))

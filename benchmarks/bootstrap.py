@@ -8,7 +8,8 @@ import time
 
 import numpy as np
 
-from mammo.comparison.bootstrap import Units, interval, metric_draws, resample_patients
+from mammo.comparison.bootstrap import interval, metric_draws, resample_patients
+from mammo.evaluation.levels import Units
 
 IMAGES_PER_PATIENT = 4
 

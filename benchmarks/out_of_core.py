@@ -22,38 +22,44 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import matplotlib
 import numpy as np
-import torch
 import yaml
 from lightning_fabric import Fabric
 from tqdm import tqdm
 
 matplotlib.use("agg")
-from mammo.embedding.embedding import embed, plan
 from matplotlib import pyplot as plt
 
 from machine import machine
 from mammo.cohort.cases import Fold
 from mammo.embedding.augment import Augmentation
 from mammo.embedding.params import AugmentParams, EmbedParams
+from mammo.embedding.plan import plan
 from mammo.embedding.sources import FreshViews, Source, StoredViews
+from mammo.embedding.store import Embedder, EmbeddingParams
 from mammo.evaluation.params import CollapseParams
 from mammo.network.backbones import architecture_of
 from mammo.network.compute import compute_dtype, start
-from mammo.network.network import Network, build_network
-from mammo.network.params import BackboneParams, ComputeParams, StrategyParams, strategy_cut
+from mammo.network.network import Design, Network, block_widths, build_network, head_shape
+from mammo.network.params import (
+    BLOCK_NAMES,
+    BackboneParams,
+    ComputeParams,
+    StrategyParams,
+    strategy_cut,
+)
 from mammo.network.strategies import fold_batchnorm
 from mammo.network.weights import body, random_network, save_backbone
 from mammo.storage.files import write_json
 from mammo.storage.tensors import Tensors, write_shards
-from mammo.training.loop import Run, train
-from mammo.training.params import BalancingParams, LossParams, TrainParams
-from mammo.training.watch import Setting
+from mammo.training.loop import Job, train
+from mammo.training.params import TrainParams
+from mammo.training.settings import load_recipe
 
 T = TypeVar("T")
 
@@ -65,6 +71,8 @@ SIZES = (1_000, 3_000, 10_000, 25_000, IMAGES)  # that are trained on
 VALIDATION = 1_000
 MEMORY_TARGET_GB = 3
 FLATNESS_TARGET = 0.25
+ARCH = "mobilenet_v2"
+LAST = BLOCK_NAMES[ARCH][-1:]
 CLASSES = ["A", "B", "C", "D"]
 ARMS = {"head_only": 512, "last_block": 128}  # strategy: side of the images, px
 PIXELS_PER_BATCH = 2**21  # that a step of embedding takes: 8 views at 512 px
@@ -148,12 +156,18 @@ def section(name: str, model: type[T], **changes: Any) -> T:
 
 
 def make_network(folder: Path, strategy: str) -> Network:
-    """Cut a MobileNetV2 of random parameters as the strategy does."""
-    backbone = section("backbone", BackboneParams, arch="mobilenet_v2", weights="random")
+    """Cut a network of random parameters as the strategy does; the head reads the last block."""
+    backbone = backbone_params()
     path = folder / "backbone.safetensors"
     save_backbone(body(random_network(backbone).state_dict(), architecture_of(backbone)), path)
     at = strategy_cut(backbone, section(f"strategies.{strategy}", StrategyParams), strategy)
-    return build_network(path, backbone, at, CLASSES, dropout=0.2, seed=0)
+    head = head_shape(backbone, LAST, 0, "multinomial", len(CLASSES))
+    return build_network(path, backbone, Design(at, LAST, 0, head, dropout=0.2))
+
+
+def backbone_params() -> BackboneParams:
+    """Choose a small network of random parameters."""
+    return section("backbone", BackboneParams, arch=ARCH, weights="random")
 
 
 @dataclass
@@ -182,18 +196,18 @@ def embed_arm(
     batch_size = min(64, PIXELS_PER_BATCH // arm.size_px**2)
     params = section("embed", EmbedParams, views=0 if clean_alone else 1, batch_size=batch_size)
     decided = plan(
-        network.prefix, network.suffix, arm.size_px, len(tensors),
+        network, block_widths(backbone_params()), arm.size_px, len(tensors),
         params.model_copy(update={"views": 1}),
     )  # fmt: skip
     arm.plan = f"{'stored' if decided.stored else 'on the fly'} ({decided.reason})"
-    augmentation, dtype = Augmentation(section("augment", AugmentParams)), compute_dtype(compute)
-    prefix = fold_batchnorm(network.prefix, dtype)
+    augment, dtype = section("augment", AugmentParams), compute_dtype(compute)
     if not decided.stored:
-        return FreshViews(tensors, prefix, dtype, network.normalisation, augmentation)
+        prefix = fold_batchnorm(network.prefix, dtype)
+        return FreshViews(tensors, prefix, dtype, Augmentation(augment))
     arm.embedded_views = 1 + params.views
-    items = embed(
-        tensors, prefix, augmentation, params, torch.device("cpu"), dtype, network.normalisation
-    )
+    cut_params = section(f"strategies.{arm.strategy}", StrategyParams)
+    whole = EmbeddingParams(backbone_params(), cut_params, augment, params, compute)
+    items = Embedder(network.prefix, tensors, whole, ends=True).pooled()
     target = folder / f"embeddings-{arm.strategy}"
     target.mkdir()
     started = time.perf_counter()
@@ -201,13 +215,16 @@ def embed_arm(
         write_shards(timed(items, len(tensors), arm.embed_costs), tensors.keys, target, SHARD_BYTES)
     arm.embed_seconds = time.perf_counter() - started
     arm.peak_gb["embed"] = memory.peak_bytes / 1e9
-    return StoredViews(Tensors(target), seed=0)
+    pooled = Tensors(target)
+    return StoredViews(pooled, np.arange(pooled.shape[-1]))
 
 
 def fold_of(total: int, images: int) -> Fold:
     """Train on the first images, validate on some of them: this is about time, not about skill."""
     labels = np.arange(total) % len(CLASSES)
-    return Fold(labels, np.arange(images), np.arange(min(VALIDATION, images)), CLASSES)
+    return Fold(
+        labels, np.arange(total), np.arange(images), np.arange(min(VALIDATION, images)), CLASSES
+    )
 
 
 def train_arm(arm: Arm, network: Network, source: Source, total: int, fabric: Fabric) -> None:
@@ -221,20 +238,17 @@ def train_arm(arm: Arm, network: Network, source: Source, total: int, fabric: Fa
     with watched() as memory:
         for images in sorted({min(size, total) for size in SIZES}):
             epochs = 1 + max(1, min(9, 20_000 // images))
-            changes = dict(epochs=epochs, warmup_epochs=0)
+            changes = dict(head="gradient", epochs=epochs, warmup_epochs=0)
             strategy = section(f"strategies.{arm.strategy}", StrategyParams, **changes)
-            setting = Setting(
-                arm.strategy, strategy, section("balancing", BalancingParams), network.blocks,
-                images, 1.0, section("loss", LossParams),
+            recipe = replace(
+                load_recipe(arm.strategy), strategy=strategy, backbone=backbone_params(),
+                train=section("train", TrainParams, early_stopping_epochs=0),
+                collapse=section("collapse", CollapseParams, action="warn"),
             )  # fmt: skip
             network.suffix.load_state_dict(fresh)
             clock = EpochClock()
-            run = Run(
-                setting, section("train", TrainParams, early_stopping_epochs=0),
-                section("collapse", CollapseParams, action="warn"), fold_of(total, images),
-                source, network.suffix, fabric, clock.record,
-            )  # fmt: skip
-            train(run)
+            job = Job(recipe, fold_of(total, images), source, fabric, clock.record)
+            train(job, network.suffix)
             arm.train_costs[images] = statistics.median(clock.seconds[1:]) / images
     arm.train_seconds = time.perf_counter() - started
     arm.peak_gb["train"] = memory.peak_bytes / 1e9

@@ -1,8 +1,8 @@
 """The plain reference: a textbook PyTorch loop, as most published code trains.
 
 float32, contiguous, no folding, nothing stored: the frozen prefix runs again in every epoch, under
-`no_grad` and in eval mode, and the same suffix trains as in ours. Samples are read, augmented and
-normalised one by one in a DataLoader with two worker processes.
+`no_grad` and in eval mode, and the same blocks train as in ours, with a multinomial head. Samples
+are read, augmented and normalised one by one in a DataLoader with two worker processes.
 """
 
 import time
@@ -15,15 +15,16 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from mammo import paths
-from mammo.cohort.cases import make_fold
+from mammo.cohort.cases import make_fold, read_cases
 from mammo.embedding.augment import Augmentation
-from mammo.network.backbones import architecture_of, make_head
+from mammo.network.backbones import architecture_of
+from mammo.network.head import make_head
 from mammo.network.inputs import Normalisation
+from mammo.network.network import head_shape
 from mammo.network.strategies import Prefix, Suffix, cut
 from mammo.network.weights import load_backbone
-from mammo.storage.files import read_table
 from mammo.storage.tensors import Tensors
-from mammo.training.settings import Settings, load_settings
+from mammo.training.settings import Recipe, load_recipe
 
 WORKERS = 2
 
@@ -57,12 +58,15 @@ class Samples(Dataset):
         return (rgb - self.mean) / self.std, int(self.labels[position])
 
 
-def make_network(settings: Settings) -> tuple[Prefix, Suffix]:
-    """Load the whole network in float32, contiguous."""
-    architecture = architecture_of(settings.backbone)
+def make_network(recipe: Recipe) -> tuple[Prefix, Suffix]:
+    """Load the whole network in float32, contiguous, with a multinomial head."""
+    architecture, params = architecture_of(recipe.backbone), recipe.train
     blocks = architecture.blocks(load_backbone(paths.BACKBONE, architecture))
-    head = make_head(architecture.features, len(settings.classes), settings.train.dropout)
-    return cut(blocks, head, settings.cut)
+    shape = head_shape(recipe.backbone, recipe.reads, 0, "multinomial", len(recipe.classes))
+    return cut(
+        blocks, make_head(shape, params.dropout), recipe.cut, recipe.reads,
+        architecture.normalisation, params.scope, params.batchnorm,
+    )  # fmt: skip
 
 
 def train_batch(
@@ -72,7 +76,7 @@ def train_batch(
     """Take one step; return the loss."""
     with torch.no_grad():
         crossing = prefix(images)
-    loss = cross_entropy(suffix(crossing), labels)
+    loss = cross_entropy(suffix(*crossing), labels)
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
@@ -83,14 +87,13 @@ class Plain:
     """The reference, ready to train on part of the images in the current folder."""
 
     def __init__(self, strategy: str, train_images: int, val_images: int):
-        self.settings = load_settings(strategy)
-        torch.set_num_threads(self.settings.compute.threads)
+        self.recipe = load_recipe(strategy)
+        torch.set_num_threads(self.recipe.compute.threads)
         tensors = Tensors(paths.TENSORS)
-        table = read_table(paths.LABELS).merge(read_table(paths.SPLITS), on="key")
-        fold = make_fold(tensors.keys, table, self.settings.classes)
-        batch_size = self.settings.train.batch_size
-
-        normalisation = architecture_of(self.settings.backbone).normalisation
+        cases = read_cases(paths.IMAGES, paths.LABELS, paths.SPLITS)
+        fold = make_fold(tensors.keys, cases, self.recipe.classes)
+        batch_size = self.recipe.train.batch_size
+        normalisation = architecture_of(self.recipe.backbone).normalisation
 
         def loader(positions: np.ndarray, augmentation: Augmentation | None) -> DataLoader:
             samples = Samples(tensors, fold.labels, normalisation, augmentation)
@@ -100,7 +103,7 @@ class Plain:
                 persistent_workers=True,
             )  # fmt: skip
 
-        self.train = loader(fold.train[:train_images], Augmentation(self.settings.augment))
+        self.train = loader(fold.train[:train_images], Augmentation(self.recipe.augment))
         self.val = loader(fold.val[:val_images], None)
         self.share = (train_images + val_images) / (len(fold.train) + len(fold.val))
         self.open()
@@ -108,8 +111,8 @@ class Plain:
 
     def open(self) -> None:
         """Load the network and make the optimizer."""
-        self.prefix, self.suffix = make_network(self.settings)
-        rate, decay = self.settings.strategy.lr, self.settings.train.weight_decay
+        self.prefix, self.suffix = make_network(self.recipe)
+        rate, decay = self.recipe.strategy.lr, self.recipe.train.weight_decay
         self.optimizer = torch.optim.AdamW(self.suffix.parameters(), lr=rate, weight_decay=decay)
 
     def _warm_up(self) -> None:
@@ -131,7 +134,7 @@ class Plain:
     def _validate(self) -> Iterator[Tensor]:
         with torch.no_grad():
             for images, labels in self.val:
-                yield self.suffix(self.prefix(images)).argmax(dim=1) == labels
+                yield self.suffix(*self.prefix(images)).argmax(dim=1) == labels
 
     def repeat(self) -> dict[str, float]:
         """Time opening, and the chosen images, scaled to a whole epoch: seconds."""

@@ -12,30 +12,28 @@ test split as it would be deployed, from pixels.
 import argparse
 import logging
 import math
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from scipy import stats
 from torch import Tensor
 
 from mammo import paths
-from mammo.cohort.cases import Fold, make_fold
+from mammo.cohort.cases import read_cases
 from mammo.embedding.augment import Augmentation
-from mammo.embedding.sources import FreshViews, Pixels, Source, StoredViews, open_source
+from mammo.embedding.sources import FreshViews, Pixels, StoredViews
 from mammo.evaluation.inference import predict
 from mammo.evaluation.metrics import classification_metrics
 from mammo.network.compute import compute_dtype, start
-from mammo.network.network import Network, build_network
-from mammo.network.strategies import fold_batchnorm
-from mammo.storage.files import read_json, read_table, write_json, write_text
+from mammo.network.strategies import Suffix, fold_batchnorm
+from mammo.storage.files import read_json, write_json, write_text
 from mammo.storage.tensors import Tensors
-from mammo.training.loop import Run, train
-from mammo.training.settings import Settings, load_settings
+from mammo.training.loop import Job, train
+from mammo.training.settings import load_recipe
+from mammo.training.trial import Stored, Trial, prepare
 
 # (all, warm-up): those of params.yaml, but for `full`, which would take half an hour.
 EPOCHS = {"head_only": (30, 0), "last_block": (10, 2), "full": (4, 1)}
@@ -49,43 +47,34 @@ PAGE = Path(__file__).with_suffix(".md")
 # ---- one training
 
 
-def settings_of(strategy: str, seed: int, precision: str) -> Settings:
-    """Take params.yaml's settings, with a seed, a precision, and the shorter training."""
-    settings = load_settings(strategy)
+def trial_of(strategy: str, seed: int, precision: str, data: Path) -> tuple[Trial, np.ndarray]:
+    """Prepare a training with the settings of params.yaml, a seed, a precision, fewer epochs.
+
+    Its head begins from chance, so that the two ways train alike.
+
+    Returns:
+        The trial, and the positions of the test images.
+    """
+    recipe = load_recipe(strategy)
     epochs, warmup = EPOCHS[strategy]
-    shorter = {"epochs": epochs, "warmup_epochs": warmup}
-    return replace(
-        settings,
-        strategy=settings.strategy.model_copy(update=shorter),
-        train=settings.train.model_copy(update={"seed": seed}),
-        compute=settings.compute.model_copy(update={"precision": precision}),
+    changes = {"head": "gradient", "epochs": epochs, "warmup_epochs": warmup}
+    recipe = replace(
+        recipe,
+        strategy=recipe.strategy.model_copy(update=changes),
+        train=recipe.train.model_copy(update={"seed": seed}),
+        compute=recipe.compute.model_copy(update={"precision": precision}),
     )
+    backbone = data / paths.BACKBONE.relative_to(paths.DATA)
+    stored = Stored(backbone, data / "embeddings" / strategy, data / "tensors")
+    cases = read_cases(*(data / f"{name}.csv" for name in ("images", "labels", "splits")))
+    trial = prepare(recipe, stored, cases, start(recipe.compute))
+    splits = cases.set_index("key").reindex(Tensors(stored.tensors).keys)["split"]
+    return trial, np.flatnonzero(splits == "test")
 
 
-def network_of(settings: Settings, data: Path) -> Network:
-    """Load the backbone and cut it; the seed makes the head."""
-    return build_network(
-        data / paths.BACKBONE.relative_to(paths.DATA), settings.backbone, settings.cut,
-        settings.classes, settings.train.dropout, settings.train.seed,
-    )  # fmt: skip
-
-
-def fold_of(keys: list[str], data: Path, classes: list[str]) -> tuple[Fold, np.ndarray]:
-    """Read the labels; return the fold and the positions of the test images."""
-    table = read_table(data / "labels.csv").merge(read_table(data / "splits.csv"), on="key")
-    splits = table.set_index("key").reindex(keys)["split"]
-    return make_fold(keys, table, classes), np.flatnonzero(splits == "test")
-
-
-def train_best(
-    settings: Settings, network: Network, source: Source, fold: Fold, fabric: Fabric
-) -> None:
-    """Train, and leave the best epoch's state in the network."""
-    run = Run(
-        settings.describe(fold, network.blocks), settings.train, settings.collapse, fold, source,
-        network.suffix, fabric, record=lambda row: None,
-    )  # fmt: skip
-    network.suffix.load_state_dict(train(run).best.state)
+def train_best(job: Job, suffix: Suffix) -> None:
+    """Train, and leave the best epoch's state in the suffix."""
+    suffix.load_state_dict(train(job, suffix).best.state)
 
 
 def judge(logits: Tensor, labels: np.ndarray, classes: list[str]) -> dict[str, float]:
@@ -100,81 +89,32 @@ def run_fast(strategy: str, seed: int, data: Path) -> dict[str, Any]:
     Returns:
         The test metrics, and of how many images both paths to the cut give the same class.
     """
-    settings = settings_of(strategy, seed, "bfloat16")
-    fabric = start(settings.compute)
-    network, dtype = network_of(settings, data), compute_dtype(settings.compute)
-    keys, source = open_source(
-        data / "embeddings" / strategy, data / "tensors", network, settings.augment,
-        settings.compute, fabric.device,
-    )  # fmt: skip
-    fold, test = fold_of(keys, data, settings.classes)
-    train_best(settings, network, source, fold, fabric)
-    prefix = fold_batchnorm(network.prefix, dtype).to(fabric.device)
-    pixels = Pixels(Tensors(data / "tensors"), prefix, dtype, network.normalisation)
-    everything = np.arange(len(keys))
-    deployed = predict(network.suffix, pixels, everything, fabric, BATCH_SIZE)
+    trial, test = trial_of(strategy, seed, "bfloat16", data)
+    suffix, job = trial.network.suffix, trial.job
+    train_best(job, suffix)
+    dtype, images = compute_dtype(job.recipe.compute), Tensors(data / "tensors")
+    prefix = fold_batchnorm(trial.network.prefix, dtype).to(job.fabric.device)
+    everything = np.arange(len(images))
+    deployed = predict(suffix, Pixels(images, prefix, dtype), everything, job.fabric, BATCH_SIZE)
+    fold = job.fold
     found: dict[str, Any] = {"fast": judge(deployed[test], fold.labels[test], fold.classes)}
-    if isinstance(source, StoredViews):
-        stored = predict(network.suffix, source, everything, fabric, BATCH_SIZE)
+    if isinstance(job.source, StoredViews):
+        stored = predict(suffix, job.source, everything, job.fabric, BATCH_SIZE)
         found["same_class"] = int((stored.argmax(dim=1) == deployed.argmax(dim=1)).sum())
-        found["images"] = len(keys)
+        found["images"] = len(images)
     return found
 
 
-class PlainViews:
-    """What fresh views give at the cut in float32, kept in memory for the seeds to come.
-
-    A view is a function of `augment.seed`, image and epoch, and so is what crosses the cut; it is
-    the same for every `train.seed`, and computing it again would only cost time.
-    """
-
-    def __init__(self, fresh: FreshViews, device: torch.device):
-        self.fresh = fresh
-        self.device = device
-        self.known: dict[tuple[int, int], np.ndarray] = {}
-
-    def train_batch(self, positions: np.ndarray, epoch: int) -> np.ndarray:
-        """Compute what isn't known of the epoch's views, and gather: (B, C, h, w) or (B, C)."""
-        unknown = [int(p) for p in np.unique(positions) if (int(p), epoch) not in self.known]
-        if unknown:
-            where = np.array(unknown)
-            views = self.fresh.train_batch(where, epoch)  # number 0 is the clean view
-            crossing = self.fresh.to_cut(views, self.device).cpu().numpy()
-            self.known.update({(p, epoch): one for p, one in zip(unknown, crossing, strict=True)})
-        return np.stack([self.known[int(p), epoch] for p in positions])
-
-    def clean_batch(self, positions: np.ndarray) -> np.ndarray:
-        """Gather what the clean images give at the cut."""
-        return self.train_batch(positions, epoch=0)
-
-    def to_cut(self, batch: np.ndarray, device: torch.device) -> Tensor:
-        """Bring it to the device, channels-last as every other source."""
-        crossing = torch.from_numpy(batch).to(device)
-        channels_last = crossing.ndim == 4
-        return crossing.contiguous(
-            memory_format=torch.channels_last if channels_last else torch.contiguous_format
-        )
-
-
-def run_plain(strategy: str, seeds: Sequence[int], data: Path) -> Iterator[dict[str, float]]:
-    """Train through the whole network in float32 with fresh views; yield each seed's metrics."""
-    tensors = Tensors(data / "tensors")
-    source: Source | None = None
-    for seed in seeds:
-        settings = settings_of(strategy, seed, "float32")
-        fabric, network = start(settings.compute), network_of(settings, data)
-        if source is None:
-            prefix = network.prefix.to(fabric.device)
-            augmentation = Augmentation(settings.augment)
-            fresh = FreshViews(tensors, prefix, torch.float32, network.normalisation, augmentation)
-            source = PlainViews(fresh, fabric.device) if network.cut else fresh
-        fold, test = fold_of(tensors.keys, data, settings.classes)
-        train_best(settings, network, source, fold, fabric)
-        logits = predict(network.suffix, source, test, fabric, BATCH_SIZE)
-        yield judge(logits, fold.labels[test], fold.classes)
-
-
-# ---- the page
+def run_plain(strategy: str, seed: int, data: Path) -> dict[str, float]:
+    """Train through the whole network in float32 with fresh views; return the test metrics."""
+    trial, test = trial_of(strategy, seed, "float32", data)
+    recipe, fabric = trial.recipe, trial.job.fabric
+    prefix, augmentation = trial.network.prefix.to(fabric.device), Augmentation(recipe.augment)
+    fresh = FreshViews(Tensors(data / "tensors"), prefix, torch.float32, augmentation)
+    job = replace(trial.job, source=fresh)
+    train_best(job, trial.network.suffix)
+    logits = predict(trial.network.suffix, fresh, test, fabric, BATCH_SIZE)
+    return judge(logits, job.fold.labels[test], job.fold.classes)
 
 
 def interval(differences: list[float]) -> tuple[float, float]:
@@ -239,9 +179,9 @@ def main() -> None:
     logging.disable(logging.WARNING)
     results: dict[str, dict[str, Any]] = read_json(RESULTS) if RESULTS.exists() else {}
     for strategy in arguments.strategies:
-        plain = run_plain(strategy, arguments.seeds, arguments.data)
-        for seed, metrics in zip(arguments.seeds, plain, strict=True):
-            found = {**run_fast(strategy, seed, arguments.data), "plain": metrics}
+        for seed in arguments.seeds:
+            found = run_fast(strategy, seed, arguments.data)
+            found["plain"] = run_plain(strategy, seed, arguments.data)
             results[f"{strategy} {seed}"] = found
             write_json(results, RESULTS)
             print(strategy, seed, found, flush=True)

@@ -1,55 +1,85 @@
 """Compare the strategies with each other and with baselines that need no network.
 
-Reads data/{images,labels,splits}.csv, data/tensors, plots/evaluation, plots/training and
-metrics/train; writes metrics/compare.json, plots/compare and report.md.
+Reads data/{images,labels,splits,groups,files,phantom_truth}.csv, data/tensors, plots/evaluation,
+plots/training and metrics/train; writes metrics/compare.json, plots/compare and report.md.
 """
 
+from typing import Any
+
+import pandas as pd
+
 from mammo import paths
-from mammo.comparison.compare import compare, comparison_table
+from mammo.cohort.cases import read_cases
+from mammo.cohort.classes import ClassSet, class_of
+from mammo.comparison.compare import calibration_table, compare, comparison_table
 from mammo.comparison.inputs import (
+    ENSEMBLE,
     predict_baselines,
-    read_cases,
-    read_collapse,
-    read_predictions,
-    read_training,
+    read_arms,
+    read_trainings,
 )
 from mammo.comparison.page import Evidence, report
 from mammo.comparison.params import CompareParams
+from mammo.evaluation.levels import PatientRule
 from mammo.figures.evidence import forest_plot, reliability_diagram
 from mammo.figures.style import write_png
-from mammo.params import load_params, read_params
+from mammo.heads.params import HeadParams
+from mammo.params import load_leaf, load_params
 from mammo.stage import run_stage
-from mammo.storage.files import whole_folder, write_json, write_table, write_text
-from mammo.storage.tensors import Tensors
+from mammo.storage.files import read_table, whole_folder, write_json, write_table, write_text
 
 
 def main() -> None:
     """Run the stage."""
     params = load_params("compare", CompareParams)
-    settings = read_params()
-    names = list(settings["strategies"])
+    strategies = list(load_leaf("strategies", dict[str, Any]))
+    members = load_leaf("ensemble.strategies", list[str])
+    names = [*strategies, ENSEMBLE] if members else strategies
+    synthetic = load_leaf("dataset.root", str) == str(paths.PHANTOM)
     cases = read_cases(paths.IMAGES, paths.LABELS, paths.SPLITS)
-    predictions = read_predictions(names, paths.EVALUATION_PLOTS)
+    arms = read_arms(names, paths.EVALUATION_PLOTS)
+    judged = arms[names[0]].predictions
     baselines = predict_baselines(
-        predictions[names[0]], cases, Tensors(paths.TENSORS), params.histogram
+        judged,
+        cases,
+        paths.TENSORS,
+        params.histogram.bins,
+        load_params("head", HeadParams),
+        load_leaf("balancing.power", float),
     )
-    collapse = read_collapse(names, paths.TRAINING_PLOTS)
-    result = compare(predictions, baselines, params)
+    result = compare(
+        arms,
+        baselines.arms,
+        params,
+        load_leaf("evaluate.patient", PatientRule),
+        truth=read_truth() if synthetic else None,
+        groups=read_table(paths.GROUPS),
+    )
     evidence = Evidence(
-        dataset=settings["dataset"]["name"],
-        synthetic=settings["dataset"]["root"] == str(paths.PHANTOM),
+        dataset=load_leaf("dataset.name", str),
+        synthetic=synthetic,
+        arch=load_leaf("backbone.arch", str),
         cases=cases,
-        training=read_training(names, paths.TRAIN_METRICS),
-        collapse=collapse,
+        training=read_trainings(strategies, paths.TRAIN_METRICS, paths.TRAINING_PLOTS),
         result=result,
     )
-    table = comparison_table(result)
-    write_json({**result, "collapse": collapse}, paths.COMPARE_METRICS)
+    intervals, calibration = comparison_table(result), calibration_table(result)
+    write_json(result.as_values(), paths.COMPARE_METRICS)
     with whole_folder(paths.COMPARE_PLOTS) as folder:
-        write_table(table, folder / "intervals.csv")
-        write_png(forest_plot(table), folder / "forest.png")
-        write_png(reliability_diagram(result["calibration"]), folder / "reliability.png")
+        write_table(intervals, folder / "intervals.csv")
+        write_table(calibration, folder / "calibration.csv")
+        write_png(forest_plot(intervals), folder / "forest.png")
+        write_png(reliability_diagram(calibration), folder / "reliability.png")
     write_text(report(evidence), paths.COMPARE_PAGE)
+
+
+def read_truth() -> pd.DataFrame:
+    """Read the phantom's true classes, in the classes that are told apart: key, true_class."""
+    classes = load_leaf("dataset.classes", ClassSet)
+    truth = read_table(paths.PHANTOM_TRUTH).rename(columns={"image_path": "path"})
+    truth = truth.merge(read_table(paths.FILES)[["key", "path"]], on="path")
+    truth["true_class"] = [class_of(classes, label) for label in truth["true_class"]]
+    return truth[["key", "true_class"]]
 
 
 if __name__ == "__main__":

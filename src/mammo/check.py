@@ -13,7 +13,7 @@ from mammo.datasets.params import DatasetParams
 from mammo.dicom.params import Limits
 from mammo.embedding.params import AugmentParams, EmbedParams
 from mammo.errors import UserError
-from mammo.evaluation.params import CollapseParams, EvaluateParams
+from mammo.evaluation.params import CollapseParams, EnsembleParams, EvaluateParams
 from mammo.heads.params import HeadParams
 from mammo.ingest.keys import PUBLIC, read_dataset_key
 from mammo.ingest.params import IngestParams
@@ -50,6 +50,7 @@ SECTIONS: dict[str, type[Params]] = {
     "collapse": CollapseParams,
     "evaluate": EvaluateParams,
     "compare": CompareParams,
+    "ensemble": EnsembleParams,
     "compute": ComputeParams,
 }
 
@@ -173,8 +174,16 @@ def _faults_of_strategies(values: dict[str, Any]) -> list[str]:
         else:
             _collect(faults, f"strategies.{name}", strategy, StrategyParams)
     chosen = values.get("strategy")
-    if "strategy" in values and chosen not in strategies:
-        known = ", ".join(map(str, strategies))
+    members = _members(values)
+    for member in members:
+        if member not in strategies:
+            faults.append(
+                f"params.yaml: ensemble.strategies: must be among {', '.join(map(str, strategies))}"
+                f", got {member!r}"
+            )
+    choices = [*map(str, strategies), *(["ensemble"] if members else [])]
+    if "strategy" in values and chosen not in choices:
+        known = ", ".join(choices)
         faults.append(f"params.yaml: strategy: must be one of {known}, got {chosen!r}")
     return faults
 
@@ -208,6 +217,13 @@ def _check_size(backbone: BackboneParams, preprocess: PreprocessParams) -> None:
             f"params.yaml: preprocess.size_px: must be {fixed} with backbone.arch: "
             f"{backbone.arch}, got {preprocess.size_px}"
         )
+
+
+def _members(values: dict[str, Any]) -> list[Any]:
+    """List the strategies of the ensemble; its own model judges the rest."""
+    section = values.get("ensemble")
+    found = section.get("strategies") if isinstance(section, dict) else None
+    return found if isinstance(found, list) else []
 
 
 def _check_balance(balancing: BalancingParams, loss: LossParams, train: TrainParams) -> None:

@@ -13,6 +13,8 @@ RENAMED = {
     "collapse.warning_share": "is now collapse.warning_excess: how far the largest predicted share "
     "may lie above that class's true share",
     "compute.precision=auto": "was removed: write bfloat16 or float32 (`make tune` measures both)",
+    "compare.histogram.inverse_penalties": "was removed: the baselines' heads are solved as the "
+    "strategies' are (head.penalties)",
 }
 
 

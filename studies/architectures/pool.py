@@ -5,15 +5,17 @@ from typing import Any
 import pandas as pd
 
 from mammo import paths
+from mammo.comparison.arms import Arm
 from mammo.comparison.compare import compare, comparison_table
 from mammo.comparison.inputs import predict_baselines
 from mammo.comparison.params import CompareParams
+from mammo.evaluation.levels import PatientRule
 from mammo.figures.evidence import forest_plot
 from mammo.figures.style import write_png
+from mammo.heads.params import HeadParams
 from mammo.params import load_leaf, load_params
 from mammo.stage import run_stage
 from mammo.storage.files import read_table, write_json, write_text
-from mammo.storage.tensors import Tensors
 from studies.architectures.page import architectures_page
 from studies.cells.cases import accepted_images
 from studies.cells.params import STUDIES, ArchitecturesParams, study_params
@@ -35,11 +37,21 @@ def main() -> None:
         facts |= {f"{network} {name}": of_runs[name] for name in study.strategies}
     cases = accepted_images().merge(read_table(paths.SPLITS), on="key")
     baselines = predict_baselines(
-        next(iter(tables.values())), cases, Tensors(paths.TENSORS), params.histogram
+        next(iter(tables.values())),
+        cases,
+        paths.TENSORS,
+        params.histogram.bins,
+        load_params("head", HeadParams),
+        load_leaf("balancing.power", float),
     )
-    result = compare(tables, baselines, params)
+    result = compare(
+        {name: Arm(table) for name, table in tables.items()},
+        baselines.arms,
+        params,
+        load_leaf("evaluate.patient", PatientRule),
+    )
     subject = subject_of(load_leaf("dataset.name", str), load_leaf("dataset.root", str))
-    write_json({**result, "runs": facts}, HERE / "results.json")
+    write_json({**result.as_values(), "runs": facts}, HERE / "results.json")
     write_png(forest_plot(comparison_table(result)), HERE / "forest.png")
     write_text(architectures_page(subject, result, facts), HERE / "results.md")
 

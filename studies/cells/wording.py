@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mammo import paths
+from mammo.comparison.results import Measured
 from mammo.comparison.wording import number, table
 
 Facts = dict[str, dict[str, dict[str, Any]]]  # of each training, by arm and by run
@@ -31,9 +32,14 @@ def how_many(runs: Mapping[str, dict[str, Any]], fact: str) -> int:
     return sum(bool(facts[fact]) for facts in runs.values())
 
 
-def undefined(arms: dict[str, Any], draws: int) -> list[str]:
-    """Say how many draws left a metric undefined, if any did."""
-    most = max(entry["undefined_draws"] for arm in arms.values() for entry in arm.values())
+def undefined(arms: Mapping[str, Measured], draws: int) -> list[str]:
+    """Say how many draws left a metric with an interval undefined, if any did."""
+    given = (e for arm in arms.values() for e in arm.image.values() if e.low is not None)
+    return undefined_draws(max((entry.undefined_draws for entry in given), default=0), draws)
+
+
+def undefined_draws(most: int, draws: int) -> list[str]:
+    """Say that so many draws left some metric undefined, if any did."""
     if not most:
         return []
     return [

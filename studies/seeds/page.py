@@ -1,13 +1,12 @@
 """The page of the training seeds, written from the data: no number is typed by hand."""
 
-from typing import Any
-
 from mammo.comparison.page import RESULT_COLUMNS, in_words
 from mammo.comparison.wording import count, interval, number, p_value, percent, table
-from studies.cells.wording import Facts, bullets, by_run, how_many, undefined
+from studies.cells.seed_spread import SeedComparison, SeedTest, Spread
+from studies.cells.wording import Facts, bullets, by_run, how_many, undefined_draws
 
 
-def seeds_page(subject: str, result: dict[str, Any], cells: Facts) -> str:
+def seeds_page(subject: str, result: SeedComparison, cells: Facts) -> str:
     """Write the page of the seeds.
 
     Args:
@@ -15,33 +14,31 @@ def seeds_page(subject: str, result: dict[str, Any], cells: Facts) -> str:
         result: From `studies.cells.seed_spread.compare_over_seeds`.
         cells: Of each training, from `studies.cells.pooling.read_cell`, by strategy and seed.
     """
-    sample = result["sample"]
-    seeds = len(sample["seeds"])
-    tested = sample["tested_metrics"]
-    columns = [metric for metric in RESULT_COLUMNS if _everywhere(metric, result["strategies"])]
+    seeds, tested = len(result.seeds), result.tested_metrics
+    columns = [metric for metric in RESULT_COLUMNS if _everywhere(metric, result.strategies)]
     means = [
         [f"`{name}`", f"{how_many(cells[name], 'collapsed')} of {seeds}"]
         + [interval(metrics[metric]) for metric in columns]
-        for name, metrics in result["strategies"].items()
+        for name, metrics in result.strategies.items()
     ]
     spread = [
         [f"`{name}`"] + [_spread(metrics[metric]) for metric in columns]
-        for name, metrics in result["strategies"].items()
+        for name, metrics in result.strategies.items()
     ]
     pairs = [
-        f"- `{pair['first']}` − `{pair['second']}`: "
-        + "; ".join(_difference(test, sample["false_discovery_rate"]) for test in pair["tests"])
+        f"- `{pair.first}` − `{pair.second}`: "
+        + "; ".join(_difference(test, result.false_discovery_rate) for test in pair.tests)
         + "."
-        for pair in result["pairs"]
+        for pair in result.pairs
     ]
     header = [in_words(metric) for metric in columns]
     sections = [
         f"# Training seeds: {subject}\n\n"
         f"{seeds} trainings a strategy that differ in `train.seed` alone (the head's first "
         "parameters, the order of the images, the stored views drawn), on the committed split; "
-        f"{count(sample['images'], 'test image')} of {count(sample['patients'], 'patient')}.",
+        f"{count(result.images, 'test image')} of {count(result.patients, 'patient')}.",
         "## Mean over seeds\n\nBrackets are "
-        f"{percent(sample['confidence'])} intervals from {sample['draws']:,} bootstrap draws of "
+        f"{percent(result.confidence)} intervals from {result.draws:,} bootstrap draws of "
         "whole patients and of seeds: what other patients and other seeds would change.\n\n"
         + table(["", "collapsed on test", *header], means),
         "## Spread over seeds\n\nStandard deviation (smallest to largest), patients unchanged: "
@@ -49,7 +46,7 @@ def seeds_page(subject: str, result: dict[str, Any], cells: Facts) -> str:
         "## Seed by seed\n\nKappa on test, with the epoch that was kept.\n\n"
         + by_run(cells, "seed"),
         f"## What differs\n\nIn {' and '.join(in_words(m) for m in tested)}, adjusted by "
-        f"Benjamini–Hochberg for {count(sample['tests_in_family'], 'test')}.\n\n"
+        f"Benjamini–Hochberg for {count(result.family, 'test')}.\n\n"
         + ("\n".join(pairs) or "One strategy alone: there is nothing to compare it with."),
         "## Limits\n\n"
         + bullets(
@@ -57,28 +54,32 @@ def seeds_page(subject: str, result: dict[str, Any], cells: Facts) -> str:
                 f"{seeds} seeds describe their own spread only roughly, and so does that part of "
                 "the interval (resampled with the patients: Owen 2007, the pigeonhole bootstrap).",
                 "One split: the same few test patients carry every value here.",
-                *undefined(result["strategies"], sample["draws"]),
+                *undefined_draws(_most_undefined(result), result.draws),
             ]
         ),
     ]
     return "\n\n".join(sections) + "\n"
 
 
-def _everywhere(metric: str, arms: dict[str, Any]) -> bool:
+def _everywhere(metric: str, arms: dict[str, dict[str, Spread]]) -> bool:
     return all(metric in metrics for metrics in arms.values())
 
 
-def _spread(entry: dict[str, Any]) -> str:
+def _most_undefined(result: SeedComparison) -> int:
+    found = (spread for arm in result.strategies.values() for spread in arm.values())
+    return max((spread.undefined_draws for spread in found if spread.low is not None), default=0)
+
+
+def _spread(found: Spread) -> str:
     return (
-        f"{number(entry['standard_deviation'])} "
-        f"({number(entry['smallest'])} to {number(entry['largest'])})"
+        f"{number(found.standard_deviation)} ({number(found.smallest)} to {number(found.largest)})"
     )
 
 
-def _difference(test: dict[str, Any], rate: float) -> str:
-    shown = test["p_adjusted"] is not None and test["p_adjusted"] <= rate
+def _difference(test: SeedTest, rate: float) -> str:
+    shown = test.p_adjusted is not None and test.p_adjusted <= rate
     verdict = "shown" if shown else "no difference shown"
     return (
-        f"{in_words(test['metric'])} {interval(test, '+')}, {verdict} "
-        f"(adjusted p {p_value(test['p_adjusted'])})"
+        f"{in_words(test.metric)} {interval(test, '+')}, {verdict} "
+        f"(adjusted p {p_value(test.p_adjusted)})"
     )

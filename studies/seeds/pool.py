@@ -1,5 +1,7 @@
 """Put the seeds together: studies/seeds/data/cells -> results.{json,md} beside this file."""
 
+from dataclasses import asdict
+
 from mammo.comparison.params import CompareParams
 from mammo.params import load_leaf, load_params
 from mammo.stage import run_stage
@@ -30,7 +32,7 @@ def main() -> None:
     }
     result = compare_over_seeds(tables, load_params("compare", CompareParams))
     subject = subject_of(load_leaf("dataset.name", str), load_leaf("dataset.root", str))
-    write_json({**result, "runs": facts}, HERE / "results.json")
+    write_json({**asdict(result), "runs": facts}, HERE / "results.json")
     write_text(seeds_page(subject, result, facts), HERE / "results.md")
 
 

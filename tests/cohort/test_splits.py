@@ -161,3 +161,15 @@ def test_a_fold_finds_its_images_in_a_store_that_holds_more():
     assert list(fold.labels) == [-1, 1, 0, 3]
     assert list(fold.train) == [1]
     assert list(fold.val) == [2]
+
+
+def test_one_class_alone_is_refused_by_the_split_whatever_may_be_missing():
+    chosen = params(missing_class="warn")
+    images = table((0, 12, 0, 0))
+    with pytest.raises(UserError, match=r"labels\.csv: the images must hold two classes.*\['B'\]"):
+        describe_splits(images, assign_patients(images, chosen), CLASSES, chosen)
+    images = table((0, 12, 3, 0))
+    images["published_split"] = np.where(images["label"] == "C", "test", "train")
+    chosen = params(source="published", missing_class="warn")
+    with pytest.raises(UserError, match="train must hold two classes"):
+        describe_splits(images, assign_patients(images, chosen), CLASSES, chosen)

@@ -5,16 +5,16 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from mammo.comparison.bootstrap import (
-    Units,
     auc_draws,
     bootstrap_p,
     calibration_draws,
-    confusion_draws,
     interval,
     metric_draws,
+    patients_needed,
     resample_patients,
 )
-from mammo.evaluation.metrics import classification_metrics
+from mammo.evaluation.levels import Units
+from mammo.evaluation.metrics import classification_metrics, confusion_draws
 
 CLASSES = ("A", "B", "C", "D")
 DENSE = [2, 3]
@@ -114,10 +114,25 @@ def test_a_draw_without_a_class_leaves_its_recall_and_the_means_undefined():
 
 
 def test_undefined_draws_are_counted_and_most_of_them_leave_no_interval():
-    some = interval(np.array([0.5, *[0.4] * 6, *[np.nan] * 4]), 0.95)
-    assert (some.value, some.low, some.high, some.undefined_draws) == (0.5, 0.4, 0.4, 4)
+    some = interval(np.array([0.5, *[0.4, 0.6] * 3, *[np.nan] * 4]), 0.95)
+    assert (some.value, some.low, some.high, some.undefined_draws) == (0.5, 0.4, 0.6, 4)
     most = interval(np.array([0.5, *[0.4] * 4, *[np.nan] * 6]), 0.95)
     assert (most.low, most.high, most.undefined_draws) == (None, None, 6)
+
+
+def test_no_interval_is_a_point():
+    always = interval(np.array([1.0] * 100), 0.95)
+    assert (always.value, always.low, always.high) == (1.0, None, None)
+
+
+def test_a_difference_takes_four_times_the_patients_to_show_when_half_as_large():
+    rng = np.random.default_rng(0)
+    spread = rng.normal(0, 0.1, 4000)
+    large, small = (patients_needed(np.array([d, *(d + spread)]), 50, 0.95) for d in (0.2, 0.1))
+    # 50 (1.96 + 0.84)^2 (.1 / .2)^2
+    assert large == pytest.approx(50 * 2.8016**2 / 4, rel=0.05)
+    assert small == pytest.approx(4 * large, rel=0.02)
+    assert patients_needed(np.zeros(100), 50, 0.95) is None
 
 
 def test_an_interval_cuts_equal_tails():

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +15,26 @@ import pandas as pd
 import pytest
 import yaml
 
-from mammo.comparison.baselines import INTENSITY_HISTOGRAM, MAJORITY_CLASS
-from mammo.comparison.compare import compare, comparison_table
+from mammo.cohort.cases import read_cases
+from mammo.comparison.arms import Arm
+from mammo.comparison.baselines import GREY_FEATURES, INTENSITY_HISTOGRAM, MAJORITY_CLASS
+from mammo.comparison.compare import calibration_table, compare, comparison_table
 from mammo.comparison.inputs import (
-    collapse_history,
+    Training,
     predict_baselines,
-    read_cases,
+    read_arms,
     read_predictions,
-    read_training,
+    read_trainings,
+    summarise_history,
 )
 from mammo.comparison.page import Evidence, report
-from mammo.comparison.params import CompareParams, HistogramParams
+from mammo.comparison.params import CompareParams
 from mammo.errors import UserError
 from mammo.figures.evidence import forest_plot, reliability_diagram
 from mammo.figures.style import write_png
+from mammo.heads.params import HeadParams
 from mammo.storage.files import write_json, write_table
-from mammo.storage.tensors import Tensors, write_shards
+from mammo.storage.tensors import OUTLINES, packed, write_shards
 from support.made_up import predictions
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,9 +43,9 @@ COMPARE = {
     "seed": 0,
     "confidence": 0.9,
     "calibration_bins": 10,
-    "tested_metrics": ["bal_acc_adj", "kappa"],
+    "tested_metrics": ["kappa_quadratic", "kappa"],
     "false_discovery_rate": 0.1,
-    "histogram": {"bins": 8, "inverse_penalties": [1.0]},
+    "histogram": {"bins": 8},
 }
 HISTORY = pd.DataFrame(
     [
@@ -54,11 +59,40 @@ HISTORY = pd.DataFrame(
     ],
     columns=["split", "epoch", "status", "max_predicted_share"],
 )
-TRAINING = {"trainable_parameters": 8196, "trainable_percent": 0.0348, "best_epoch": 4}
+TRAINING = {
+    "trainable_parameters": 8196,
+    "trainable_percent": 0.0348,
+    "trainable_by_block": {"layer4": 8000, "head": 196},
+    "best_epoch": 4,
+    "alerts": ["collapsed at epoch 2"],
+    "cpu": "AVX2, float32",
+}
+HEAD = HeadParams.model_validate({
+    "model": "multinomial", "kernel": "none", "rbf": {"features": 8, "scale": 1.0}, "seed": 0,
+    "select": "cross_fit", "criterion": "log_loss", "thresholds": "joint", "folds": 3,
+    "penalties": {"strongest": 1.0, "weakest": 1e-2, "steps": 3},
+})  # fmt: skip
+FACTS = {"decision": "argmax", "status": "healthy", "parameters": "0123abcd"}
+
+
+def training(alerts=(), history=HISTORY):
+    return Training(
+        parameters=8196,
+        percent=0.0348,
+        by_block=TRAINING["trainable_by_block"],
+        best_epoch=4,
+        alerts=tuple(alerts),
+        cpu="AVX2, float32",
+        history=summarise_history(history, 4),
+    )
 
 
 def evidence(
-    skills=(("good", 1.5), ("poor", 0.0)), histogram_skill=0.5, synthetic=True, only_a=None
+    skills=(("good", 1.5), ("poor", 0.0)),
+    histogram_skill=0.5,
+    synthetic=True,
+    only_a=None,
+    ceiling=False,
 ):
     strategies = {name: predictions(name, skill) for name, skill in skills}
     baselines = {
@@ -72,14 +106,21 @@ def evidence(
             {name: with_few_a(table, only_a) for name, table in arms.items()}
             for arms in (strategies, baselines)
         )
-    result = compare(strategies, baselines, CompareParams(**COMPARE))
     cases = next(iter(strategies.values()))[["key", "patient", "label", "split"]]
+    slips = cases["label"].map(dict(zip("ABCD", "BBCC", strict=True)))
+    result = compare(
+        {name: Arm(table, "argmax", "0123abcd", "healthy") for name, table in strategies.items()},
+        {name: Arm(table) for name, table in baselines.items()},
+        CompareParams(**COMPARE),
+        truth=cases[["key"]].assign(true_class=slips) if ceiling else None,
+        groups=cases[["key"]].assign(maker="Phantom Alpha"),
+    )
     return Evidence(
         dataset="csv",
         synthetic=synthetic,
+        arch="resnet50",
         cases=cases,
-        training={name: TRAINING for name in strategies},
-        collapse={name: collapse_history(HISTORY) for name in strategies},
+        training={name: training() for name in strategies},
         result=result,
     )
 
@@ -95,19 +136,25 @@ def two_strategies():
     return evidence()
 
 
-def test_collapse_history_names_the_epochs_in_order():
-    assert collapse_history(HISTORY) == {
-        "epochs": 6,
-        "collapsed": [1, 2, 5],
-        "warning": [3],
-        "status": "healthy",
-        "max_predicted_share": 0.45,
-    }
+def test_a_history_names_its_epochs_in_order():
+    found = summarise_history(HISTORY, 4)
+    assert (found.path_steps, found.epochs) == (0, 6)
+    assert (found.collapsed, found.warning) == ((1, 2, 5), (3,))
+    assert (found.kept_status, found.kept_share) == ("healthy", 0.5)
+
+
+def test_steps_of_a_path_are_no_epochs_and_no_collapse():
+    path = HISTORY.assign(penalty=["", "1", "10", "0.1", "0.01", "0.001", "0.01"])
+    found = summarise_history(path, 4)
+    assert (found.path_steps, found.epochs, found.collapsed) == (6, 0, ())
+    page = report(replace(evidence(skills=(("good", 1),)), training={"good": training((), path)}))
+    assert "`good`: head solved along 6 steps; kept step 4, which is healthy" in page
+    assert "no alarm" in page
 
 
 def test_a_history_without_validation_is_refused():
     with pytest.raises(UserError, match="must hold validation epochs"):
-        collapse_history(HISTORY[HISTORY["split"] == "train"])
+        summarise_history(HISTORY[HISTORY["split"] == "train"], 4)
 
 
 def test_the_report_has_its_sections_in_order(two_strategies):
@@ -115,10 +162,14 @@ def test_the_report_has_its_sections_in_order(two_strategies):
         "Strategies compared: synthetic phantoms",
         "In short",
         "Data and split",
+        "Experiments",
         "Results, by image",
         "Results, by image, breast and patient",
+        "Dense (C or D) or not, read off these answers",
+        "By group",
         "What differs, and what doesn't",
         "Against baselines without a network",
+        "Trainable parameters by component (resnet50)",
         "Calibration",
         "Collapse history",
         "Limits",
@@ -127,14 +178,16 @@ def test_the_report_has_its_sections_in_order(two_strategies):
 
 def test_the_reports_numbers_are_those_of_the_data(two_strategies):
     page = report(two_strategies)
-    kappa = two_strategies.result["strategies"]["good"]["kappa"]
-    assert f"{kappa['value']:.2f} [{kappa['low']:.2f}, {kappa['high']:.2f}]" in page
+    kappa = two_strategies.result.strategies["good"].image["kappa"]
+    assert f"{kappa.value:.2f} [{kappa.low:.2f}, {kappa.high:.2f}]" in page
     assert "8,196 (0.0348 %)" in page
     assert "160 test images (80 breasts, 40 patients)" in page
     assert "90 % intervals from 200 bootstrap draws" in page
     assert "is at most 0.1" in page
     assert "collapsed in epochs 1–2, 5, with warnings in epoch 3, of 6 epochs" in page
-    assert "ended healthy, with 45 % of val" in page
+    assert "kept epoch 4, which is healthy, with 50 % of val" in page
+    assert "`good` `0123abcd`" in page
+    assert "CPU path AVX2, float32" in page
     cases = two_strategies.cases
     of_b = cases[(cases["split"] == "val") & (cases["label"] == "B")]
     val = next(line for line in page.splitlines() if line.startswith("| val |"))
@@ -146,7 +199,71 @@ def test_other_data_give_another_page():
     assert len(pages) == 2
 
 
-def test_a_network_that_does_not_beat_a_baseline_is_said_so(two_strategies):
+def rows_of(page, title):
+    """The cells of the first table below a heading, by row name."""
+    section = page.split(f"## {title}")[1].split("\n## ")[0]
+    lines = [line.strip("| ").split(" | ") for line in section.splitlines() if line[:1] == "|"]
+    return {line[0]: line[1:] for line in lines[2:]} | {"": lines[0]}
+
+
+def test_the_first_table_of_results_has_every_level_and_the_status(two_strategies):
+    rows = rows_of(report(two_strategies), "Experiments")
+    assert rows[""] == [
+        "status", "trained parameters", "quadratic kappa, image", "quadratic kappa, breast",
+        "quadratic kappa, patient", "kappa, image", "kappa, patient", "accuracy", "AUC", "macro F1",
+    ]  # fmt: skip
+    good = two_strategies.result.strategies["good"]
+    assert rows["`good`"][0] == "healthy"
+    for column, level in ((2, "image"), (3, "breast"), (4, "patient")):
+        found = good.levels[level]["kappa_quadratic"]
+        assert rows["`good`"][column] == f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
+    assert rows["`good`"][6] == f"{good.patient['kappa'].value:.2f}"
+    assert rows["`majority_class`"][0] == "–"
+
+
+def test_every_strategy_is_read_against_the_ceiling():
+    found = evidence(ceiling=True)
+    page = report(found)
+    rows = rows_of(page, "Experiments")
+    highest = found.result.ceiling.image["kappa_quadratic"].value
+    share = found.result.strategies["good"].image["kappa_quadratic"].value / highest
+    assert rows[""][5] == "of the ceiling"
+    assert rows["`good`"][5] == f"{100 * share:.3g} %"
+    assert rows["ceiling"][5] == "100 %"
+    assert f"`good` has {100 * share:.3g} % of that" in page
+    assert "ceiling" not in report(evidence()).lower()
+
+
+def test_trainable_parameters_stand_by_component(two_strategies):
+    rows = rows_of(report(two_strategies), "Trainable parameters by component")
+    assert rows["layer4"] == ["8,000", "8,000"]
+    assert rows["fc"] == ["196", "196"]
+    assert rows["all"] == ["8,196", "8,196"]
+
+
+def test_a_thin_class_is_named_and_leaves_no_interval(two_strategies):
+    few = evidence(only_a=2)
+    page = report(few)
+    assert "Too few patients are of class A (2 patients)" in page
+    cell = rows_of(page, "Results, by image")["`good`"][2]
+    assert cell.endswith("(no interval)")
+    assert "Too few patients" not in report(two_strategies)  # 6 patients of A are in test
+
+
+def test_groups_stand_with_their_patients(two_strategies):
+    rows = rows_of(report(two_strategies), "By group")
+    assert rows["maker Phantom Alpha"][0] == "160 (40)"
+    assert rows["side L"][0] == "80 (40)"
+
+
+def test_alarms_are_listed_and_a_warm_up_is_none(two_strategies):
+    assert "- Collapse alarm while training (after the warm-up): none." in report(two_strategies)
+    alarmed = {"good": training(["collapsed at epoch 5"]), "poor": training()}
+    page = report(replace(two_strategies, training=alarmed))
+    assert "(after the warm-up): `good`." in page
+
+
+def test_a_network_that_does_not_beat_the_better_baseline_is_said_so(two_strategies):
     page = report(two_strategies)
     lines = {
         line.split(":")[0]: line
@@ -154,28 +271,27 @@ def test_a_network_that_does_not_beat_a_baseline_is_said_so(two_strategies):
         if line.startswith("- `") and "against" in line
     }
     assert "beats it in kappa" in lines["- `good` against the class shares of the training images"]
-    assert "not" in lines["- `poor` against the intensity histogram"]
-    assert "**does not beat it" in lines["- `poor` against the intensity histogram"]
-    assert "above chance and kappa: `poor`." in page
+    assert "**is worse** in kappa" in lines["- `poor` against the intensity histogram"]
+    assert "beyond grey values" in page
+    assert "the better baseline, in quadratic kappa: `good`, `poor`." in page
 
 
-def test_beating_every_baseline_is_said_too():
+def test_beating_the_better_baseline_is_said_too():
     page = report(evidence(skills=(("one", 2.5), ("other", 2.5)), histogram_skill=0))
-    assert "Every strategy is shown to beat both baselines" in page
-    assert "does not beat" not in page
+    assert "Every strategy is shown to beat the intensity histogram, the better baseline" in page
     assert "no difference shown" in page
     assert "Not shown to be above another" in page
 
 
-def test_a_lead_within_the_noise_is_not_called_a_win():
-    close = evidence(skills=(("one", 1.0), ("other", 0.9)), histogram_skill=0.8)
-    pair = next(p for p in close.result["pairs"] if p["second"] == INTENSITY_HISTOGRAM)
-    kappa = next(t for t in pair["tests"] if (t["test"], t["metric"]) == ("bootstrap", "kappa"))
-    assert kappa["difference"] > 0
-    assert kappa["p_adjusted"] > 0.1
+def test_what_is_not_shown_has_one_wording_whatever_the_sign():
+    close = evidence(skills=(("one", 1.0), ("other", 0.7)), histogram_skill=0.8)
+    pairs = [p for p in close.result.pairs if p.family == "baseline"]
+    tests = [next(t for t in p.tests if t.metric == "kappa") for p in pairs]
+    assert tests[0].difference > 0 > tests[1].difference
+    assert all(test.p_adjusted > 0.1 for test in tests)
     page = report(close)
-    assert "is **not shown to beat it** in kappa" in page
-    assert "above chance and kappa: `one`, `other`." in page
+    assert page.count("is **not shown to beat it** in kappa") == 2
+    assert "does not beat" not in page
 
 
 def test_a_single_strategy_has_nothing_to_differ_from():
@@ -189,21 +305,42 @@ def test_real_images_are_not_called_synthetic():
     assert "synthetic" not in page
 
 
-def test_undefined_draws_and_rare_classes_stand_among_the_limits():
-    few = evidence(only_a=2)
-    entries = few.result["strategies"]["good"]
-    undefined = max(entry["undefined_draws"] for entry in entries.values())
-    assert undefined == entries["recall_A"]["undefined_draws"] > 0
-    page = report(few)
-    assert f"Up to {undefined:,} of 200 draws lack a class" in page
+def test_rare_classes_stand_among_the_limits():
+    page = report(evidence(only_a=2))
     assert "The rarest class in test, A, comes from 2 patients" in page
     assert "leans on those" in page
 
 
 def test_a_page_without_undefined_draws_does_not_speak_of_them(two_strategies):
-    entries = two_strategies.result["strategies"]["good"].values()
-    assert max(entry["undefined_draws"] for entry in entries) == 0
     assert "draws lack a class" not in report(two_strategies)
+
+
+def test_two_classes_have_no_column_twice():
+    two = {"A": "AB", "B": "AB", "C": "CD", "D": "CD"}
+    tables = {}
+    for name, skill in (("good", 1.5), (INTENSITY_HISTOGRAM, 0.5)):
+        table = predictions(name, skill)
+        folded = table.drop(columns=[c for c in table if c.startswith("probability")])
+        folded["label"] = folded["label"].map(two)
+        folded["probability_AB"] = table["probability_A"] + table["probability_B"]
+        tables[name] = folded.assign(probability_CD=1 - folded["probability_AB"])
+    result = compare(
+        {"good": Arm(tables["good"])},
+        {INTENSITY_HISTOGRAM: Arm(tables[INTENSITY_HISTOGRAM])},
+        CompareParams(**COMPARE),
+    )
+    cases = tables["good"][["key", "patient", "label", "split"]]
+    page = report(Evidence("csv", False, "resnet50", cases, {"good": training()}, result))
+    header = rows_of(page, "Experiments")[""]
+    assert [h for h in header if "kappa" in h] == [
+        "kappa, image",
+        "kappa, breast",
+        "kappa, patient",
+    ]
+    assert "off by more than one class" not in page
+    assert "read off these answers" not in page
+    titles = [axes.get_title() for axes in forest_plot(comparison_table(result)).axes]
+    assert "quadratic kappa" not in titles and "kappa" in titles
 
 
 def test_pictures_are_written_alike_twice(two_strategies, tmp_path):
@@ -211,7 +348,7 @@ def test_pictures_are_written_alike_twice(two_strategies, tmp_path):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         write_png(forest_plot(table), tmp_path / name / "forest.png")
-        drawn = reliability_diagram(two_strategies.result["calibration"])
+        drawn = reliability_diagram(calibration_table(two_strategies.result))
         write_png(drawn, tmp_path / name / "reliability.png")
     for picture in ("forest.png", "reliability.png"):
         content = (tmp_path / "one" / picture).read_bytes()
@@ -225,51 +362,65 @@ def test_the_forest_plot_draws_each_interval_where_the_table_says(two_strategies
     kappa = next(axes for axes in figure.axes if axes.get_title() == "kappa")
     by_image = table[(table["metric"] == "kappa") & (table["level"] == "image")]
     bars: Any = kappa.collections[0]
-    drawn = np.array([s[:, 0] for s in bars.get_segments()])
-    np.testing.assert_allclose(drawn, by_image[["low", "high"]].to_numpy(float))
+    drawn = np.array([s[:, 0] for s in bars.get_segments() if len(s)])
+    given = by_image.dropna(subset="low")  # the majority's kappa is 0 in every draw: no interval
+    np.testing.assert_allclose(drawn, given[["low", "high"]].to_numpy(float))
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == list(
         by_image["strategy"]
     )
 
 
+def test_the_ceiling_is_a_line_and_no_arm():
+    table = comparison_table(evidence(ceiling=True).result)
+    at = table[(table["strategy"] == "ceiling") & (table["level"] == "image")]
+    figure = forest_plot(table)
+    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert names == ["good", "poor", MAJORITY_CLASS, INTENSITY_HISTOGRAM]
+    for axes in figure.axes[:2]:
+        metric = {"kappa": "kappa", "quadratic kappa": "kappa_quadratic"}[axes.get_title()]
+        lines = [line for line in axes.lines if str(line.get_label()).startswith("ceiling")]
+        assert lines[0].get_xdata()[0] == at.set_index("metric").loc[metric, "value"]
+
+
 def test_a_folder_of_a_removed_strategy_is_named_and_ignored(tmp_path, caplog):
     for name in ("kept", "removed"):
         write_table(predictions(name, 1), tmp_path / name / "predictions.csv")
+        write_json(FACTS, tmp_path / name / "metrics.json")
     with caplog.at_level(logging.WARNING):
-        tables = read_predictions(["kept"], tmp_path)
-    assert list(tables) == ["kept"]
-    assert tables["kept"]["probability_A"].dtype == float
+        arms = read_arms(["kept"], tmp_path)
+    assert list(arms) == ["kept"]
+    assert arms["kept"].predictions["probability_A"].dtype == float
+    assert (arms["kept"].rule, arms["kept"].parameters) == ("argmax", "0123abcd")
     assert "removed: not among the strategies" in caplog.text
 
 
 def test_predictions_without_a_column_are_refused(tmp_path):
     write_table(predictions("s", 1).drop(columns="laterality"), tmp_path / "s" / "predictions.csv")
     with pytest.raises(UserError, match="got no laterality"):
-        read_predictions(["s"], tmp_path)
+        read_predictions(tmp_path / "s" / "predictions.csv")
 
 
 def test_training_metrics_without_parameter_counts_are_refused(tmp_path):
     write_json({"best_epoch": 1}, tmp_path / "s.json")
     with pytest.raises(UserError, match="got no trainable_parameters"):
-        read_training(["s"], tmp_path)
+        read_trainings(["s"], tmp_path, tmp_path)
 
 
 def test_a_label_that_was_never_predicted_is_refused(tmp_path):
     world(tmp_path, ["s"])
     cases = read_cases(*(tmp_path / f"data/{n}.csv" for n in ("images", "labels", "splits")))
     cases.loc[0, "label"] = "E"
-    tensors = Tensors(tmp_path / "data/tensors")
-    params = HistogramParams(**COMPARE["histogram"])
     with pytest.raises(UserError, match="labels must be among A, B, C, D, got 'E'"):
-        predict_baselines(predictions("s", 1), cases, tensors, params)
+        predict_baselines(predictions("s", 1), cases, tmp_path / "data/tensors", 8, HEAD, 0.5)
 
 
 def test_baselines_learn_from_train_and_judge_what_the_strategies_judged(tmp_path):
     world(tmp_path, ["s"])
     cases = read_cases(*(tmp_path / f"data/{n}.csv" for n in ("images", "labels", "splits")))
     judged = predictions("s", 1)
-    tensors = Tensors(tmp_path / "data/tensors")
-    tables = predict_baselines(judged, cases, tensors, HistogramParams(**COMPARE["histogram"]))
+    found = predict_baselines(judged, cases, tmp_path / "data/tensors", 8, HEAD, 0.5)
+    assert set(found.cross_fitted) == {INTENSITY_HISTOGRAM, GREY_FEATURES}
+    tables = {name: arm.predictions for name, arm in found.arms.items()}
     train = cases[cases["split"] == "train"]
     for table in tables.values():
         assert sorted(table["key"]) == sorted(judged["key"])
@@ -293,19 +444,31 @@ def world(root, strategies):
     write_table(cases[["key", "split"]], root / "data/splits.csv")
     rng = np.random.default_rng(0)
     tensors = [
-        np.clip(rng.normal(60 + 30 * "ABCD".index(label), 20, (8, 8)), 0, 255).astype(np.uint8)
+        np.clip(rng.normal(60 + 30 * "ABCD".index(label), 20, (16, 16)), 1, 255).astype(np.uint8)
         for label in cases["label"]
     ]
-    (root / "data/tensors").mkdir()
+    (root / "data/tensors" / OUTLINES).mkdir(parents=True)
     write_shards(tensors, list(cases["key"]), root / "data/tensors", shard_bytes=1 << 12)
+    outlines = [packed(np.ones((16, 16), bool))] * len(cases)
+    write_shards(outlines, list(cases["key"]), root / "data/tensors" / OUTLINES, 1 << 12)
     for number, name in enumerate(strategies):
         table = predictions(name, 0.5 + number)
         write_table(table, root / "plots/evaluation" / name / "predictions.csv")
+        write_json(FACTS, root / "plots/evaluation" / name / "metrics.json")
         history = HISTORY.assign(strategy=name)
         write_table(history, root / "plots/training" / name / "history.csv")
         write_json(TRAINING, root / "metrics/train" / f"{name}.json")
+    write_table(cases[["key"]].assign(maker="M", age_band="50-59"), root / "data/groups.csv")
+    write_table(cases[["key"]].assign(path="at/" + cases["key"]), root / "data/files.csv")
+    truth = pd.DataFrame({"image_path": "at/" + cases["key"], "true_class": cases["label"]})
+    write_table(truth, root / "data/phantom_truth.csv")
     settings = {
-        "dataset": {"name": "csv", "root": "data/phantom"},
+        "dataset": {"name": "csv", "root": "data/phantom", "classes": "a_b_c_d"},
+        "backbone": {"arch": "resnet50"},
+        "evaluate": {"patient": "denser"},
+        "ensemble": {"strategies": []},
+        "head": HEAD.model_dump(),
+        "balancing": {"power": 0.5},
         "strategies": {name: {} for name in strategies},
         "compare": COMPARE,
     }
@@ -335,10 +498,14 @@ def test_the_stage_writes_everything_and_the_same_bytes_twice(tmp_path):
     assert contents[0] == contents[1]
     result = json.loads(contents[0][0])
     assert list(result["strategies"]) == ["head_only", "last_block"]
-    assert list(result["baselines"]) == [MAJORITY_CLASS, INTENSITY_HISTOGRAM]
-    assert result["baselines"][MAJORITY_CLASS]["kappa"]["value"] == 0
-    assert result["baselines"][INTENSITY_HISTOGRAM]["kappa"]["value"] > 0.5
-    assert result["collapse"]["head_only"]["collapsed"] == [1, 2, 5]
+    assert list(result["baselines"]) == [MAJORITY_CLASS, INTENSITY_HISTOGRAM, GREY_FEATURES]
+    assert result["baselines"][MAJORITY_CLASS]["image"]["kappa"]["value"] == 0
+    assert result["baselines"][INTENSITY_HISTOGRAM]["image"]["kappa"]["value"] > 0.5
+    assert result["ceiling"]["image"]["kappa_quadratic"]["value"] == 1
+    assert result["strategies"]["head_only"]["parameters"] == "0123abcd"
+    assert {group["dimension"] for group in result["groups"]} == {
+        "maker", "age_band", "view", "laterality"
+    }  # fmt: skip
 
 
 def test_the_stage_ends_on_a_missing_strategy_with_one_line(tmp_path):

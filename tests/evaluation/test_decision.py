@@ -62,7 +62,9 @@ def test_test_metrics_name_rule_and_prior_and_report_the_other_priors():
         "classes": CLASSES, "prior": [0.25] * 4, "counts": [1, 1, 1, 97], "epoch": 5,
         "trainable_parameters": 7, "trainable_percent": 0.1,
     }  # fmt: skip
-    params = EvaluateParams(batch_size=1, test_time_flip=False, decision="auto", prior="as_trained")
+    params = EvaluateParams(
+        batch_size=1, test_time_flip=False, decision="auto", prior="as_trained", patient="denser"
+    )
     evaluated = evaluate("mine", cases(), probabilities, facts, params, COLLAPSE)
     assert evaluated.metrics["kappa"] == 1 and evaluated.metrics["status"] == "healthy"
     assert (evaluated.metrics["decision"], evaluated.metrics["prior"]) == ("argmax", "as_trained")

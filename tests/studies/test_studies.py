@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from mammo.cohort.params import SplitParams
+from mammo.comparison.arms import Arm
 from mammo.comparison.compare import compare
 from mammo.comparison.params import CompareParams
 from mammo.errors import UserError
@@ -25,7 +26,7 @@ PARAMS = CompareParams(
     calibration_bins=10,
     tested_metrics=["bal_acc_adj", "kappa"],
     false_discovery_rate=0.1,
-    histogram={"bins": 8, "inverse_penalties": [1.0]},
+    histogram={"bins": 8},
 )
 
 
@@ -35,12 +36,12 @@ def test_pooling_counts_every_patient_once_where_a_mean_over_folds_counts_folds(
     small["key"] += "-small"
     small["patient"] += "-small"
     pooled = pool_folds([big, small])
-    result = compare({"s": pooled}, {}, PARAMS, tempered=False)
-    assert result["strategies"]["s"]["accuracy"]["value"] == 0.8
-    assert result["sample"]["patients"] == 10
-    assert "temperature" not in result["calibration"]["s"]
+    result = compare({"s": Arm(pooled)}, {}, PARAMS, tempered=False)
+    assert result.strategies["s"].image["accuracy"].value == 0.8
+    assert result.sample.patients == 10
+    assert result.strategies["s"].calibration.temperature is None
     # truth A3 B3 C2 D2, the two wrong ones are answered C: chance 3*2 + 3*2 + 2*4 + 2*2 of 100
-    assert result["strategies"]["s"]["kappa"]["value"] == pytest.approx((0.8 - 0.24) / (1 - 0.24))
+    assert result.strategies["s"].image["kappa"].value == pytest.approx((0.8 - 0.24) / (1 - 0.24))
 
 
 def fold_table(labels, right):
@@ -79,16 +80,16 @@ def test_the_mean_over_seeds_and_its_spread():
     }
     result = compare_over_seeds(tables, PARAMS)
     alone = [
-        compare({"s": table}, {}, PARAMS)["strategies"]["s"]["kappa"]["value"]
+        compare({"s": Arm(table)}, {}, PARAMS).strategies["s"].image["kappa"].value
         for table in tables["good"].values()
     ]
-    entry = result["strategies"]["good"]["kappa"]
-    assert entry["value"] == pytest.approx(np.mean(alone))
-    assert entry["standard_deviation"] == pytest.approx(np.std(alone, ddof=1))
-    assert (entry["smallest"], entry["largest"]) == (min(alone), max(alone))
-    assert entry["low"] < entry["value"] < entry["high"]
-    kappa = next(test for test in result["pairs"][0]["tests"] if test["metric"] == "kappa")
-    assert kappa["p_adjusted"] <= 0.1 and kappa["low"] > 0
+    entry = result.strategies["good"]["kappa"]
+    assert entry.value == pytest.approx(np.mean(alone))
+    assert entry.standard_deviation == pytest.approx(np.std(alone, ddof=1))
+    assert (entry.smallest, entry.largest) == (min(alone), max(alone))
+    assert entry.low < entry.value < entry.high
+    kappa = next(test for test in result.pairs[0].tests if test.metric == "kappa")
+    assert kappa.p_adjusted <= 0.1 and kappa.low > 0
 
 
 def test_draws_of_seeds_widen_what_draws_of_patients_leave_narrow():

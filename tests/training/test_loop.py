@@ -13,8 +13,7 @@ from torch._dynamo.utils import counters
 from mammo.embedding.augment import Augmentation
 from mammo.embedding.sources import FlippedPixels, FreshViews, Pixels
 from mammo.errors import UserError
-from mammo.evaluation.inference import Answers, predict, split_evenly
-from mammo.evaluation.predictions import mean_probabilities
+from mammo.evaluation.inference import Answers, mean_probabilities, predict, split_evenly
 from mammo.evaluation.suffix_file import check_backbone, load_suffix, save_suffix
 from mammo.network.compute import compile_module, start
 from mammo.network.params import BackboneParams

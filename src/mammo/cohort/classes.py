@@ -24,3 +24,16 @@ def labels_of(class_set: ClassSet) -> tuple[str, ...]:
 def class_of(class_set: ClassSet, label: str) -> str:
     """Map a dataset's label to its class."""
     return _CLASS_OF[class_set][label]
+
+
+# "Dense" is C and D of BI-RADS (ACR BI-RADS Atlas, 5th ed.); mini-MIAS names its own class D.
+DENSE: dict[tuple[str, ...], tuple[str, ...]] = {
+    ("A", "B", "C", "D"): ("C", "D"),
+    ("AB", "CD"): ("CD",),
+    ("F", "G", "D"): ("D",),
+}
+
+
+def dense_positions(classes: tuple[str, ...]) -> list[int]:
+    """Find the classes that count as dense."""
+    return [classes.index(label) for label in DENSE[classes]]

@@ -105,9 +105,17 @@ def describe_splits(
     """Count images and patients by split and class, and say which classes are missing where.
 
     Raises:
-        UserError: A class is missing from a split and `missing_class` is `error`.
+        UserError: There is one class alone, in all or to train on, or a class is missing from a
+            split and `missing_class` is `error`.
     """
     table = images.merge(splits, on="key", validate="one_to_one")
+    for part, rows in (("the images", table), ("train", table[table["split"] == "train"])):
+        found = sorted(set(rows["label"]))
+        if len(found) < 2:
+            raise UserError(
+                f"data/labels.csv: {part} must hold two classes at least, or there is nothing to "
+                f"tell apart; got {found}; check dataset.labels and dataset.classes"
+            )
     shortages = []
     counts: dict[str, Any] = {}
     for split in SPLITS:

@@ -1,31 +1,45 @@
-"""Arms of a comparison: tables of predictions that must be of the same images, and their units.
+"""Arms of a comparison: tables of predictions that must be of the same images.
 
 An arm is a strategy or a baseline; its predictions are a table as in
 `plots/evaluation/S/predictions.csv`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
-from mammo.comparison.bootstrap import Units
+from mammo.cohort.classes import DENSE
 from mammo.errors import UserError
+from mammo.evaluation.decision import Rule
+from mammo.evaluation.levels import class_names
 
-# What one unit of a level is told apart by; views are averaged within it.
-LEVELS = {"image": ["patient", "key"], "breast": ["patient", "laterality"], "patient": ["patient"]}
 CASE = ["key", "patient", "laterality", "view", "split", "label"]
 
-# "Dense" is C and D of BI-RADS (ACR BI-RADS Atlas, 5th ed.); mini-MIAS names its own class D.
-DENSE = {
-    ("A", "B", "C", "D"): ("C", "D"),
-    ("AB", "CD"): ("CD",),
-    ("F", "G", "D"): ("D",),
-}
+
+@dataclass(frozen=True)
+class Arm:
+    """One arm.
+
+    Attributes:
+        predictions: `CASE` and probability_<class>… for the splits val and test.
+        rule: How its answers follow from its probabilities.
+        parameters: The digest of the parameters that it was made with; '' for a baseline.
+        status: healthy, warning or collapsed, on test; '' for a baseline.
+    """
+
+    predictions: pd.DataFrame
+    rule: Rule = "argmax"
+    parameters: str = ""
+    status: str = ""
+
+    def of_split(self, split: str) -> pd.DataFrame:
+        """Select the rows of one split."""
+        return of_split(self.predictions, split)
 
 
 def check_arms(
-    arms: dict[str, pd.DataFrame], splits: Sequence[str] = ("val", "test")
+    arms: Mapping[str, pd.DataFrame], splits: Sequence[str] = ("val", "test")
 ) -> tuple[str, ...]:
     """Check that all arms judged the same images, and name the classes.
 
@@ -55,48 +69,10 @@ def check_arms(
     return classes
 
 
-def class_names(table: pd.DataFrame) -> tuple[str, ...]:
-    """Name the classes of a predictions table, in order."""
-    return tuple(
-        column.removeprefix("probability_")
-        for column in table.columns
-        if column.startswith("probability_")
-    )
-
-
-def aggregate(
-    table: pd.DataFrame, level: str, classes: Sequence[str], patients: Sequence[str]
-) -> Units:
-    """Average probabilities over the images of each unit of a level.
-
-    Where images of one unit disagree on the label (a patient whose breasts differ), the denser
-    one counts, as in a mammography report (ACR BI-RADS Atlas, 5th ed., breast composition).
-
-    Args:
-        table: Predictions of one split.
-        level: `image`, `breast` or `patient`.
-        classes: The K class names in order.
-        patients: All patients, sorted.
-    """
-    columns = [f"probability_{label}" for label in classes]
-    position = {label: number for number, label in enumerate(classes)}
-    rows = table.assign(position=table["label"].map(position))
-    groups = rows.groupby(LEVELS[level])
-    probabilities = groups[columns].mean()  # sorted by the unit
-    number = {patient: n for n, patient in enumerate(patients)}
-    of_unit = probabilities.index.get_level_values("patient")
-    return Units(
-        patients=np.array([number[patient] for patient in of_unit]),
-        labels=groups["position"].max().to_numpy(),
-        probabilities=probabilities.to_numpy(),
-        classes=tuple(classes),
-    )
+def of_split(table: pd.DataFrame, split: str) -> pd.DataFrame:
+    """Select the rows of one split."""
+    return table[table["split"] == split]
 
 
 def _cases(table: pd.DataFrame) -> pd.DataFrame:
     return table[CASE].sort_values("key").reset_index(drop=True)
-
-
-def of_split(table: pd.DataFrame, split: str) -> pd.DataFrame:
-    """Select the rows of one split."""
-    return table[table["split"] == split]

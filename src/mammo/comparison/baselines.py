@@ -4,19 +4,12 @@ A strategy that doesn't beat the better of the last two has learnt nothing beyon
 Both are heads solved as those of the strategies are, the penalty cross-fitted by patient.
 """
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import balanced_accuracy_score
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
 
-from mammo.comparison.params import HistogramParams
 from mammo.embedding.grey import GREY_NAMES, grey_features
 from mammo.errors import UserError
 from mammo.evaluation.metrics import classification_metrics
@@ -31,7 +24,6 @@ GREY_FEATURES = "grey_features"
 BASELINES = (MAJORITY_CLASS, INTENSITY_HISTOGRAM, GREY_FEATURES)
 
 IMAGES_PER_READ = 64  # bounds the memory, whatever the size of the store
-MOST_ITERATIONS = 5000
 
 
 @dataclass(frozen=True)
@@ -160,94 +152,3 @@ def _quadratic_kappa(labels: np.ndarray, step: PathStep) -> float:
     answers = np.exp(cast(np.ndarray, step.cross_fitted))
     names = [str(k) for k in range(answers.shape[1])]
     return float(classification_metrics(labels, answers, names)["kappa_quadratic"] or 0.0)
-
-
-def fit_histogram_classifier(
-    train: np.ndarray,
-    train_labels: np.ndarray,
-    val: np.ndarray,
-    val_labels: np.ndarray,
-    params: HistogramParams,
-) -> Pipeline:
-    """Fit a multinomial logistic regression, classes weighted inversely to their frequency.
-
-    The penalty is the one with the best balanced accuracy on validation, the strongest of equals.
-
-    Args:
-        train: (n, bins) histograms.
-        train_labels: (n,) integers, two classes or more.
-        val: (m, bins) histograms.
-        val_labels: (m,) integers.
-        params: Penalties to choose from.
-
-    Raises:
-        UserError: Training labels hold one class only: there is nothing to tell apart.
-    """
-    if len(np.unique(train_labels)) < 2:
-        raise UserError(
-            "data/splits.csv: train must hold two classes or more for the histogram baseline, got "
-            f"{len(np.unique(train_labels))}; see split.* params"
-        )
-    fitted = [_fit(train, train_labels, c) for c in sorted(params.inverse_penalties)]
-    scores = [_balanced_accuracy(model, val, val_labels) for model in fitted]
-    return fitted[int(np.argmax(scores))]
-
-
-def predict_probabilities(model: Pipeline, histograms: np.ndarray, n_classes: int) -> np.ndarray:
-    """Predict (n, K); a class that training lacked gets 0."""
-    probabilities = np.zeros((len(histograms), n_classes))
-    probabilities[:, model.classes_] = model.predict_proba(histograms)
-    return probabilities
-
-
-def predict_from_histograms(
-    tensors: Tensors,
-    keys: Mapping[str, Sequence[str]],
-    labels: Mapping[str, np.ndarray],
-    n_classes: int,
-    params: HistogramParams,
-) -> dict[str, np.ndarray]:
-    """Fit on train, choose the penalty on val and predict every split.
-
-    Args:
-        tensors: Images of (H, W).
-        keys: Image keys by split (`train`, `val`, `test`).
-        labels: (n,) integers by split, in the order of its keys; those of test aren't used.
-        n_classes: K.
-        params: Bins and penalties.
-
-    Returns:
-        (n, K) probabilities by split, in the order of its keys.
-    """
-    histograms = {
-        split: intensity_histograms(tensors, tensors.positions(keys[split]), params.bins)
-        for split in keys
-    }
-    model = fit_histogram_classifier(
-        histograms["train"], labels["train"], histograms["val"], labels["val"], params
-    )
-    return {s: predict_probabilities(model, histograms[s], n_classes) for s in histograms}
-
-
-def _fit(histograms: np.ndarray, labels: np.ndarray, inverse_penalty: float) -> Pipeline:
-    model = make_pipeline(
-        StandardScaler(),
-        LogisticRegression(C=inverse_penalty, class_weight="balanced", max_iter=MOST_ITERATIONS),
-    )
-    with warnings.catch_warnings():
-        # A fit cut short would be a weak baseline, and the networks would look good beside it.
-        warnings.simplefilter("error", ConvergenceWarning)
-        try:
-            return model.fit(histograms, labels)
-        except ConvergenceWarning:
-            raise UserError(
-                "params.yaml: compare.histogram.inverse_penalties: the fit must end within "
-                f"{MOST_ITERATIONS} iterations, got no end for {inverse_penalty:g}; leave it out"
-            ) from None
-
-
-def _balanced_accuracy(model: Pipeline, histograms: np.ndarray, labels: np.ndarray) -> float:
-    with warnings.catch_warnings():
-        # Validation may lack a class that was learnt; its score is the mean over those it holds.
-        warnings.filterwarnings("ignore", message="y_pred contains classes not in y_true")
-        return float(balanced_accuracy_score(labels, model.predict(histograms)))

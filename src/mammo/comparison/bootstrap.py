@@ -10,38 +10,20 @@ Source:
     Field & Welsh 2007, J R Stat Soc B 69:369 (bootstrapping clusters).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import norm
 
 from mammo.comparison.calibration import confidence_bins
+from mammo.evaluation.levels import Units
+from mammo.evaluation.metrics import Draws, RankedScores, confusion_draws, dense_draws
 
-Draws = dict[str, np.ndarray]
-
+NARROWEST = 1e-9  # an interval of less is a point that rounding has widened
+POWER = 0.8
 DRAWS_PER_CHUNK = 100  # bounds the memory: 10,000 images x 100 draws of float64 are 8 MB
-
-
-@dataclass(frozen=True)
-class Units:
-    """What is judged (images, breasts or patients), and the patient that each belongs to.
-
-    Attributes:
-        patients: (n,) integers, positions in the sorted list of the P patients.
-        labels: (n,) integers, positions in `classes`.
-        probabilities: (n, K) floats; the prediction is the largest of each row.
-        classes: The K class names in order.
-    """
-
-    patients: np.ndarray
-    labels: np.ndarray
-    probabilities: np.ndarray
-    classes: tuple[str, ...]
-
-    @property
-    def predictions(self) -> np.ndarray:
-        """The predicted classes: (n,) positions in `classes`."""
-        return self.probabilities.argmax(axis=1)
 
 
 @dataclass(frozen=True)
@@ -50,7 +32,8 @@ class Interval:
 
     Attributes:
         value: The metric of the sample itself.
-        low: Lower end; None where fewer than half of the draws define the metric.
+        low: Lower end; None where fewer than half of the draws define the metric, or all say the
+            same: what never varies in a sample says nothing of other patients.
         high: Upper end, likewise.
         undefined_draws: Draws left out because the metric doesn't exist there.
     """
@@ -79,10 +62,8 @@ def resample_patients(n_patients: int, draws: int, seed: int) -> np.ndarray:
 def metric_draws(units: Units, weights: np.ndarray, dense: Sequence[int]) -> Draws:
     """Compute every metric of every draw: (1 + draws,) each, NaN where it is undefined.
 
-    The keys are those of `mammo.evaluation.metrics` that are shares or means, and `mae_classes`,
-    `far_error_share` and `auc_dense`. A class that the sample holds and the draw lacks leaves
-    that class's recall undefined, and with it every mean over classes: averaging over the
-    classes that happen to be left would measure something else in each draw.
+    The keys are those of `mammo.evaluation.metrics.confusion_draws` and, with more than two
+    classes, of `dense_draws`; `auc_macro` and `auc_dense`.
 
     Args:
         units: What is judged.
@@ -93,6 +74,8 @@ def metric_draws(units: Units, weights: np.ndarray, dense: Sequence[int]) -> Dra
     present = np.unique(units.labels)
     confusions = _confusions(units, weights)  # (1 + draws, K, K)
     draws = confusion_draws(confusions, units.classes, present)
+    if k > 2:
+        draws |= dense_draws(confusions, dense)
     dense_score = units.probabilities[:, list(dense)].sum(axis=1)
     one_vs_rest = [(units.labels == c, units.probabilities[:, c]) for c in range(k)]
     questions = [one_vs_rest[c] for c in present]
@@ -100,40 +83,6 @@ def metric_draws(units: Units, weights: np.ndarray, dense: Sequence[int]) -> Dra
     aucs = auc_draws(questions, weights, units.patients)  # (questions, 1 + draws)
     draws["auc_macro"] = aucs[:-1].mean(axis=0)
     draws["auc_dense"] = aucs[-1]
-    return draws
-
-
-def confusion_draws(confusions: np.ndarray, classes: Sequence[str], present: np.ndarray) -> Draws:
-    """Compute what follows from confusion matrices: (draws, K, K), rows true, to (draws,) each.
-
-    Args:
-        confusions: Weighted counts.
-        classes: The K class names in order.
-        present: Positions of the classes that the sample holds, which means are taken over.
-    """
-    k = len(classes)
-    total = confusions.sum(axis=(1, 2))
-    truth, predicted = confusions.sum(axis=2), confusions.sum(axis=1)  # (draws, K) each
-    right = np.diagonal(confusions, axis1=1, axis2=2)
-    with np.errstate(invalid="ignore"):  # a class absent from a draw: 0 / 0, undefined
-        recall = right / truth
-        f1 = np.where(truth > 0, 2 * right / (truth + predicted), np.nan)
-    bal_acc = recall[:, present].mean(axis=1)
-    apart = np.abs(np.subtract.outer(np.arange(k), np.arange(k)))  # (K, K) classes between
-    draws = {
-        "accuracy": right.sum(axis=1) / total,
-        "kappa": _kappas(confusions, apart > 0),
-        "kappa_linear": _kappas(confusions, apart),
-        "kappa_quadratic": _kappas(confusions, apart**2),
-        "bal_acc": bal_acc,
-        "bal_acc_adj": _adjust_for_chance(bal_acc, len(present)),
-        "macro_f1": f1[:, present].mean(axis=1),
-        "mae_classes": (confusions * apart).sum(axis=(1, 2)) / total,
-        "far_error_share": (confusions * (apart > 1)).sum(axis=(1, 2)) / total,
-        "max_predicted_share": predicted.max(axis=1) / total,
-    }
-    draws |= {f"recall_{classes[c]}": recall[:, c] for c in present}
-    draws |= {f"predicted_share_{classes[c]}": predicted[:, c] / total for c in range(k)}
     return draws
 
 
@@ -161,7 +110,7 @@ def auc_draws(
         weights: (1 + draws, P).
         patients: (n,) positions of the units' patients.
     """
-    ranked = [_RankedScores(positive, score) for positive, score in questions]
+    ranked = [RankedScores(positive, score) for positive, score in questions]
     aucs = np.empty((len(ranked), len(weights)))
     for start in range(0, len(weights), DRAWS_PER_CHUNK):
         chunk = slice(start, start + DRAWS_PER_CHUNK)
@@ -183,6 +132,8 @@ def interval(draws: np.ndarray, confidence: float) -> Interval:
         return Interval(float(draws[0]), None, None, undefined)
     tail = 100 * (1 - confidence) / 2
     low, high = np.percentile(defined, [tail, 100 - tail])
+    if high - low < NARROWEST:
+        return Interval(float(draws[0]), None, None, undefined)
     return Interval(float(draws[0]), float(low), float(high), undefined)
 
 
@@ -203,26 +154,26 @@ def bootstrap_p(differences: np.ndarray) -> float | None:
     return min(1.0, 2 * (1 + smaller) / (1 + len(defined)))
 
 
-class _RankedScores:
-    """Scores in an order that makes the AUC of any weights a sum; it is found once."""
+def patients_needed(differences: np.ndarray, n_patients: int, confidence: float) -> int | None:
+    """Estimate how many patients would show a difference of this size, four times in five.
 
-    def __init__(self, positive: np.ndarray, scores: np.ndarray):
-        negatives = np.flatnonzero(~positive)
-        self.positives = np.flatnonzero(positive)
-        self.negatives = negatives[np.argsort(scores[negatives], kind="stable")]
-        beaten = scores[self.negatives]
-        self.below = np.searchsorted(beaten, scores[self.positives], side="left")
-        self.not_above = np.searchsorted(beaten, scores[self.positives], side="right")
+    The standard error shrinks with the root of the number of patients. None where the difference
+    is 0 or its draws say nothing of its spread.
 
-    def auc(self, weights: np.ndarray) -> np.ndarray:
-        """Compute the weighted AUC of each column, ties as half: (n, draws) to (draws,)."""
-        won = np.zeros((len(self.negatives) + 1, weights.shape[1]))
-        np.cumsum(weights[self.negatives], axis=0, out=won[1:])
-        positive = weights[self.positives]
-        pairs_won = np.einsum("ud,ud->d", positive, won[self.below])
-        pairs_won += np.einsum("ud,ud->d", positive, won[self.not_above])
-        with np.errstate(invalid="ignore"):  # no positive or no negative: 0 / 0, undefined
-            return pairs_won / 2 / (positive.sum(axis=0) * won[-1])
+    Args:
+        differences: (1 + draws,) first minus second; the first is the sample's own.
+        n_patients: Of the sample.
+        confidence: Of the interval that is to leave out 0.
+
+    Source:
+        The power of a two-sided z test: n = (z_confidence + z_power)^2 * variance / difference^2.
+    """
+    spread = float(np.nanstd(differences[1:]))
+    difference = float(differences[0])
+    if not math.isfinite(spread) or spread < NARROWEST or abs(difference) < NARROWEST:
+        return None
+    wanted = float(norm.ppf(1 - (1 - confidence) / 2) + norm.ppf(POWER))
+    return math.ceil(n_patients * (wanted * spread / difference) ** 2)
 
 
 def _confusions(units: Units, weights: np.ndarray) -> np.ndarray:
@@ -231,22 +182,3 @@ def _confusions(units: Units, weights: np.ndarray) -> np.ndarray:
     counts = np.zeros((weights.shape[1], k * k))
     np.add.at(counts, (units.patients, units.labels * k + units.predictions), 1)
     return (weights.astype(np.float64) @ counts).reshape(-1, k, k)
-
-
-def _kappas(confusions: np.ndarray, disagreement: np.ndarray) -> np.ndarray:
-    """Compute weighted kappas: (draws, K, K) to (draws,); 0 where all is one class (0 / 0).
-
-    Source:
-        Cohen 1968, Psychol Bull 70:213.
-    """
-    truth, predicted = confusions.sum(axis=2), confusions.sum(axis=1)
-    by_chance = np.einsum("dt,tp,dp->d", truth, disagreement.astype(float), predicted)
-    observed = (confusions * disagreement).sum(axis=(1, 2)) * confusions.sum(axis=(1, 2))
-    return np.where(by_chance > 0, 1 - observed / np.where(by_chance > 0, by_chance, 1), 0.0)
-
-
-def _adjust_for_chance(bal_acc: np.ndarray, n_present: int) -> np.ndarray:
-    """Rescale balanced accuracy so that chance is 0; 0 where only one class is present."""
-    if n_present < 2:
-        return np.zeros_like(bal_acc)
-    return (bal_acc - 1 / n_present) / (1 - 1 / n_present)

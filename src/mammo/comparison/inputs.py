@@ -2,119 +2,198 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from mammo.comparison.arms import CASE, class_names
-from mammo.comparison.baselines import (
-    INTENSITY_HISTOGRAM,
-    MAJORITY_CLASS,
-    majority_class,
-    predict_from_histograms,
-)
-from mammo.comparison.params import HistogramParams
+from mammo.comparison.arms import CASE, Arm
+from mammo.comparison.baselines import solve_baselines
 from mammo.errors import UserError
+from mammo.evaluation.levels import class_names
+from mammo.heads.params import HeadParams
 from mammo.storage.files import read_json, read_table
-from mammo.storage.keys import require_same, require_within
-from mammo.storage.tensors import Tensors
+from mammo.storage.tensors import OUTLINES, Tensors
 
 logger = logging.getLogger(__name__)
 
-TRAINING_FACTS = ("trainable_parameters", "trainable_percent", "best_epoch")
+ENSEMBLE = "ensemble"
 
 
-def read_cases(images: Path, labels: Path, splits: Path) -> pd.DataFrame:
-    """Join the tables of the split images: `key, patient, label, split`, sorted by key."""
-    cases, read, seen = read_table(splits), read_table(labels), read_table(images)
-    require_same(images, seen["key"], labels, read["key"])
-    require_within(splits, cases["key"], images, seen["key"])
-    cases = cases[["key", "split"]].merge(read[["key", "label"]], on="key")
-    cases = cases.merge(seen[["key", "patient"]], on="key")
-    return cases[["key", "patient", "label", "split"]].sort_values("key", ignore_index=True)
+@dataclass(frozen=True)
+class History:
+    """What validation said while a strategy came about.
+
+    Attributes:
+        path_steps: Steps of the regularisation path; 0 for a head that wasn't solved alone.
+        epochs: Trained by gradient.
+        collapsed: Those of them that were collapsed.
+        warning: Those with a warning.
+        kept_status: Of the step or epoch that was kept.
+        kept_share: Its largest predicted share.
+    """
+
+    path_steps: int
+    epochs: int
+    collapsed: tuple[int, ...]
+    warning: tuple[int, ...]
+    kept_status: str
+    kept_share: float
 
 
-def read_predictions(names: Sequence[str], folder: Path) -> dict[str, pd.DataFrame]:
-    """Read `<strategy>/predictions.csv` of every strategy of params.yaml, in that order.
+@dataclass(frozen=True)
+class Training:
+    """How a strategy came about.
+
+    Attributes:
+        parameters: Trainable ones.
+        percent: Of all.
+        by_block: Trainable ones by block, the head last.
+        best_epoch: The epoch, or step of the path, that was kept.
+        alerts: Alarms for collapse.
+        cpu: The arithmetic that its figures come from; '' where it isn't known.
+        history: From `summarise_history`.
+    """
+
+    parameters: int
+    percent: float
+    by_block: dict[str, int]
+    best_epoch: int
+    alerts: tuple[str, ...]
+    cpu: str
+    history: History
+
+
+def read_arms(names: Sequence[str], folder: Path) -> dict[str, Arm]:
+    """Read `<strategy>/{predictions.csv,metrics.json}` of every strategy named, in that order.
 
     Raises:
-        UserError: A table is missing or lacks a column.
+        UserError: A file is missing or a table lacks a column.
     """
     # A removed strategy's folder stays behind: DVC no longer knows it.
     for stranger in sorted({entry.name for entry in folder.glob("*/")} - set(names)):
         logger.warning("%s: not among the strategies of params.yaml; ignored", folder / stranger)
-    return {name: _read_predictions(folder / name / "predictions.csv") for name in names}
-
-
-def read_collapse(names: Sequence[str], folder: Path) -> dict[str, dict[str, Any]]:
-    """Sum up each strategy's `history.csv`."""
-    return {
-        name: collapse_history(
-            read_table(folder / name / "history.csv", epoch=int, max_predicted_share=float)
+    arms = {}
+    for name in names:
+        metrics = read_json(folder / name / "metrics.json")
+        arms[name] = Arm(
+            read_predictions(folder / name / "predictions.csv"),
+            metrics.get("decision", "argmax"),
+            metrics.get("parameters", ""),
+            metrics.get("status", ""),
         )
+    return arms
+
+
+def read_predictions(path: Path) -> pd.DataFrame:
+    """Read a table of predictions.
+
+    Raises:
+        UserError: It is missing or lacks a column.
+    """
+    columns = read_table(path).columns
+    absent = [column for column in CASE if column not in columns]
+    if absent:
+        raise UserError(f"{path}: must hold the columns {', '.join(CASE)}, got no {absent[0]}")
+    numbers = [column for column in columns if column.startswith("probability_")]
+    return read_table(path, **dict.fromkeys(numbers, float))
+
+
+def read_trainings(names: Sequence[str], metrics: Path, plots: Path) -> dict[str, Training]:
+    """Read what there is to say of how each strategy came about.
+
+    Raises:
+        UserError: A file is missing or lacks a key.
+    """
+    return {
+        name: _read_training(metrics / f"{name}.json", plots / name / "history.csv")
         for name in names
     }
 
 
-def collapse_history(history: pd.DataFrame) -> dict[str, Any]:
-    """Sum up one strategy's validation epochs.
+def _read_training(path: Path, history: Path) -> Training:
+    metrics = read_json(path)
+    known = ("trainable_parameters", "trainable_percent", "best_epoch")
+    absent = [key for key in known if key not in metrics]
+    if absent:
+        raise UserError(f"{path}: must hold {', '.join(known)}, got no {absent[0]}")
+    return Training(
+        parameters=metrics["trainable_parameters"],
+        percent=metrics["trainable_percent"],
+        by_block=metrics.get("trainable_by_block", {}),
+        best_epoch=metrics["best_epoch"],
+        alerts=tuple(metrics.get("alerts", ())),
+        cpu=metrics.get("cpu", ""),
+        history=summarise_history(
+            read_table(history, epoch=int, max_predicted_share=float), metrics["best_epoch"]
+        ),
+    )
+
+
+def summarise_history(history: pd.DataFrame, best_epoch: int) -> History:
+    """Sum up one strategy's validations.
 
     Args:
-        history: `epoch, split, status, max_predicted_share`, one row an epoch and split.
-
-    Returns:
-        `epochs` (how many), `collapsed` and `warning` (which), `status` and
-        `max_predicted_share` of the last one.
+        history: `epoch, split, status, max_predicted_share`, one row an epoch and split; with a
+            `penalty` where the row is a step of a regularisation path.
+        best_epoch: The one that was kept.
 
     Raises:
-        UserError: No epoch was validated.
+        UserError: Nothing was validated.
     """
     rows = history[history["split"] == "val"].sort_values("epoch")
     if rows.empty:
         raise UserError("plots/training: history.csv must hold validation epochs, got none")
-    last = rows.iloc[-1]
-    epochs_of = rows.groupby("status")["epoch"].apply(lambda epochs: [int(e) for e in epochs])
-    return {
-        "epochs": len(rows),
-        "collapsed": epochs_of.get("collapsed", []),
-        "warning": epochs_of.get("warning", []),
-        "status": str(last["status"]),
-        "max_predicted_share": float(f"{last['max_predicted_share']:.9g}"),
+    of_path = rows.get("penalty", pd.Series("", index=rows.index)).astype(str) != ""
+    epochs = rows[~of_path]
+    kept = rows[rows["epoch"] == best_epoch]
+    last = (kept if len(kept) else rows).iloc[-1]
+    numbers = {
+        status: tuple(int(e) for e in epochs.loc[epochs["status"] == status, "epoch"])
+        for status in ("collapsed", "warning")
     }
+    return History(
+        path_steps=int(of_path.sum()),
+        epochs=int((epochs["epoch"] > 0).sum()),
+        collapsed=numbers["collapsed"],
+        warning=numbers["warning"],
+        kept_status=str(last["status"]),
+        kept_share=float(f"{last['max_predicted_share']:.9g}"),
+    )
 
 
-def read_training(names: Sequence[str], folder: Path) -> dict[str, dict[str, Any]]:
-    """Read each strategy's trainable parameters and best epoch.
+@dataclass(frozen=True)
+class BaselineArms:
+    """The baselines' answers to what the strategies judged.
 
-    Raises:
-        UserError: A file is missing or lacks one of `TRAINING_FACTS`.
+    Attributes:
+        arms: By baseline.
+        cross_fitted: Quadratic kappa on train, of answers that didn't see the patient; by those
+            baselines that look at the images.
     """
-    facts = {}
-    for name in names:
-        path = folder / f"{name}.json"
-        metrics = read_json(path)
-        absent = [key for key in TRAINING_FACTS if key not in metrics]
-        if absent:
-            raise UserError(f"{path}: must hold {', '.join(TRAINING_FACTS)}, got no {absent[0]}")
-        facts[name] = {key: metrics[key] for key in TRAINING_FACTS}
-    return facts
+
+    arms: dict[str, Arm]
+    cross_fitted: dict[str, float]
 
 
 def predict_baselines(
-    judged: pd.DataFrame, cases: pd.DataFrame, tensors: Tensors, params: HistogramParams
-) -> dict[str, pd.DataFrame]:
+    judged: pd.DataFrame,
+    cases: pd.DataFrame,
+    tensors: Path,
+    bins: int,
+    head: HeadParams,
+    power: float,
+) -> BaselineArms:
     """Let the baselines judge the images that the strategies judged.
 
     Args:
         judged: One strategy's predictions; its val and test images and classes are taken.
         cases: From `read_cases`; its train images are what the baselines learn from.
-        tensors: Images of (H, W).
-        params: Of the histogram baseline.
-
-    Returns:
-        Tables like `judged`, by baseline.
+        tensors: The folder of the images and their outlines.
+        bins: Of the histogram.
+        head: How their heads are solved.
+        power: Of the class frequencies, in the images' weights.
 
     Raises:
         UserError: A label isn't among the classes that were predicted.
@@ -127,21 +206,30 @@ def predict_baselines(
             f"data/labels.csv: labels must be among {', '.join(classes)}, got {strangers[0]!r}; "
             "run `dvc repro` so that the predictions are of these labels"
         )
-    tables = {"train": cases[cases["split"] == "train"]}
-    tables |= {split: judged[judged["split"] == split] for split in ("val", "test")}
-    labels = {s: np.array([position[x] for x in t["label"]], int) for s, t in tables.items()}
-    keys = {split: list(table["key"]) for split, table in tables.items()}
-    n_classes = len(classes)
-    histogram = predict_from_histograms(tensors, keys, labels, n_classes, params)
-    majority = {s: majority_class(labels["train"], len(k), n_classes) for s, k in keys.items()}
-    by_name = {MAJORITY_CLASS: majority, INTENSITY_HISTOGRAM: histogram}
-    return {
-        name: pd.concat(
-            [_predictions(name, tables[s], classes, by_split[s]) for s in ("val", "test")],
-            ignore_index=True,
+    train = cases[cases["split"] == "train"]
+    found = [split for split in ("val", "test") if (judged["split"] == split).any()]
+    tables = {"train": train} | {split: judged[judged["split"] == split] for split in found}
+    solved = solve_baselines(
+        Tensors(tensors),
+        Tensors(tensors / OUTLINES),
+        {split: list(table["key"]) for split, table in tables.items()},
+        {s: np.array([position[x] for x in t["label"]], int) for s, t in tables.items()},
+        train["patient"].to_numpy(),
+        len(classes),
+        bins,
+        head,
+        power,
+    )
+    arms = {
+        name: Arm(
+            pd.concat(
+                [_predictions(name, tables[s], classes, by_split[s]) for s in found],
+                ignore_index=True,
+            )
         )
-        for name, by_split in by_name.items()
+        for name, by_split in solved.probabilities.items()
     }
+    return BaselineArms(arms, solved.cross_fitted)
 
 
 def _predictions(
@@ -150,12 +238,3 @@ def _predictions(
     filled = table[CASE].assign(strategy=name)
     filled[[f"probability_{label}" for label in classes]] = probabilities
     return filled
-
-
-def _read_predictions(path: Path) -> pd.DataFrame:
-    columns = read_table(path).columns
-    absent = [column for column in CASE if column not in columns]
-    if absent:
-        raise UserError(f"{path}: must hold the columns {', '.join(CASE)}, got no {absent[0]}")
-    numbers = [column for column in columns if column.startswith("probability_")]
-    return read_table(path, **dict.fromkeys(numbers, float))

@@ -9,9 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm, rankdata
-from statsmodels.stats.contingency_tables import mcnemar
-from statsmodels.stats.multitest import multipletests
+from scipy.stats import binomtest, false_discovery_control, norm, rankdata
 
 
 @dataclass(frozen=True)
@@ -48,8 +46,9 @@ def mcnemar_test(first_right: np.ndarray, second_right: np.ndarray) -> McNemar:
     """
     only_first = int(np.count_nonzero(first_right & ~second_right))
     only_second = int(np.count_nonzero(~first_right & second_right))
-    result = mcnemar([[0, only_first], [only_second, 0]], exact=True)
-    return McNemar(only_first, only_second, float(result.pvalue))
+    differing = only_first + only_second
+    p = binomtest(only_first, differing).pvalue if differing else 1.0
+    return McNemar(only_first, only_second, float(p))
 
 
 def delong_test(positive: np.ndarray, first: np.ndarray, second: np.ndarray) -> DeLong:
@@ -98,4 +97,4 @@ def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
     """
     if not p_values:
         return []
-    return [float(p) for p in multipletests(p_values, method="fdr_bh")[1]]
+    return [float(p) for p in false_discovery_control(p_values)]

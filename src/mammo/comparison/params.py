@@ -12,11 +12,9 @@ class HistogramParams(Params):
 
     Attributes:
         bins: Grey-value bins over the range of the breast's pixels.
-        inverse_penalties: Values of C of the logistic regression; validation chooses.
     """
 
     bins: Annotated[int, Field(ge=2)]
-    inverse_penalties: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
 
 
 class CompareParams(Params):

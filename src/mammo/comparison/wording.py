@@ -1,7 +1,7 @@
 """Write values for people: intervals, p values, counts and tables in Markdown."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Protocol
 
 NOTHING = "–"
 
@@ -12,14 +12,35 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def interval(entry: dict[str, Any] | None, sign: str = "") -> str:
+class WithInterval(Protocol):
+    """A value that may have an interval."""
+
+    @property
+    def value(self) -> float:
+        """Of the sample."""
+
+    @property
+    def low(self) -> float | None:
+        """Lower end; None where there is no interval."""
+
+    @property
+    def high(self) -> float | None:
+        """Upper end, likewise."""
+
+
+def interval(found: WithInterval | None, sign: str = "") -> str:
     """Write a value with its interval; two decimals are all that such a sample supports."""
-    if entry is None:
+    if found is None:
         return NOTHING
-    value = number(entry["value"], sign)
-    if entry["low"] is None:
+    value = number(found.value, sign)
+    if found.low is None or found.high is None:
         return f"{value} (no interval)"
-    return f"{value} [{number(entry['low'], sign)}, {number(entry['high'], sign)}]"
+    return f"{value} [{number(found.low, sign)}, {number(found.high, sign)}]"
+
+
+def value(found: WithInterval | None) -> str:
+    """Write a value alone."""
+    return NOTHING if found is None else number(found.value)
 
 
 def number(value: float, sign: str = "") -> str:

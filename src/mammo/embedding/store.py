@@ -73,12 +73,12 @@ def store_embeddings(
     with whole_folder(folder, manifest=True) as partial:
         if decision.bytes_per_view and decision.stored:
             (partial / CUT).mkdir()
-            items = _Embedder(network.prefix, images, params, ends=False)
+            items = Embedder(network.prefix, images, params, ends=False)
             write_shards(items.activations(), images.keys, partial / CUT, items.shard_bytes)
         if not _take(kept, partial / POOLED, images.keys):
             with whole_folder(kept) as pooled:
                 whole = _every_block(name, params, weights)
-                embedder = _Embedder(whole, images, params, ends=True)
+                embedder = Embedder(whole, images, params, ends=True)
                 write_shards(embedder.pooled(), images.keys, pooled, embedder.shard_bytes)
             shutil.copytree(kept, partial / POOLED)
         write_json(_plain(decision), partial / PLAN)
@@ -136,7 +136,7 @@ def _plain(decision: Plan) -> dict[str, object]:
     return asdict(decision)
 
 
-class _Embedder:
+class Embedder:
     """Runs a prefix over all views of all images."""
 
     def __init__(self, prefix: Prefix, tensors: Tensors, params: EmbeddingParams, ends: bool):

@@ -21,7 +21,6 @@ from mammo.embedding.sources import (
 )
 from mammo.evaluation.model import Model
 from mammo.evaluation.params import EvaluateParams
-from mammo.evaluation.predictions import mean_probabilities
 from mammo.network.compute import compute_dtype
 from mammo.network.inputs import read_ahead
 from mammo.network.network import Network
@@ -76,6 +75,14 @@ def predict_cases(
     return predict_from_pixels(
         model.network, Tensors(tensors), keys, params, fabric, compute_dtype(compute), grey
     )
+
+
+def mean_probabilities(logits: Sequence[Tensor]) -> np.ndarray:
+    """Average the probabilities of several views of the same images: each (n, K) -> (n, K).
+
+    Source: Simonyan & Zisserman 2015, arXiv:1409.1556, section 3.2 (the image and its flip).
+    """
+    return torch.stack([view.softmax(dim=1) for view in logits]).mean(dim=0).numpy()
 
 
 def predict(

@@ -1,8 +1,8 @@
 """Section `evaluate` and the thresholds of section `collapse`."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mammo.params import Params
 
@@ -19,12 +19,33 @@ class EvaluateParams(Params):
             quadratic kappa on val (`auto`).
         prior: The class shares that the probabilities assume: those of balanced training
             (`as_trained`), equal ones (`uniform`), or those of the training images (`train`).
+        patient: Whose probabilities a patient gets where breasts or images are labelled: those of
+            the breast of higher expected class, or the mean of all images.
     """
 
     batch_size: Annotated[int, Field(ge=1)]
     test_time_flip: bool
     decision: Literal["argmax", "median", "auto"]
     prior: Prior
+    patient: Literal["denser", "mean"]
+
+
+class EnsembleParams(Params):
+    """Section `ensemble`.
+
+    Attributes:
+        strategies: Whose probabilities are averaged as an arm of its own; none: no such arm.
+    """
+
+    strategies: list[str]
+
+    @model_validator(mode="after")
+    def _several(self) -> Self:
+        if len(self.strategies) == 1 or len(set(self.strategies)) < len(self.strategies):
+            raise ValueError(
+                f"strategies must name two or more, each once, or none; got {self.strategies}"
+            )
+        return self
 
 
 Fraction = Annotated[float, Field(ge=0, le=1)]

@@ -1,4 +1,4 @@
-"""Evaluate a trained suffix on the deployed path: tensors -> whole network -> probabilities."""
+"""From probabilities to the prediction table and its metrics, on every level."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,21 +6,12 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor
 
 from mammo.evaluation.collapse import assess
 from mammo.evaluation.decision import RULES, Rule, change_prior, decide, prior_shares
+from mammo.evaluation.levels import level_metrics, settle_patient_rule
 from mammo.evaluation.metrics import Metrics, classification_metrics
 from mammo.evaluation.params import CollapseParams, EvaluateParams, Prior
-
-
-def mean_probabilities(logits: Sequence[Tensor]) -> np.ndarray:
-    """Average the probabilities of several views of the same images: each (n, K) -> (n, K).
-
-    Source: Simonyan & Zisserman 2015, arXiv:1409.1556, section 3.2 (the image and its flip).
-    """
-    return torch.stack([view.softmax(dim=1) for view in logits]).mean(dim=0).numpy()
 
 
 @dataclass(frozen=True)
@@ -136,35 +127,62 @@ def evaluate(
         collapse: The thresholds by which `status` is set.
     """
     classes = list(facts["classes"])
-    position = {label: k for k, label in enumerate(classes)}
-    labels = cases["label"].map(position).to_numpy(dtype=np.int64)
-    val, test = (cases["split"] == split for split in ("val", "test"))
     answering = Answering(params.prior, facts["prior"], facts["counts"])
-    assumed = answering.assume(probabilities)
-    rule = choose_rule(labels[val], assumed[val], params.decision)
-    metrics = classification_metrics(labels[test], assumed[test], classes, rule)
-    status = assess(metrics, classes, collapse, at_end=True).status
+    judged = judge(name, cases, answering.assume(probabilities), classes, params, collapse)
+    rule = judged.metrics["decision"]
+    test = (cases["split"] == "test").to_numpy()
+    labels, _ = labels_and_probabilities(judged.predictions, "test", classes)
     by_prior = {
         prior: _short(
             classification_metrics(
-                labels[test], answering.assume(probabilities[test], prior), classes, rule
+                labels, answering.assume(probabilities[test], prior), classes, rule
             )
         )
         for prior in ("uniform", "train")
     }
     return Evaluated(
-        prediction_table(name, cases, assumed, classes, rule),
+        judged.predictions,
         {
-            **metrics,
-            "status": status,
-            "collapsed": status == "collapsed",
-            "decision": rule,
-            "prior": params.prior,
+            **judged.metrics,
             "best_epoch": facts["epoch"],
             "trainable_parameters": facts["trainable_parameters"],
             "trainable_percent": facts["trainable_percent"],
             "by_prior": by_prior,
         },
+    )
+
+
+def judge(
+    name: str,
+    cases: pd.DataFrame,
+    probabilities: np.ndarray,
+    classes: Sequence[str],
+    params: EvaluateParams,
+    collapse: CollapseParams,
+) -> Evaluated:
+    """Turn probabilities into answers, and measure those of the test split on every level.
+
+    Args:
+        name: The arm's.
+        cases: Columns key, patient, laterality, view, split, label; n rows, val and test.
+        probabilities: (n, K), at the prior that is wanted.
+        classes: The K class names.
+        params: The rules of decision and patient.
+        collapse: The thresholds by which `status` is set.
+    """
+    position = {label: k for k, label in enumerate(classes)}
+    labels = cases["label"].map(position).to_numpy(dtype=np.int64)
+    val, test = ((cases["split"] == split).to_numpy() for split in ("val", "test"))
+    rule = choose_rule(labels[val], probabilities[val], params.decision)
+    predictions = prediction_table(name, cases, probabilities, classes, rule)
+    metrics = classification_metrics(labels[test], probabilities[test], classes, rule)
+    status = assess(metrics, classes, collapse, at_end=True).status
+    patient_rule = settle_patient_rule(predictions, params.patient)
+    by_level = level_metrics(predictions[test], classes, patient_rule, rule)
+    settled = {"decision": rule, "patient": patient_rule, "prior": params.prior}
+    return Evaluated(
+        predictions,
+        {**metrics, **by_level, "status": status, "collapsed": status == "collapsed", **settled},
     )
 
 

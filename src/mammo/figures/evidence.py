@@ -1,7 +1,6 @@
 """The two pictures of the comparison: a forest plot and reliability diagrams."""
 
 import math
-from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -10,11 +9,13 @@ from matplotlib.figure import Figure
 from mammo.figures.style import style
 
 FOREST_METRICS = {
-    "bal_acc_adj": "balanced accuracy above chance",
-    "kappa": "kappa",
     "kappa_quadratic": "quadratic kappa",
-    "auc_dense": "AUC, dense versus not",
+    "kappa": "kappa",
+    "bal_acc_adj": "balanced accuracy\nabove chance",
+    "auc_dense": "AUC, dense\nversus not",
 }
+CEILING = "ceiling"  # an observer who knows the truth: a line, not an arm
+CEILING_COLOUR = "#b3261e"
 LEVEL_STYLE = {"image": ("o", "#0b6e99"), "breast": ("s", "#d17a00"), "patient": ("D", "#7a3e9d")}
 AS_STATED, TEMPERED = "#0b6e99", "#d17a00"
 NO_SKILL = {"auc_dense": 0.5}
@@ -32,14 +33,20 @@ def forest_plot(table: pd.DataFrame) -> Figure:
 
 
 def _forest(table: pd.DataFrame) -> Figure:
+    known = table[(table["strategy"] == CEILING) & (table["level"] == "image")]
+    ceiling = known.set_index("metric")["value"]
+    table = table[table["strategy"] != CEILING]
     names = list(table["strategy"].unique())
-    size = (3.1 * len(FOREST_METRICS) + 1.2, 0.62 * len(names) + 1.5)
-    figure = Figure(figsize=size, layout="constrained")
-    panels = figure.subplots(1, len(FOREST_METRICS), sharey=True)
-    for axes, (metric, title) in zip(panels, FOREST_METRICS.items(), strict=True):
+    shown = _told_apart(table)
+    figure = Figure(figsize=(3.1 * len(shown) + 1.2, 0.62 * len(names) + 1.7), layout="constrained")
+    panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
+    for axes, metric in zip(panels, shown, strict=True):
         _forest_panel(axes, table[table["metric"] == metric], names)
         axes.axvline(NO_SKILL.get(metric, 0), color="0.6", linewidth=1, linestyle=":", zorder=0)
-        axes.set_title(title, fontsize=10)
+        if metric in ceiling.index and metric not in NO_SKILL:
+            axes.axvline(ceiling[metric], color=CEILING_COLOUR, linewidth=1.2, linestyle="--",
+                         label="ceiling: knows the true dense share, by image")  # fmt: skip
+        axes.set_title(FOREST_METRICS[metric], fontsize=10)
     panels[0].set_yticks(range(len(names)), names)
     panels[0].invert_yaxis()
     handles, labels = panels[0].get_legend_handles_labels()
@@ -47,32 +54,45 @@ def _forest(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def reliability_diagram(calibration: dict[str, dict[str, Any]]) -> Figure:
+def _told_apart(table: pd.DataFrame) -> list[str]:
+    """List the metrics to draw: of two classes, quadratic kappa is kappa."""
+    at = table.pivot_table(index=["strategy", "level"], columns="metric", values="value")
+    same = {"kappa", "kappa_quadratic"} <= set(at) and at["kappa"].equals(at["kappa_quadratic"])
+    return [m for m in FOREST_METRICS if m in set(at) and not (same and m == "kappa_quadratic")]
+
+
+def reliability_diagram(calibration: pd.DataFrame) -> Figure:
     """Draw the share that is right over the stated confidence, one panel an arm.
 
     Args:
-        calibration: The part of that name of `mammo.comparison.compare.compare`'s result.
+        calibration: From `mammo.comparison.compare.calibration_table`.
     """
     with style():
         return _reliability(calibration)
 
 
-def _reliability(calibration: dict[str, dict[str, Any]]) -> Figure:
-    rows = math.ceil(len(calibration) / PANELS_PER_ROW)
-    columns = min(len(calibration), PANELS_PER_ROW)
+def _reliability(calibration: pd.DataFrame) -> Figure:
+    names = list(calibration["strategy"].unique())
+    rows = math.ceil(len(names) / PANELS_PER_ROW)
+    columns = min(len(names), PANELS_PER_ROW)
     figure = Figure(figsize=(3 * columns + 0.6, 3.4 * rows + 0.5), layout="constrained")
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     panels = list(grid.flat)
-    for axes in panels[len(calibration) :]:
+    for axes in panels[len(names) :]:
         axes.set_axis_off()
-    for axes, (name, found) in zip(panels, calibration.items(), strict=False):
+    for axes, name in zip(panels, names, strict=False):
+        bins = calibration[calibration["strategy"] == name]
         axes.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle=":")
-        _reliability_line(axes, found["reliability"], AS_STATED, "o", "as stated")
-        tempered = "after the temperature fitted on val"
-        _reliability_line(axes, found["reliability_tempered"], TEMPERED, "s", tempered)
+        stated = bins["probabilities"] == "as stated"
+        _reliability_line(axes, bins[stated], AS_STATED, "o", "as stated")
+        if not stated.all():
+            tempered = "after the temperature fitted on val"
+            _reliability_line(axes, bins[~stated], TEMPERED, "s", tempered)
         axes.set(xlim=(0, 1), ylim=(-0.02, 1.02), xlabel="confidence")
         axes.tick_params(labelbottom=True)
-        axes.set_title(f"{name}\ntemperature {found['temperature']:.2f}", fontsize=10)
+        temperature = float(bins["temperature"].iloc[0])
+        title = name if math.isnan(temperature) else f"{name}\ntemperature {temperature:.2f}"
+        axes.set_title(title, fontsize=10)
     for row in grid:
         row[0].set_ylabel("share right (area: images)")
     handles, labels = panels[0].get_legend_handles_labels()
@@ -99,18 +119,12 @@ def _forest_panel(axes: Axes, rows: pd.DataFrame, names: list[str]) -> None:
     axes.tick_params(axis="y", length=0)
 
 
-def _reliability_line(
-    axes: Axes, bins: list[dict[str, Any]], colour: str, marker: str, label: str
-) -> None:
-    images = sum(row["n"] for row in bins)
-    confidence = [row["confidence"] for row in bins]
-    accuracy = [row["accuracy"] for row in bins]
-    sizes = [8 + 220 * row["n"] / images for row in bins]
-    axes.plot(confidence, accuracy, color=colour, linewidth=1, alpha=0.7)
+def _reliability_line(axes: Axes, bins: pd.DataFrame, colour: str, marker: str, label: str) -> None:
+    axes.plot(bins["confidence"], bins["accuracy"], color=colour, linewidth=1, alpha=0.7)
     axes.scatter(
-        confidence,
-        accuracy,
-        s=sizes,
+        bins["confidence"],
+        bins["accuracy"],
+        s=8 + 220 * bins["n"] / bins["n"].sum(),
         color=colour,
         marker=marker,
         alpha=0.7,

@@ -6,6 +6,8 @@ from pydantic import Field, model_validator
 
 from mammo.params import Params
 
+Criterion = Literal["log_loss", "calibrated_log_loss", "kappa_quadratic", "metrics"]
+
 
 class PathParams(Params):
     """The penalties of a regularisation path, equally spaced on a logarithmic scale.
@@ -42,7 +44,7 @@ class HeadParams(Params):
     rbf: KernelParams
     seed: Annotated[int, Field(ge=0)]
     select: Literal["cross_fit", "val"]
-    criterion: Literal["log_loss", "metrics"]
+    criterion: Criterion
     thresholds: Literal["joint", "cross_fitted"]
     folds: Annotated[int, Field(ge=2)]
     penalties: PathParams

@@ -5,6 +5,7 @@ Needs the extra `dicom-sr` (highdicom).
 
 import datetime
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from pydicom.sr.coding import Code
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from mammo.errors import UserError
+
+logging.getLogger("highdicom").setLevel(logging.WARNING)  # it tells of every attribute it copies
 
 # PS3.16 CID 6000 "Overall Breast Composition" (CID 6001: from BI-RADS), codes of SNOMED CT.
 COMPOSITION = {

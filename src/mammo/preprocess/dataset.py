@@ -62,6 +62,7 @@ def decode_files(
     limits: Limits,
     store: Store,
     folder: Path,
+    may_be_none: bool = False,
 ) -> Result:
     """Turn every file of the table into a tensor, or into a row of the quarantine.
 
@@ -73,6 +74,7 @@ def decode_files(
         limits: Section `dicom`.
         store: Where finished tensors are kept between runs.
         folder: An empty folder for the shards.
+        may_be_none: That no file is accepted is no error; the folder then stays empty.
 
     Raises:
         UserError: No file was accepted, or two patients share an image.
@@ -84,16 +86,18 @@ def decode_files(
     if params.duplicate_pixels == "reject":
         faults |= repeated
     accepted = [row for row in rows if row["key"] not in faults]
+    if not accepted and may_be_none:
+        return Result(_quarantine(rows, faults), {})
     if not accepted:
         raise UserError(_nothing_accepted(faults))
     keys = [row["key"] for row in accepted]
+    facts = _facts_table(accepted, entries, params, store)
+    write_table(facts, folder / FACTS)  # before the shards, whose manifest names it
     shard_bytes, outlines = params.shard_mb * 2**20, folder / OUTLINES
     outlines.mkdir()
     for place, part in enumerate((folder, outlines)):
         items = (parted(_kept(store, entries[key]), params)[place] for key in keys)
         write_shards(items, keys, part, shard_bytes)
-    facts = _facts_table(accepted, entries, params, store)
-    write_table(facts, folder / FACTS)
     metrics = _metrics(accepted, facts, faults, params) | {"duplicate_pixels": len(repeated)}
     logger.info(format_summary(metrics))
     return Result(_quarantine(rows, faults), metrics)

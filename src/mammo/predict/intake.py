@@ -1,0 +1,159 @@
+"""New files on their way in: the rules of ingestion and the preprocessing of the bundle.
+
+A file, a folder of any depth, or a table without labels; what isn't answered is quarantined with
+the reasons that training images are.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import pandas as pd
+
+from mammo.datasets.label_tables import read_label_table
+from mammo.datasets.rows import ImageRow, placed
+from mammo.dicom.params import Limits
+from mammo.errors import UserError
+from mammo.ingest.acceptance import FILE_COLUMNS, accept, file_row
+from mammo.ingest.header_rules import Fault
+from mammo.ingest.keys import image_key, patient_key
+from mammo.ingest.params import IngestParams
+from mammo.ingest.sieve import Candidate, Sieve
+from mammo.ingest.table_rows import files_in_no_row, rows_on_disk
+from mammo.preprocess.dataset import FACTS, decode_files
+from mammo.preprocess.params import PreprocessParams
+from mammo.storage.files import read_table
+from mammo.storage.scratch import Store
+
+_OPTIONAL = ("patient_id", "laterality", "view")
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What to look at.
+
+    Attributes:
+        root: The folder that paths are relative to.
+        rows: One a file, without label.
+    """
+
+    root: Path
+    rows: list[ImageRow]
+
+
+@dataclass(frozen=True)
+class Intake:
+    """What came in.
+
+    Attributes:
+        files: Columns of data/files.csv, and patient (a key), study_instance_uid, sop_class_uid,
+            voi: of the images prepared, sorted by key.
+        quarantine: Columns path, patient_id, reason, detail.
+    """
+
+    files: pd.DataFrame
+    quarantine: pd.DataFrame
+
+
+def find_sources(place: Path, root: Path | None = None) -> Sources:
+    """List what a file, a folder or a table names.
+
+    Args:
+        place: A DICOM file or picture; a folder; or a CSV with a column image_path, and perhaps
+            patient_id, laterality and view.
+        root: Of a table's paths; None for the table's own folder.
+
+    Raises:
+        UserError: There is no such place, or nothing in it.
+    """
+    if place.is_dir():
+        paths = files_in_no_row(place, set())
+        if not paths:
+            raise UserError(f"{place}: must hold DICOM files or pictures, got none")
+        return Sources(place, [ImageRow(path) for path in paths])
+    if not place.is_file():
+        raise UserError(f"{place}: no such file or folder")
+    if place.suffix.lower() in (".csv", ".tsv"):
+        return Sources(root or place.parent, _table_rows(place))
+    return Sources(place.parent, [ImageRow(place.name)])
+
+
+def _table_rows(table: Path) -> list[ImageRow]:
+    rows = []
+    with table.open(encoding="utf-8-sig") as lines:
+        header = re.split("[,;\t]", lines.readline())
+    there = [name for name in _OPTIONAL if name in {cell.strip().strip('"') for cell in header}]
+    for cells in read_label_table(table, ["image_path", *there]):
+        patient, side, view = (cells.get(name, "") for name in _OPTIONAL)
+        path = PurePosixPath(cells["image_path"].replace("\\", "/"))
+        row = placed(ImageRow(path.as_posix(), patient_id=patient), side, view)
+        if not cells["image_path"]:
+            row = row.rejected("path_missing", "the row names no image: image_path is blank")
+        elif path.is_absolute() or ".." in path.parts:
+            row = row.rejected("path_outside_root", f"{path} leads out of the table's folder")
+        rows.append(row)
+    return rows
+
+
+def take_in(
+    sources: Sources,
+    ingest: IngestParams,
+    preprocess: PreprocessParams,
+    limits: Limits,
+    secret: bytes,
+    store: Store,
+    folder: Path,
+) -> Intake:
+    """Accept, decode and prepare images; write their tensors into a folder.
+
+    Args:
+        sources: What to look at.
+        ingest: The rules.
+        preprocess: The same as in training.
+        limits: Bounds on a file.
+        secret: Under which keys are made.
+        store: Where prepared images are kept between runs.
+        folder: An empty folder for the tensors; stays empty where nothing is accepted.
+
+    Raises:
+        UserError: Two patients share an image.
+    """
+    sieve = Sieve(ingest.policies)
+    named = {row.path: row for row in sources.rows}  # a path named twice is looked at once
+    for row in named.values():
+        if row.reason:
+            sieve.reject(row, Fault(row.reason, row.detail))
+    rows = [row for row in named.values() if not row.reason]
+    rows = sorted(rows_on_disk(sources.root, rows, sieve), key=lambda row: row.path)
+    candidates = accept(sources.root, rows, sieve, ingest, limits)
+    files = _files_table(candidates, secret)
+    quarantine = sieve.table()
+    if files.empty:
+        return Intake(files.assign(voi=""), quarantine)
+    result = decode_files(files, sources.root, preprocess, limits, store, folder, may_be_none=True)
+    prepared = result.quarantine
+    quarantine = pd.concat([quarantine, prepared], ignore_index=True)
+    lost = set(prepared["path"])
+    files = files[~files["path"].isin(lost)].reset_index(drop=True)
+    files = files.merge(grey_scales(folder), on="key") if len(files) else files.assign(voi="")
+    return Intake(files, quarantine.sort_values("path"))
+
+
+def _files_table(candidates: Sequence[Candidate], secret: bytes) -> pd.DataFrame:
+    """Write the accepted files down, by key."""
+    rows = []
+    for image in candidates:
+        header = image.file.header
+        study = header.study_instance_uid if header else ""
+        sop_class = header.sop_class_uid if header else ""
+        patient = patient_key(secret, image.row.patient_id)
+        key = image_key(secret, image.row.path)
+        rows.append((*file_row(key, image), patient, study, sop_class))
+    columns = [*FILE_COLUMNS, "patient", "study_instance_uid", "sop_class_uid"]
+    return pd.DataFrame(rows, columns=columns).sort_values("key", ignore_index=True)
+
+
+def grey_scales(tensors: Path) -> pd.DataFrame:
+    """Read which grey scale each prepared image has: columns key, voi."""
+    return read_table(tensors / FACTS)[["key", "voi"]]

@@ -1,0 +1,80 @@
+"""The bundle as a folder."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from mammo.errors import UserError
+from mammo.evaluation.inference import predict_from_pixels
+from mammo.predict.bundle import read_bundle
+from mammo.storage.tensors import Tensors, write_shards
+from support.bundles import SIZE, fabric, make_model, sections, write_bundle
+
+
+@pytest.fixture
+def tensors(tmp_path):
+    folder = tmp_path / "tensors"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    images = [random.integers(0, 40 * n + 20, (SIZE, SIZE), dtype=np.uint8) for n in range(6)]
+    write_shards(iter(images), [f"k{n}" for n in range(6)], folder, 10**6)
+    return Tensors(folder)
+
+
+@pytest.mark.parametrize(("kind", "at"), [("ordinal", 9), ("multinomial", 9), ("ordinal", 7)])
+def test_a_reopened_network_answers_as_before_to_the_bit(tmp_path, tensors, kind, at):
+    model = make_model(tmp_path / "weights", kind, at)
+    opened = write_bundle(tmp_path / "bundle", model)
+    before, after = (
+        predict_from_pixels(
+            m.network, tensors, tensors.keys, opened.evaluate, fabric(), torch.float32
+        )
+        for m in (model, opened.members[0])
+    )
+    assert (before == after).all()
+    assert np.ptp(before, axis=0).max() > 1e-3  # images are told apart
+
+
+def test_the_sections_come_back_as_they_were(tmp_path):
+    bundle = write_bundle(tmp_path / "bundle")
+    assert bundle.preprocess.model_dump(mode="json") == sections()["preprocess"]
+    assert bundle.classes == ["A", "B", "C", "D"] and bundle.rule == "argmax"
+
+
+@pytest.mark.parametrize("format_", [2, None, "1"])
+def test_an_unknown_format_is_refused(tmp_path, format_):
+    write_bundle(tmp_path / "bundle")
+    path = tmp_path / "bundle" / "model.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": format_}))
+    with pytest.raises(UserError, match=r"model.json: format must be 1, got"):
+        read_bundle(tmp_path / "bundle")
+
+
+def test_a_changed_file_is_refused(tmp_path):
+    write_bundle(tmp_path / "bundle")
+    path = tmp_path / "bundle" / "probe.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"probe.safetensors: SHA-256 must be"):
+        read_bundle(tmp_path / "bundle")
+
+
+def test_a_missing_file_and_a_folder_that_is_no_bundle_are_named(tmp_path):
+    with pytest.raises(UserError, match=r"model.json: not found"):
+        read_bundle(tmp_path)
+    write_bundle(tmp_path / "bundle")
+    (tmp_path / "bundle" / "familiarity.safetensors").unlink()
+    with pytest.raises(UserError, match=r"familiarity.safetensors: the bundle lacks"):
+        read_bundle(tmp_path / "bundle")
+
+
+def test_two_bundles_differ_in_their_id(tmp_path):
+    model = make_model(tmp_path / "weights")
+    one, two = (
+        write_bundle(tmp_path / name, model, decision=rule)
+        for name, rule in (("a", "argmax"), ("b", "median"))
+    )
+    assert one.id != two.id and len(one.id) == 64

@@ -1,0 +1,123 @@
+"""Small bundles of networks whose heads nobody trained, and mammograms for them to answer."""
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mammo.evaluation.model import Model
+from mammo.network.backbones import architecture_of
+from mammo.network.compute import start
+from mammo.network.network import Design, build_network, head_shape
+from mammo.network.packaged import packaged_state
+from mammo.network.params import BackboneParams, ComputeParams
+from mammo.network.weights import body, save_backbone
+from mammo.params import read_params
+from mammo.predict.bundle import (
+    FAMILIARITY,
+    Bundle,
+    read_bundle,
+    save_familiarity,
+    save_network,
+    write_model,
+)
+from mammo.predict.familiarity import fit_features
+from support.dicom_files import breast_pixels, dicom_bytes
+from support.pipeline_copy import ROOT
+
+CLASSES = ["A", "B", "C", "D"]
+SIZE = 64
+BACKBONE = BackboneParams(arch="efficientnet_lite0", weights="random", file=None, seed=0)
+COMPUTE = ComputeParams(
+    accelerator="cpu", devices=1, num_nodes=1, threads=1, precision="float32", compile=False,
+    deterministic=True,
+)  # fmt: skip
+
+
+@functools.cache
+def imagenet_body():
+    """ImageNet's parameters: through random ones all pictures look alike after some blocks."""
+    return body(packaged_state(BACKBONE.arch), architecture_of(BACKBONE))
+
+
+def fabric():
+    return start(COMPUTE)
+
+
+def make_model(folder: Path, kind: str = "ordinal", at: int = 9, kernel: int = 0) -> Model:
+    """Make a network with a random head, cut before block `at` of 9."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = folder / "backbone.safetensors"
+    save_backbone(imagenet_body(), weights)
+    reads = ("features3", "features5", "features7") if at == 9 else ("features8",)
+    shape = head_shape(BACKBONE, reads, 0, kind, len(CLASSES), kernel)
+    network = build_network(weights, BACKBONE, Design(at, reads, 0, shape, seed=1))
+    with torch.no_grad():  # answers that differ from image to image
+        network.suffix.head.linear.weight.mul_(2)
+    network.suffix.eval()
+    facts = {
+        "strategy": "probe", "arch": BACKBONE.arch, "cut": at, "reads": list(reads), "grey": 0,
+        "head": shape.as_values(), "classes": CLASSES, "counts": [4, 8, 16, 4],
+        "prior": [0.2, 0.3, 0.3, 0.2], "backbone_sha256": network.backbone_sha256,
+    }  # fmt: skip
+    return Model(network, facts)
+
+
+def sections() -> dict:
+    """The sections that a bundle holds, small."""
+    values = read_params(ROOT / "params.yaml")
+    values["preprocess"] |= {"size_px": SIZE, "workers": 1}
+    values["evaluate"] |= {"batch_size": 4, "prior": "uniform"}
+    values["compute"] = COMPUTE.model_dump(mode="json")
+    values["compare"] |= {"draws": 50}
+    names = ("preprocess", "dicom", "ingest", "evaluate", "compute", "compare")
+    return {name: values[name] for name in names}
+
+
+def write_bundle(folder: Path, model: Model | None = None, **facts) -> Bundle:
+    """Write a bundle of a model and open it; `facts` replace entries of model.json."""
+    model = model or make_model(folder.with_name(f"{folder.name}-weights"))
+    folder.mkdir(parents=True, exist_ok=True)
+    width = model.facts["head"]["features"]
+    random = np.random.default_rng(0)
+    features = fit_features(random.normal(size=(40, width)), random.normal(size=(20, width)))
+    files = {
+        "probe.safetensors": save_network(model.network, folder / "probe.safetensors"),
+        FAMILIARITY: save_familiarity(features, folder / FAMILIARITY),
+    }
+    estimate = {"value": 0.5, "low": 0.4, "high": 0.6}
+    values = {
+        "strategy": "probe", "classes": CLASSES, "class_set": "a_b_c_d", "decision": "argmax",
+        "patient_rule": "denser",
+        "members": [{**model.facts, "file": "probe.safetensors"}], "files": files,
+        "params": sections(),
+        "origin": {"makers": ["Maker"], "grey_scales": ["window"], "rows": [96, 96],
+                   "columns": [64, 64]},
+        "familiarity": {"threshold": features.threshold, "rest": features.rest},
+        "conformal": {"coverage": 0.9, "scores_from": "made up",
+                      "scores": {c: [[n / 40] for n in range(20)] for c in CLASSES}},
+        "figures": {"image": {"accuracy": estimate}, "patient": {"accuracy": estimate}},
+        **facts,
+    }  # fmt: skip
+    write_model(values, folder)
+    return read_bundle(folder)
+
+
+def write_mammograms(folder: Path, patients: int = 2) -> list[Path]:
+    """Write two views of both breasts of some patients, a study each."""
+    files = []
+    for number in range(patients):
+        for place, (side, view) in enumerate((s, v) for s in "LR" for v in ("CC", "MLO")):
+            pixels = breast_pixels(seed=10 * number + place)
+            pixels = pixels[:, ::-1].copy() if side == "R" else pixels
+            path = folder / f"patient {number}" / f"{side}{view}.dcm"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            tags = {
+                "PatientID": f"SECRET{number}", "StudyInstanceUID": f"1.2.77.{number}",
+                "SOPInstanceUID": f"1.2.88.{number}.{place}", "ImageLaterality": side,
+                "ViewPosition": view, "Manufacturer": "Maker",
+            }  # fmt: skip
+            path.write_bytes(dicom_bytes(pixels, **tags))
+            files.append(path)
+    return files
