@@ -276,6 +276,7 @@ def test_what_params_name_is_found_and_noted(own, values, tmp_path):
 
 def test_the_phantom_need_not_be_drawn_yet(values, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "corrections.csv").write_text("key,old,new,who,when\n")
     check_inputs(values)
 
 
