@@ -327,3 +327,18 @@ def test_check_imports_nothing_that_takes_seconds(module):
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("script", ["check", "report"])
+def test_stages_that_only_read_start_without_torch_and_scikit_learn(script):
+    """Their imports alone are run; with torch a stage of a second takes fourteen."""
+    root = Path(__file__).parents[1]
+    code = (
+        f"import sys, runpy; runpy.run_path('stages/{script}.py', run_name='imported'); "
+        "print([m for m in 'torch torchvision sklearn scipy cv2'.split() if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTHONPATH": str(root / "src")},
+    )  # fmt: skip
+    assert done.stdout.strip() == "[]"
