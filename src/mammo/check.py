@@ -69,7 +69,7 @@ def check_params(values: dict[str, Any]) -> None:
         fault
         for faults_at_once in (*_faults_of_sections(values), *_faults_of_strategies(values))
         for fault in faults_at_once.splitlines()
-        if not any(fault.startswith(f"params.yaml: {key}:") for key in old)
+        if not any(fault.startswith((f"params.yaml: {k}:", f"params.yaml: {k}.")) for k in old)
     ]
     if faults:
         raise UserError("\n".join(faults))
