@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONPATH := src
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: help repro setup extras test fuzz check verify bench stability tune params readme experiments lock
+.PHONY: help repro setup extras test fuzz chaos check verify forget bench stability tune params readme experiments lock
 
 repro: setup               ## Rebuild whatever isn't up to date.
 	dvc repro
@@ -44,11 +44,18 @@ test: $(VENV)/.dev         ## Format check, lint, types, floors, tests with cove
 fuzz: $(VENV)/.dev         ## Damage real files in over a thousand ways; none may decode wrongly.
 	python tests/support/fuzz.py
 
+chaos: $(VENV)/.dev        ## Kill, flip, fill and race the pipeline for five minutes; nothing may end silently wrong.
+	PYTHONPATH=src:tests python tests/support/chaos.py --seconds 300
+
 check: setup               ## Look at params.yaml, and for missing and special files, before DVC does.
 	python stages/check.py
 
 verify: setup              ## Hash DVC's cache and all that is kept anew; name what a disk has damaged.
 	python tools/verify_kept.py; kept=$$?; python tools/verify_cache.py && exit $$kept
+
+forget: setup              ## Remove a patient who withdrew consent: make forget PATIENT=… [YES=1]; docs/withdrawal.md.
+	@test -n "$(PATIENT)" || { echo "error: name the patient: make forget PATIENT=…"; exit 1; }
+	python tools/forget.py "$(PATIENT)" $(if $(YES),--yes)
 
 bench: setup               ## Time training beside a plain reference: benchmarks/results.md (16 minutes).
 	python benchmarks/bench.py

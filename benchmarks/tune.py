@@ -4,6 +4,7 @@ Nothing is changed: params.yaml holds fixed values, so that results are the same
 what is printed is for its owner to take over.
 
     make tune                                                          (up to 3 minutes)
+    PYTHONPATH=src python benchmarks/tune.py --busy       (beside other programs, all the same)
     PYTHONPATH=src python benchmarks/tune.py --compile                 (some minutes more)
 """
 
@@ -11,14 +12,17 @@ import argparse
 import logging
 import os
 import statistics
+import sys
 import time
 from collections.abc import Sequence
 
+import psutil
 import torch
 from torch.nn.functional import cross_entropy
 
 from machine import machine
 from mammo.embedding.params import EmbedParams
+from mammo.errors import UserError
 from mammo.network.backbones import architecture_of
 from mammo.network.compute import compile_module, compute_dtype, has_bfloat16, start
 from mammo.network.head import make_head
@@ -29,6 +33,7 @@ from mammo.network.weights import random_network
 from mammo.params import load_leaf, load_params
 
 CLASSES = 4
+QUIET = 0.25  # cores that others may use while something is measured
 BATCH_SIZES = (16, 32, 64, 128)
 WORTH_IT = 1.03  # a setting must be faster than the present one by this to be advised
 Rates = dict[object, float]
@@ -89,6 +94,25 @@ def training_rate(
     return batch_size / statistics.median(seconds[1:])
 
 
+def busy_cores(watch_s: float = 2.0) -> float:
+    """Say how many cores other programs keep busy."""
+    return psutil.cpu_percent(interval=watch_s) / 100 * (os.cpu_count() or 1)
+
+
+def refuse_company(busy: float) -> None:
+    """Refuse to advise beside other programs.
+
+    Raises:
+        UserError: They keep more than `QUIET` of a core busy.
+    """
+    if busy > QUIET:
+        raise UserError(
+            f"tune: other programs keep {busy:.1f} of {os.cpu_count()} cores busy, and what is "
+            "measured beside them holds beside them alone (bfloat16 and threads suffer most); "
+            "wait for them to end, or add --busy to measure all the same"
+        )
+
+
 def advise(rates: Rates, present: object) -> object:
     """Choose the fastest setting, or the present one where that is as good."""
     fastest = max(rates, key=lambda setting: rates[setting])
@@ -144,13 +168,17 @@ def main() -> None:
     """Measure for the configured backbone and print the lines of params.yaml."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--compile", action="store_true", help="measure torch.compile too")
-    with_compile = parser.parse_args().compile
+    parser.add_argument("--busy", action="store_true", help="measure beside other programs too")
+    arguments = parser.parse_args()
+    if not arguments.busy:
+        refuse_company(busy_cores())
     logging.disable(logging.WARNING)
     backbone = load_params("backbone", BackboneParams)
     print(f"{machine('torch')}; {backbone.arch}\n")
     advised = tune(
         load_params("compute", ComputeParams), backbone, load_params("embed", EmbedParams),
-        load_leaf("preprocess.size_px", int), load_leaf("train.batch_size", int), with_compile,
+        load_leaf("preprocess.size_px", int), load_leaf("train.batch_size", int),
+        arguments.compile,
     )  # fmt: skip
     print("\nfor params.yaml:")
     for section, settings in advised.items():
@@ -160,4 +188,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"error: {error}")

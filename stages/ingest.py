@@ -16,6 +16,7 @@ from mammo.ingest.params import IngestParams
 from mammo.ingest.summary import format_summary
 from mammo.params import load_params
 from mammo.stage import run_stage
+from mammo.storage.cells import neutralised
 from mammo.storage.files import write_json, write_table
 from mammo.storage.outside import require_noted
 
@@ -36,7 +37,7 @@ def main() -> None:
     write_table(ingested.images, paths.IMAGES)
     write_table(ingested.labels, paths.LABELS)
     write_table(ingested.groups, paths.GROUPS)
-    write_table(ingested.quarantine, paths.QUARANTINE)
+    write_table(neutralised(ingested.quarantine), paths.QUARANTINE)
     write_json(ingested.metrics, paths.INGEST_METRICS)
     logger.info(format_summary(ingested.metrics, ingested.quarantine))
 

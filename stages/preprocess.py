@@ -12,6 +12,7 @@ from mammo.params import load_leaf, load_params
 from mammo.preprocess.dataset import decode_files
 from mammo.preprocess.params import PreprocessParams
 from mammo.stage import run_stage
+from mammo.storage.cells import neutralised
 from mammo.storage.files import read_table, whole_folder, write_json, write_table
 from mammo.storage.scratch import Store
 
@@ -24,7 +25,7 @@ def main() -> None:
     store = Store(paths.SCRATCH / "images")
     with whole_folder(paths.TENSORS) as folder:
         result = decode_files(read_table(paths.FILES), root, params, limits, store, folder)
-    write_table(result.quarantine, paths.QUARANTINE_PIXELS)
+    write_table(neutralised(result.quarantine), paths.QUARANTINE_PIXELS)
     write_json(result.metrics, paths.PREPROCESS_METRICS)
 
 

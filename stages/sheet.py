@@ -15,6 +15,7 @@ from mammo.pages.params import SheetParams
 from mammo.pages.sheet import prepared_groups, rejected_groups, with_thumbnails, write_sheets
 from mammo.params import load_leaf, load_params
 from mammo.stage import run_stage
+from mammo.storage.cells import restored
 from mammo.storage.files import read_table, whole_folder
 from mammo.storage.tensors import Tensors
 
@@ -28,7 +29,7 @@ def main() -> None:
     root = Path(load_leaf("dataset.root", str))
     images = read_table(paths.FILES).merge(read_table(paths.LABELS), on="key")
     prepared = prepared_groups(images, Tensors(paths.TENSORS), params)
-    tables = [read_table(path) for path in (paths.QUARANTINE, paths.QUARANTINE_PIXELS)]
+    tables = [restored(read_table(path)) for path in (paths.QUARANTINE, paths.QUARANTINE_PIXELS)]
     rejected = rejected_groups(pd.concat(tables, ignore_index=True), params)
     with whole_folder(paths.SHEET) as folder:
         write_sheets(

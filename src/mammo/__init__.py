@@ -26,3 +26,10 @@ pages       pages to look at images with: contact sheets, the review
 predict     the bundle, and what is done with one: predict, explain, evaluate, inspect, export
 check       the whole of params.yaml before anything runs
 """
+
+import os
+
+# GNU's OpenMP reads this when torch loads it, which every module does after this one. A thread
+# that waits then sleeps: in a spin, one busy neighbour slows bfloat16 training several times over
+# (docs/speed.md). No result depends on it.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

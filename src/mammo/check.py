@@ -1,7 +1,5 @@
 """Check the whole of params.yaml before anything runs, each section by its own module's model."""
 
-import os
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +7,7 @@ from typing import Any
 from mammo import paths
 from mammo.cohort.params import SplitParams
 from mammo.comparison.params import CompareParams
+from mammo.datasets.folders import shown, survey
 from mammo.datasets.params import DatasetParams
 from mammo.dicom.params import Limits
 from mammo.embedding.params import AugmentParams, EmbedParams
@@ -70,7 +69,7 @@ def check_params(values: dict[str, Any]) -> None:
         fault
         for faults_at_once in (*_faults_of_sections(values), *_faults_of_strategies(values))
         for fault in faults_at_once.splitlines()
-        if not any(fault.startswith(f"params.yaml: {key}:") for key in old)
+        if not any(fault.startswith((f"params.yaml: {k}:", f"params.yaml: {k}.")) for k in old)
     ]
     if faults:
         raise UserError("\n".join(faults))
@@ -111,7 +110,12 @@ def check_inputs(values: dict[str, Any]) -> dict[str, Path | None]:
             faults.append(f"params.yaml: dataset.root: no such folder, got {str(root)!r}")
         if not table.exists():
             faults.append(f"params.yaml: dataset.table: no such file, got {str(table)!r}")
-        faults += _special_files(root)
+        faults += _untrackable(root)
+    if not Path(dataset.corrections).is_file():
+        faults.append(
+            f"params.yaml: dataset.corrections: no such file, got {dataset.corrections!r}; for no "
+            "correction it holds the line key,old,new,who,when alone"
+        )
     try:
         read_dataset_key(dataset.key_file, root)
     except UserError as error:
@@ -127,21 +131,19 @@ def check_inputs(values: dict[str, Any]) -> dict[str, Path | None]:
     }
 
 
-def _special_files(root: Path) -> Iterator[str]:
-    """Name what is neither file nor folder: reading a FIFO waits for ever, in DVC as well."""
-    kinds = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
-    kinds |= {stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
-    for folder, _, _ in os.walk(root):
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.is_file() or entry.is_dir():
-                    continue
-                try:
-                    kind = kinds.get(stat.S_IFMT(entry.stat().st_mode))
-                except OSError:  # a link to nothing; ingest reports it
-                    continue
-                if kind:
-                    yield f"{entry.path}: is {kind}, and nothing can read it to its end: remove it"
+def _untrackable(root: Path) -> Iterator[str]:
+    """Name what DVC can't hash: a FIFO is waited for without end, other names end in a traceback.
+
+    Raises nothing: folders that can't be read are for ingest's policy to judge.
+    """
+    found = survey(root)
+    for path, kind in found.special.items():
+        yield f"{root / path}: is {kind}, and nothing can read it to its end: remove it"
+    for path in found.not_utf8:
+        yield (
+            f"{root}/{shown(path)}: the name isn't UTF-8, which DVC can't track: rename the file, "
+            f"for instance with `convmv -f latin1 -t utf8 --notest -r {root}`"
+        )
 
 
 def _faults_of_sections(values: dict[str, Any]) -> list[str]:

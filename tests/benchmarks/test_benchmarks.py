@@ -1,15 +1,19 @@
 """The benchmark programs run, and the plain reference trains what ours trains."""
 
+import multiprocessing
+
 import numpy as np
 import pytest
 import torch
 import yaml
 
 import bench
+import neighbour
 import same_answer
 import tune
 from fast import Fast
 from mammo.embedding.params import EmbedParams
+from mammo.errors import UserError
 from mammo.network.backbones import count_parameters
 from mammo.network.params import BackboneParams, ComputeParams
 from mammo.params import load_params
@@ -103,3 +107,16 @@ def test_tuning_measures_every_setting(capsys):
     assert set(advised["compute"]) == {"precision", "threads", "compile"}
     assert set(advised["embed"]) == {"batch_size"}
     assert "threads (training, images/s): 1: " in capsys.readouterr().out
+
+
+def test_tuning_refuses_to_advise_beside_a_busy_program():
+    tune.refuse_company(0.1)
+    with pytest.raises(UserError, match=r"keep 1\.0 of \d+ cores busy.*--busy"):
+        tune.refuse_company(1.0)
+
+
+def test_a_busy_neighbour_is_seen_and_gone_afterwards():
+    with neighbour.neighbours(1):
+        assert tune.busy_cores(0.5) > 0.5
+        assert len(multiprocessing.active_children()) >= 1
+    assert not multiprocessing.active_children()

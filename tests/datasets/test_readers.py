@@ -2,11 +2,13 @@
 
 import zipfile
 from pathlib import Path
-from xml.sax.saxutils import escape
 
+import openpyxl
 import pytest
 
 from mammo.cohort.classes import CLASSES
+from mammo.datasets import label_tables
+from mammo.datasets.label_tables import read_label_table, read_sheet
 from mammo.datasets.params import DatasetParams
 from mammo.datasets.readers import read_dataset
 from mammo.datasets.rows import ImageRow
@@ -444,50 +446,16 @@ def test_embed_without_its_tables_is_refused(root, tmp_path):
 
 # ---- cdd_cesm
 
-MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
-RELATIONS = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
-
 
 def write_workbook(path: Path, sheet: str, rows: list[list[str]]) -> Path:
-    """Write a workbook as Excel does: shared strings, numbers plain, the sheet second."""
-    strings: list[str] = []
-
-    def cell(column: int, number: int, text: str) -> str:
-        place = f"{chr(65 + column)}{number}"
-        if text == "":
-            return ""  # Excel leaves blank cells out
-        if text.isdigit():
-            return f'<c r="{place}"><v>{text}</v></c>'
-        strings.append(text)
-        return f'<c r="{place}" t="s"><v>{len(strings) - 1}</v></c>'
-
-    lines = [
-        f'<row r="{n}">{"".join(cell(i, n, text) for i, text in enumerate(row))}</row>'
-        for n, row in enumerate(rows, start=1)
-    ]
-    with zipfile.ZipFile(path, "w") as workbook:
-        workbook.writestr(
-            "xl/workbook.xml",
-            f'<workbook xmlns="{MAIN}" xmlns:r="{RELATIONS}"><sheets>'
-            f'<sheet name="mass_description" sheetId="1" r:id="rId1"/>'
-            f'<sheet name="{sheet}" sheetId="2" r:id="rId2"/></sheets></workbook>',
-        )
-        workbook.writestr(
-            "xl/_rels/workbook.xml.rels",
-            '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">'
-            '<Relationship Id="rId1" Target="worksheets/sheet1.xml"/>'
-            '<Relationship Id="rId2" Target="worksheets/sheet2.xml"/></Relationships>',
-        )
-        workbook.writestr(
-            "xl/worksheets/sheet2.xml",
-            f'<worksheet xmlns="{MAIN}"><sheetData>{"".join(lines)}</sheetData></worksheet>',
-        )
-        items = "".join(
-            f'<si><r><t xml:space="preserve">{escape(text[:1])}</t></r>'
-            f'<r><t xml:space="preserve">{escape(text[1:])}</t></r></si>'
-            for text in strings
-        )
-        workbook.writestr("xl/sharedStrings.xml", f'<sst xmlns="{MAIN}">{items}</sst>')
+    """Write a workbook whose numbers are numbers, with the sheet second."""
+    workbook = openpyxl.Workbook()
+    workbook.active.title = "mass_description"
+    page = workbook.create_sheet(sheet)
+    for row in rows:
+        plain = [text.isdigit() and str(int(text)) == text for text in row]
+        page.append([int(text) if n else text for text, n in zip(row, plain, strict=True)])
+    workbook.save(path)
     return path
 
 
@@ -568,6 +536,33 @@ def test_a_workbook_of_another_layout_is_refused(cdd, sheet, rows, message):
         read_dataset(dataset("cdd_cesm", cdd / "CDD-CESM", table))
 
 
+def test_a_sheet_serves_any_dataset_as_text(tmp_path):
+    rows = [["name", "id"], ["a", "007"], ["b", "7"], ["c", "1e5"], ["NA", "12345678901"], ["", ""]]
+    table = write_workbook(tmp_path / "labels.xlsx", "second", rows)
+    cells = read_sheet(table, "second", ["name", "id"])
+    assert [row["id"] for row in cells] == ["007", "7", "1e5", "12345678901"]
+    assert cells[3]["name"] == "NA"
+
+
+def test_a_workbook_that_inflates_beyond_the_bound_is_not_parsed(tmp_path, monkeypatch):
+    monkeypatch.setattr(label_tables, "MAX_BYTES", 2**20)
+    with zipfile.ZipFile(tmp_path / "bomb.xlsx", "w", zipfile.ZIP_DEFLATED) as bomb:
+        bomb.writestr("xl/worksheets/sheet1.xml", bytes(2**21))
+    assert (tmp_path / "bomb.xlsx").stat().st_size < 5000
+    with pytest.raises(UserError, match=r"bomb\.xlsx: inflates beyond"):
+        read_sheet(tmp_path / "bomb.xlsx", None, ["a"])
+
+
+def test_a_table_of_too_many_rows_or_bytes_is_refused(tmp_path, monkeypatch):
+    table = write_text(tmp_path / "labels.csv", "a", "1", "2", "3")
+    monkeypatch.setattr(label_tables, "MAX_ROWS", 2)
+    with pytest.raises(UserError, match="at most 2 rows"):
+        read_label_table(table, ["a"])
+    monkeypatch.setattr(label_tables, "MAX_BYTES", 5)
+    with pytest.raises(UserError, match="at most 5"):
+        read_label_table(table, ["a"])
+
+
 def test_a_table_that_is_no_workbook_is_refused(cdd):
     table = write_text(cdd / "table.xlsx", "a,b")
     with pytest.raises(UserError, match="must be an Excel workbook"):
@@ -593,3 +588,31 @@ def test_mini_mias_without_film_lines_is_refused(root, tmp_path):
     params = dataset("mini_mias", root, table, classes="fatty_glandular_dense")
     with pytest.raises(UserError, match="must have lines such as 'mdb001 G"):
         read_dataset(params)
+
+
+# ---- the forms that published data are passed on in
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["10/11.dcm", "10/11.dicom", "10/11.png", "10/11.JPG", "10/11.tif", "10_11.png", "10_11.jpeg"],
+)
+def test_rsna_is_found_in_the_form_people_have_it(tmp_path, name):
+    root = tmp_path / "images"
+    write_text(root / name, "x")
+    write_text(root / "10/12.png", "x")
+    table = write_text(tmp_path / "train.csv", RSNA_HEADER, "1,10,11,L,CC,50,0,0,0,0,0,B,49,False")
+    rows = read_dataset(dataset("rsna", root, table))
+    assert [row.path for row in rows] == [name] and rows[0].reason == ""
+
+
+def test_the_published_name_goes_first_and_two_others_are_ambiguous(tmp_path):
+    root = tmp_path / "images"
+    for name in ("10/11.png", "10_11.jpg"):
+        write_text(root / name, "x")
+    table = write_text(tmp_path / "train.csv", RSNA_HEADER, "1,10,11,L,CC,50,0,0,0,0,0,B,49,False")
+    (row,) = read_dataset(dataset("rsna", root, table))
+    assert row.reason == "file_ambiguous" and "10_11.jpg" in row.detail
+    write_text(root / "10/11.dcm", "x")
+    (row,) = read_dataset(dataset("rsna", root, table))
+    assert (row.path, row.reason) == ("10/11.dcm", "")

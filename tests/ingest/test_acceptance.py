@@ -4,14 +4,17 @@ import json
 import os
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pydicom
 import pytest
 from pydicom.uid import CTImageStorage
 
+from mammo.datasets.folders import survey
 from mammo.datasets.params import DatasetParams
 from mammo.dicom.params import Limits
 from mammo.errors import UserError
@@ -125,9 +128,9 @@ def test_a_changed_label_leaves_files_as_they_are(folder):
 # ---- one fault, one reason
 
 
-def spot(scheme: str, value: str) -> dict[str, Any]:
+def spot(scheme: str, value: str, meaning: str = "a modifier") -> dict[str, Any]:
     """Put a view modifier where the standard wants it: inside the view's code."""
-    modifier = code(scheme, value, "a modifier")
+    modifier = code(scheme, value, meaning)
     view = code("SCT", "399162004", "cranio-caudal", ViewModifierCodeSequence=[modifier])
     return {"ViewCodeSequence": [view]}
 
@@ -144,6 +147,12 @@ HEADER_FAULTS = [
     ("spot_view", spot("SRT", "R-102D7")),
     ("spot_view", spot("SNM3", "R-102D7")),
     ("spot_view", spot("SCT", "399055006")),
+    ("magnification_view", {"EstimatedRadiographicMagnificationFactor": 1.5}),
+    ("magnification_view", {"EstimatedRadiographicMagnificationFactor": "1.8"}),
+    ("magnification_view", {"PaddleDescription": "MAG 10CM"}),
+    ("magnification_view", spot("99X", "42", "Magnification")),
+    ("spot_view", {"PaddleDescription": "Spot Contact"}),
+    ("partial_view", {"PartialView": "YES"}),
     ("implant_displaced", spot("SRT", "R-102D5")),
     ("implant_displaced", spot("SCT", "399209000")),
     ("burned_in_annotation", {"BurnedInAnnotation": "YES"}),
@@ -175,6 +184,10 @@ def test_a_header_fault_is_rejected_or_flagged_as_its_policy_says(folder, reason
         {"Modality": "DX"},
         {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"},  # Secondary Capture, Modality MG
         {"BurnedInAnnotation": "NO"},
+        {"EstimatedRadiographicMagnificationFactor": 1.07},
+        {"PaddleDescription": "24x29 screening"},
+        {"ImageLaterality": "LEFT"},
+        {"PartialView": "NO"},
         spot("SRT", "R-102D2"),  # cleavage view
         {"ImageLaterality": None, "ViewPosition": None},
         {"BreastImplantPresent": "YES"},
@@ -187,7 +200,7 @@ def test_what_only_looks_odd_is_accepted(folder, tags):
 
 def test_every_policy_is_tried(folder):
     tried = {reason for reason, _ in HEADER_FAULTS}
-    others = {"multi_frame", "duplicate_sop_instance_uid", "duplicate_pixels"}
+    others = {"multi_frame", "duplicate_sop_instance_uid", "duplicate_pixels", "unreadable_folder"}
     assert tried | others == set(Policies.model_fields)
 
 
@@ -198,10 +211,13 @@ def test_several_flags_are_all_kept(folder):
     assert flags == "burned_in_annotation;localizer"
 
 
-def test_several_frames_are_one_image_by_no_policy(folder):
-    pixels = pixels_of("frames").repeat(2, axis=0)
+def test_of_several_frames_the_first_is_read_where_the_policy_says_so(folder):
+    pixels = np.vstack([pixels_of("first"), pixels_of("second")])
     folder.add("tomo.dcm", pixels=pixels, NumberOfFrames=2, Rows=12)
     assert reasons(folder.ingest()) == {"tomo.dcm": "multi_frame"}
+    first = folder.ingest(multi_frame="first")
+    assert accepted(first) == ["tomo.dcm"]
+    assert first.metrics["flagged"] == {"multi_frame": 1}
     with pytest.raises(UserError, match="multi_frame"):
         ingest_params(multi_frame="flag")
 
@@ -258,16 +274,21 @@ def test_rows_without_a_file_and_files_without_a_row_are_listed(folder):
 
 def test_paths_may_not_leave_the_root(folder, tmp_path):
     write_dicom(tmp_path / "outside.dcm")
+    (tmp_path / "archive").mkdir()
+    write_dicom(tmp_path / "archive" / "exam.dcm")
     (folder.root / "link.dcm").symlink_to(tmp_path / "outside.dcm")
+    (folder.root / "archive").symlink_to(tmp_path / "archive")
     (folder.root / "inside.dcm").symlink_to(folder.root / "good/1.dcm")
     (folder.root / "loop.dcm").symlink_to(folder.root / "loop.dcm")
     outside = tmp_path / "outside.dcm"
-    for path in ("link.dcm", "../outside.dcm", str(outside), "good/../../outside.dcm", "loop.dcm"):
+    own = ("link.dcm", "archive/exam.dcm")
+    for path in (*own, "../outside.dcm", str(outside), "good/../../outside.dcm", "loop.dcm"):
         folder.rows.append(f"{path},P1,L,CC,C")
     folder.rows.append(f"{'x' * 300}.dcm,P1,L,CC,C")
-    found = reasons(folder.ingest())
+    ingested = folder.ingest()
+    assert accepted(ingested) == ["archive/exam.dcm", "link.dcm"]  # the user's own links
+    found = reasons(ingested)
     assert found == {
-        "link.dcm": "path_outside_root",
         "../outside.dcm": "path_outside_root",
         str(outside): "path_outside_root",
         "good/../../outside.dcm": "path_outside_root",
@@ -335,8 +356,14 @@ def test_of_duplicates_within_a_patient_the_first_is_kept(folder, reason):
     assert flagged.metrics["flagged"] == {reason: 2}
 
 
-@pytest.mark.parametrize("policy", ["reject", "flag"])
-@pytest.mark.parametrize("reason", ["duplicate_sop_instance_uid", "duplicate_pixels"])
+@pytest.mark.parametrize(
+    ("reason", "policy"),
+    [
+        ("duplicate_sop_instance_uid", "reject"),
+        ("duplicate_pixels", "reject"),
+        ("duplicate_pixels", "flag"),
+    ],
+)
 def test_duplicates_across_patients_are_an_error_that_names_both(folder, reason, policy):
     same = duplicate_tags(reason)
     folder.add("a.dcm", "P1,L,CC,C", **same)
@@ -345,6 +372,41 @@ def test_duplicates_across_patients_are_an_error_that_names_both(folder, reason,
         UserError, match=rf"{reason}: .*a\.dcm \(patient P1\) and b\.dcm \(patient P2\)"
     ):
         folder.ingest(**{reason: policy})
+
+
+def test_a_dummy_uid_in_every_file_is_no_identity_under_flag(folder):
+    for number, row in enumerate(("P1,L,CC,C", "P1,L,MLO,C", "P2,R,CC,A")):
+        side, view = row.split(",")[1:3]
+        tags = {"ImageLaterality": side, "ViewPosition": view, "SOPInstanceUID": "1.2.3"}
+        folder.add(f"{number}.dcm", row, **tags)
+    flagged = folder.ingest(duplicate_sop_instance_uid="flag")
+    assert accepted(flagged) == ["0.dcm", "1.dcm", "2.dcm"]
+    assert flagged.metrics["flagged"] == {"duplicate_sop_instance_uid": 2}
+    with pytest.raises(UserError, match="duplicate_sop_instance_uid: flag"):
+        folder.ingest()
+
+
+def test_blank_pixels_are_no_identity(folder):
+    blank = np.zeros((12, 8), np.uint16)
+    folder.add("a.dcm", "P1,L,CC,C", pixels=blank)
+    folder.add("b.dcm", "P2,L,CC,C", pixels=blank)
+    assert accepted(folder.ingest()) == ["a.dcm", "b.dcm"]  # preprocess finds no breast in them
+
+
+def test_equal_pictures_of_two_patients_are_left_to_preprocess(folder):
+    first = write_picture(folder.root / "a.png")
+    (folder.root / "b.png").write_bytes(first.read_bytes())
+    folder.rows += ["a.png,P1,L,CC,C", "b.png,P2,L,CC,C"]
+    ingested = folder.ingest()
+    assert accepted(ingested) == ["a.png", "b.png"]
+    assert ingested.metrics["flagged"] == {"pixels_of_two_patients": 2}
+
+
+def test_the_same_bytes_in_another_shape_are_another_image(folder):
+    pixels = pixels_of("one")
+    folder.add("a.dcm", "P1,L,CC,C", pixels=pixels)
+    folder.add("b.dcm", "P2,L,CC,C", pixels=pixels.reshape(pixels.shape[::-1]))
+    assert accepted(folder.ingest()) == ["a.dcm", "b.dcm"]
 
 
 def test_duplicates_whose_rows_differ_are_all_rejected(folder):
@@ -537,6 +599,7 @@ def run_stage(folder: Path) -> subprocess.CompletedProcess[str]:
 def test_the_stage_writes_the_same_bytes_twice(folder, tmp_path):
     folder.add("bad.dcm", "P1,L,CC,")
     write_params(tmp_path, folder.params())
+    write_text(tmp_path / "corrections.csv", "key,old,new,who,when")
     outputs = ["files", "images", "labels", "quarantine"]
     first = run_stage(tmp_path)
     assert first.returncode == 0, first.stderr
@@ -569,3 +632,135 @@ def test_the_real_cdd_cesm_images_are_all_accepted(shared):
     assert metrics["images_by_class"] == {"A": 4, "B": 110, "C": 161, "D": 26}
     assert metrics["patients_by_class"]["A"] == 2
     assert metrics["imbalance_ratio"] == 40.25
+
+
+# ---- names and places
+
+
+def test_absolute_paths_below_the_root_are_those_of_the_root(folder, tmp_path):
+    folder.add("a.dcm", None)
+    folder.rows.append(f"{folder.root / 'a.dcm'},P1,L,CC,C")
+    ingested = folder.ingest()
+    assert accepted(ingested) == ["a.dcm"] and reasons(ingested) == {}
+    folder.rows.append(f"{tmp_path / 'elsewhere.dcm'},P1,L,CC,C")
+    detail = folder.ingest().quarantine["detail"].item()
+    assert "absolute path" in detail and "relative" in detail
+
+
+@pytest.mark.parametrize(("in_table", "on_disk"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_names_match_in_either_unicode_form(folder, in_table, on_disk):
+    name = "José/cc.dcm"
+    folder.add(unicodedata.normalize(on_disk, name), None)
+    folder.rows.append(f"{unicodedata.normalize(in_table, name)},P1,L,CC,C")
+    ingested = folder.ingest()
+    assert accepted(ingested) == [unicodedata.normalize(on_disk, name)]
+    assert reasons(ingested) == {}
+    key = image_key(PUBLIC, unicodedata.normalize("NFC", name))
+    assert key in set(ingested.images["key"])  # the same on every system
+
+
+def test_a_name_that_is_not_utf8_is_named(folder):
+    try:
+        (Path(os.fsdecode(os.fsencode(folder.root) + b"/C\xf3pia.dcm"))).write_bytes(b"x")
+    except OSError:
+        pytest.skip("the file system takes UTF-8 names only")
+    ingested = folder.ingest()
+    assert reasons(ingested) == {"C\\xf3pia.dcm": "file_name_not_utf8"}
+    assert "rename" in ingested.quarantine["detail"].item()
+    assert ingested.quarantine.to_csv().encode()
+
+
+def test_a_fifo_is_never_opened(folder):
+    os.mkfifo(folder.root / "pipe")
+    os.mkfifo(folder.root / "named.dcm")
+    folder.rows.append("named.dcm,P1,L,CC,C")
+    assert reasons(folder.ingest()) == {"pipe": "special_file", "named.dcm": "file_unreadable"}
+
+
+def test_links_in_a_circle_end(folder):
+    (folder.root / "good" / "up").symlink_to(folder.root)
+    found = survey(folder.root)
+    assert "good/1.dcm" in found.files and len(found.files) < 10
+
+
+def test_an_unreadable_folder_stops_or_is_reported(folder, monkeypatch):
+    folder.add("locked/a.dcm")
+    original = os.scandir
+
+    def refuse(path):  # root may read everything: the refusal is the system's, made here
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied")
+        return original(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(UserError, match=r"locked: Permission denied.* hide 1 images.*: flag"):
+        folder.ingest()
+    flagged = folder.ingest(unreadable_folder="flag")
+    assert reasons(flagged) == {"locked": "unreadable_folder", "locked/a.dcm": "unreadable_folder"}
+
+
+def test_a_missing_file_is_told_with_one_that_exists(folder):
+    folder.rows.append("good/3.dcm,P1,L,CC,C")
+    detail = folder.ingest().quarantine["detail"].item()
+    assert str(folder.root / "good/3.dcm") in detail and "there is good/1.dcm" in detail
+
+
+def test_what_contradicts_itself_and_is_read_is_flagged(folder):
+    folder.add("frames.dcm", NumberOfFrames=0)
+    ingested = folder.ingest()
+    assert ingested.metrics["flagged"] == {"number_of_frames": 1}
+    assert ingested.files.set_index("path").loc["frames.dcm", "flags"] == "number_of_frames"
+
+
+def test_makers_that_are_not_known_count_as_other_unless_the_data_are_public(folder, tmp_path):
+    folder.add("a.dcm", Manufacturer="Dr. Jane Roe's unit")
+    folder.add("b.dcm", "P2,L,CC,C", Manufacturer="HOLOGIC, Inc.")
+    (tmp_path / "dataset.key").write_text("k" * 40)
+    params = folder.params(key_file=str(tmp_path / "dataset.key"))
+    metrics = ingest(params, ingest_params(), LIMITS).metrics
+    assert metrics["manufacturers"] == {"Hologic": 1, "other": 3}
+    assert "Dr. Jane Roe's unit" in folder.ingest().metrics["manufacturers"]
+
+
+# ---- corrections
+
+
+def corrections(folder: Folder, *rows: str) -> DatasetParams:
+    path = write_text(folder.table.parent / "mine.csv", "key,old,new,who,when", *rows)
+    return folder.params(corrections=str(path))
+
+
+def test_a_correction_changes_a_label_and_is_counted(folder):
+    key = image_key(PUBLIC, "good/1.dcm")
+    params = corrections(folder, f"{key},A,B,reader 1,2026-01-02")
+    ingested = ingest(params, ingest_params(), LIMITS)
+    assert ingested.labels.set_index("key").loc[key, "label"] == "B"
+    assert ingested.metrics["corrected"] == 1
+    assert ingested.metrics["images_by_class"]["B"] == 2
+    assert ingest(corrections(folder), ingest_params(), LIMITS).metrics["corrected"] == 0
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("{key},B,C,r,d", "old must be the label that the table gives"),
+        ("{key},A,E,r,d", "new must be one of A, B, C, D"),
+        ("feed,A,B,r,d", "names no accepted image"),
+    ],
+)
+def test_a_correction_that_contradicts_the_table_is_refused(folder, row, message):
+    key = image_key(PUBLIC, "good/1.dcm")
+    with pytest.raises(UserError, match=rf"mine\.csv: row 2 .*{message}"):
+        ingest(corrections(folder, row.format(key=key)), ingest_params(), LIMITS)
+
+
+def test_two_corrections_of_one_image_are_refused(folder):
+    key = image_key(PUBLIC, "good/1.dcm")
+    params = corrections(folder, f"{key},A,B,r,d", f"{key},B,C,r,d")
+    with pytest.raises(UserError, match=r"row 3 .*earlier row"):
+        ingest(params, ingest_params(), LIMITS)
+
+
+def test_an_absent_table_of_corrections_is_told_with_its_header(folder):
+    with pytest.raises(UserError, match="key,old,new,who,when alone"):
+        ingest(folder.params(corrections="gone.csv"), ingest_params(), LIMITS)

@@ -80,3 +80,15 @@ def test_determinism_does_not_fill_new_tensors():
     start(compute())
     assert torch.are_deterministic_algorithms_enabled()
     assert not torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+
+
+@pytest.mark.skipif(platform.system() != "Linux", reason="other wheels bring another OpenMP")
+@pytest.mark.parametrize(("asked", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_waiting_threads_sleep_unless_another_policy_is_asked_for(asked, expected):
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
+    environment |= {"OMP_WAIT_POLICY": asked} if asked else {}
+    done = subprocess.run(
+        [sys.executable, "-c", "import mammo.network.compute"], text=True, capture_output=True,
+        env={**environment, "PYTHONPATH": str(ROOT / "src"), "OMP_DISPLAY_ENV": "TRUE"},
+    )  # fmt: skip
+    assert f"OMP_WAIT_POLICY = '{expected}'" in done.stderr  # as GNU's OpenMP has read it

@@ -24,6 +24,7 @@ def dataset(name: str, root: Path, table: Path, /, **changes: Any) -> DatasetPar
         "name": name,
         "root": str(root),
         "table": str(table),
+        "corrections": "corrections.csv",
         "key_file": "public",
         "classes": "a_b_c_d",
         "columns": COLUMNS,

@@ -1,6 +1,7 @@
 """`cbis_ddsm`: CBIS-DDSM, curated digitised films (The Cancer Imaging Archive, 2017).
 
-`root` is the downloaded folder of DICOM files; `table` is the folder of the four tables
+`root` is the downloaded folder of DICOM files, or of JPEGs named by series (`SERIES/1-007.jpg`), as
+most people have it; `table` is the folder of the four tables
 `{calc,mass}_case_description_{train,test}_set.csv`, one row an abnormality. The tables' paths are
 those of an older download, so a file is found by the folder that the download made of its case
 (`Calc-Test_P_00038_LEFT_CC`) or series.
@@ -15,7 +16,7 @@ from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
-from mammo.datasets.folders import list_files, listing
+from mammo.datasets.folders import composed, is_image, list_files, listing
 from mammo.datasets.label_tables import read_label_table
 from mammo.datasets.rows import BIRADS_NUMBERS, ImageRow, labelled, placed
 from mammo.errors import UserError
@@ -51,11 +52,11 @@ def read(root: Path, table: Path) -> list[ImageRow]:
 
 
 def _files_by_folder(root: Path) -> dict[str, list[str]]:
-    """List the DICOM files below every folder, by the folder's own name."""
+    """List the images below every folder, by the folder's own name."""
     files = defaultdict(list)
     for path in list_files(root):
-        if path.endswith(".dcm"):
-            for folder in set(path.split("/")[:-1]):
+        if is_image(path):
+            for folder in set(composed(path).split("/")[:-1]):
                 files[folder].append(path)
     return files
 
@@ -63,11 +64,13 @@ def _files_by_folder(root: Path) -> dict[str, list[str]]:
 def _row(cells: dict[str, str], density: str, split: str, files: dict[str, list[str]]) -> ImageRow:
     case, _, below = cells[PATH].partition("/")
     series = below.split("/")[-2] if below.count("/") else ""
-    found = files.get(case) or files.get(series) or []
+    found = files.get(composed(case)) or files.get(series) or []
     row = ImageRow(found[0] if found else cells[PATH], cells["patient_id"], published_split=split)
     if len(found) != 1:
         reason = "file_ambiguous" if found else "file_missing"
-        row = row.rejected(reason, f"{len(found)} files lie in a folder {case} or {series}")
+        row = row.rejected(
+            reason, f"{len(found)} images lie in a folder {case} or {series}; must be one"
+        )
     row = labelled(row, density, BIRADS_NUMBERS)
     return placed(row, cells["left or right breast"], cells["image view"])
 

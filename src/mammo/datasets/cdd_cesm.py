@@ -6,11 +6,12 @@ image. Names have stray spaces, in the table and on disk. Subtracted images (Typ
 contrast agent and aren't mammograms in the usual sense.
 """
 
+from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
-from mammo.datasets.folders import list_files
+from mammo.datasets.folders import composed, is_image, list_files
+from mammo.datasets.label_tables import read_sheet
 from mammo.datasets.rows import BIRADS_LETTERS, ImageRow, labelled, placed
-from mammo.datasets.spreadsheets import read_sheet
 
 SHEET = "all"
 DENSITY = "Breast density (ACR)"
@@ -20,13 +21,19 @@ LOW_ENERGY = "DM"
 
 def read(root: Path, table: Path) -> list[ImageRow]:
     """Read one row an image."""
-    files = {"".join(PurePosixPath(path).stem.split()): path for path in list_files(root)}
+    files = defaultdict(list)
+    for path in filter(is_image, list_files(root)):
+        files["".join(composed(PurePosixPath(path).stem).split())].append(path)
     return [_row(cells, files) for cells in read_sheet(table, SHEET, COLUMNS)]
 
 
-def _row(cells: dict[str, str], files: dict[str, str]) -> ImageRow:
-    name = "".join(cells["Image_name"].split())
-    row = ImageRow(files.get(name, f"{name}.jpg"), "".join(cells["Patient_ID"].split()))
+def _row(cells: dict[str, str], files: dict[str, list[str]]) -> ImageRow:
+    name = "".join(composed(cells["Image_name"]).split())
+    found = files.get(name, [])
+    path = found[0] if found else f"{name}.jpg"
+    row = ImageRow(path, "".join(cells["Patient_ID"].split()))
+    if len(found) > 1:
+        row = row.rejected("file_ambiguous", f"{name} may be {' or '.join(found)}")
     row = placed(row, cells["Side"], cells["View"])
     if cells["Type"] != LOW_ENERGY:
         return row.rejected("not_low_energy", f"Type {cells['Type']!r}")

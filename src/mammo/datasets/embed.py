@@ -10,9 +10,9 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
-from mammo.datasets.folders import listing
+from mammo.datasets.folders import Finder, list_files, listing
 from mammo.datasets.label_tables import read_label_table
-from mammo.datasets.rows import BIRADS_NUMBERS, ImageRow, labelled, placed
+from mammo.datasets.rows import BIRADS_NUMBERS, ImageRow, labelled, located, placed
 from mammo.errors import UserError
 
 CLINICAL = ("acc_anon", "side", "tissueden")
@@ -38,10 +38,11 @@ def read(root: Path, table: Path) -> list[ImageRow]:
     for cells in read_label_table(_table(table, "clinical"), CLINICAL):
         for side in (cells["side"],) if cells["side"] in ("L", "R") else ("L", "R"):
             densities[cells["acc_anon"], side].add(cells["tissueden"])
+    finder = Finder(list_files(root))
     return [
         row
         for cells in read_label_table(_table(table, "metadata"), METADATA)
-        for row in _image(cells, densities)
+        for row in _image(cells, densities, finder)
     ]
 
 
@@ -53,12 +54,13 @@ def _table(folder: Path, name: str) -> Path:
     raise UserError(f"{folder}: must hold {paths[0].name} or {paths[1].name}; {listing(folder)}")
 
 
-def _image(cells: Mapping[str, str], densities: Densities) -> list[ImageRow]:
+def _image(cells: Mapping[str, str], densities: Densities, finder: Finder) -> list[ImageRow]:
     accession, side = cells["acc_anon"], cells["ImageLateralityFinal"]
     # Published as /mnt/NAS2/mammo/anon_dicom/cohort_1/…; below images/ it begins with the cohort.
     start = max(cells["anon_dicom_path"].find("cohort_"), 0)
     path = cells["anon_dicom_path"][start:]
-    row = placed(ImageRow(path, cells["empi_anon"], accession), side, cells["ViewPosition"])
+    row = located(ImageRow(path, cells["empi_anon"], accession), finder)
+    row = placed(row, side, cells["ViewPosition"])
     if cells["FinalImageType"] != "2D":
         return [row.rejected("synthetic_2d", f"FinalImageType {cells['FinalImageType']!r}")]
     if cells["spot_mag"] not in ("", "0", "0.0"):

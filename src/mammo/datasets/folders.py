@@ -1,9 +1,111 @@
-"""List the files of a dataset's folder."""
+"""List the files of a dataset's folder, and find the one that a table names."""
 
 import os
-from pathlib import Path
+import stat
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 
 from mammo.errors import UserError
+
+# The forms that mammograms are passed on in, whatever their publisher's.
+IMAGE_SUFFIXES = (".dcm", ".dicom", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".pgm")
+
+_SPECIAL = {
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+@dataclass
+class Survey:
+    """What lies below a folder, as sorted posix paths relative to it; hidden names left out.
+
+    Attributes:
+        files: Regular files, also behind links.
+        unreadable: Folders that can't be listed, and why.
+        special: FIFOs, sockets and devices, and which: to open one may wait for ever.
+        not_utf8: Files whose names aren't UTF-8, with the odd bytes as surrogates.
+    """
+
+    files: list[str] = field(default_factory=list)
+    unreadable: dict[str, str] = field(default_factory=dict)
+    special: dict[str, str] = field(default_factory=dict)
+    not_utf8: list[str] = field(default_factory=list)
+
+
+def survey(root: Path) -> Survey:
+    """Look at everything below a folder; links are followed, but never round in a circle."""
+    found = Survey()
+    _look(root, PurePosixPath(), (), found)
+    found.files.sort()
+    found.not_utf8.sort()
+    return found
+
+
+def _look(
+    folder: Path, below: PurePosixPath, above: tuple[tuple[int, int], ...], found: Survey
+) -> None:
+    try:
+        status = folder.stat()
+        with os.scandir(folder) as listed:
+            entries = sorted(listed, key=lambda entry: entry.name)
+    except OSError as error:
+        found.unreadable[below.as_posix()] = error.strerror or str(error)
+        return
+    identity = (status.st_dev, status.st_ino)
+    if identity in above:
+        return
+    for entry in entries:
+        if not entry.name.startswith("."):
+            _look_at(entry, below / entry.name, (*above, identity), found)
+
+
+def _look_at(
+    entry: os.DirEntry[str],
+    below: PurePosixPath,
+    above: tuple[tuple[int, int], ...],
+    found: Survey,
+) -> None:
+    path = below.as_posix()
+    try:
+        kind = stat.S_IFMT(entry.stat().st_mode)
+    except PermissionError:  # the folder lists its entries and doesn't let them be seen
+        found.files.append(path)
+        return
+    except OSError:  # a link to nothing, or to itself
+        return
+    if kind == stat.S_IFDIR:
+        _look(Path(entry.path), below, above, found)
+    elif kind in _SPECIAL:
+        found.special[path] = _SPECIAL[kind]
+    elif is_utf8(path):
+        found.files.append(path)
+    else:
+        found.not_utf8.append(path)
+
+
+def is_utf8(path: str) -> bool:
+    """Tell whether a path's bytes are UTF-8; Python keeps others as surrogates."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def shown(path: str) -> str:
+    r"""Write a path so that it can be printed: bytes that aren't UTF-8 as \xf3."""
+    return os.fsencode(path).decode(errors="backslashreplace")
+
+
+def list_files(root: Path) -> list[str]:
+    """List the files below `root` as sorted posix paths relative to it, hidden ones left out."""
+    return survey(root).files
 
 
 def require_folder(root: Path) -> None:
@@ -14,18 +116,12 @@ def require_folder(root: Path) -> None:
     """
     if not root.is_dir():
         raise UserError(f"{root}: no such folder (dataset.root); {listing(root.parent)}")
-    if next(root.iterdir(), None) is None:
+    try:
+        first = next(root.iterdir(), None)
+    except OSError as error:
+        raise UserError(f"{root}: can't be read (dataset.root): {error.strerror}") from None
+    if first is None:
         raise UserError(f"{root}: the folder is empty (dataset.root); put the images there")
-
-
-def list_files(root: Path) -> list[str]:
-    """List the files below `root` as sorted posix paths relative to it, hidden ones left out."""
-    found: list[str] = []
-    for folder, names, files in os.walk(root):
-        names[:] = [name for name in names if not name.startswith(".")]
-        below = Path(folder).relative_to(root)
-        found += [(below / file).as_posix() for file in files if not file.startswith(".")]
-    return sorted(found)
 
 
 def listing(folder: Path, limit: int = 8) -> str:
@@ -33,5 +129,60 @@ def listing(folder: Path, limit: int = 8) -> str:
     while not folder.is_dir():
         folder = folder.parent
     names = sorted(entry.name + "/" * entry.is_dir() for entry in folder.iterdir())
-    shown = ", ".join(names[:limit]) + (", …" if len(names) > limit else "")
-    return f"{folder} holds {shown or 'nothing'}"
+    first = ", ".join(map(shown, names[:limit])) + (", …" if len(names) > limit else "")
+    return f"{folder} holds {first or 'nothing'}"
+
+
+# ---- finding the file that a table means
+
+
+def composed(text: str) -> str:
+    """Bring a name to one Unicode form: macOS stores accents decomposed, tables rarely do."""
+    return unicodedata.normalize("NFC", text)
+
+
+class Finder:
+    """Finds published images in the form that people have them in.
+
+    A data set published as DICOM is mostly passed on as JPEG or PNG, in folders of patients or
+    with the patient before the image's name.
+    """
+
+    def __init__(self, files: Iterable[str]):
+        self._exact: dict[str, list[str]] = defaultdict(list)
+        self._by_stem: dict[str, list[str]] = defaultdict(list)
+        for path in files:
+            name = composed(path)
+            self._exact[name].append(path)
+            self._by_stem[_stem(name)].append(path)
+
+    def exact(self, path: str) -> list[str]:
+        """Find a path, whatever its Unicode form."""
+        return self._exact.get(composed(path), [])
+
+    def published(self, path: str) -> list[str]:
+        """Find a published path, or its stem with another extension, `a/b` also as `a_b`."""
+        found = self.exact(path)
+        if found:
+            return found
+        stem = _stem(composed(path))
+        folder, _, name = stem.rpartition("/")
+        joined = f"{folder}_{name}" if folder else ""
+        return [*self._by_stem.get(stem, []), *self._by_stem.get(joined, [])]
+
+
+def _stem(path: str) -> str:
+    stem, dot, suffix = path.rpartition(".")
+    return stem if dot and f".{suffix.lower()}" in IMAGE_SUFFIXES else path
+
+
+def is_image(path: str) -> bool:
+    """Tell by the suffix."""
+    return path.lower().endswith(IMAGE_SUFFIXES)
+
+
+def nearest(path: str, files: Sequence[str]) -> str | None:
+    """Name a file that exists where one doesn't: in its folder, or else the first of all."""
+    folder = path.rpartition("/")[0]
+    beside = (file for file in files if file.rpartition("/")[0] == folder)
+    return next(beside, None) or next(iter(files), None)

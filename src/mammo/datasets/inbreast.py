@@ -1,15 +1,15 @@
 """`inbreast`: INbreast (Moreira et al., Acad Radiol 2012).
 
-`root` is `AllDICOMs/`, holding `{File Name}_{patient}_MG_{side}_{view}_ANON.dcm`; `table` is
-`INbreast.csv`, separated by semicolons. Its column Patient ID reads "removed" throughout, so the
-patient is the second token of the DICOM file's name. The view is the table's: the names write ML
-where the table has MLO. One ACR is blank.
+`root` is `AllDICOMs/`, holding `{File Name}_{patient}_MG_{side}_{view}_ANON.dcm` or pictures so
+named; `table` is `INbreast.csv`, separated by semicolons. Its column Patient ID reads "removed"
+throughout, so the patient is the second token of the file's name. The view is the table's: the
+names write ML where the table has MLO. One ACR is blank.
 """
 
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
-from mammo.datasets.folders import list_files
+from mammo.datasets.folders import composed, is_image, list_files
 from mammo.datasets.label_tables import read_label_table
 from mammo.datasets.rows import BIRADS_NUMBERS, ImageRow, labelled, placed
 
@@ -20,9 +20,8 @@ def read(root: Path, table: Path) -> list[ImageRow]:
     """Read one row an image."""
     files = defaultdict(list)
     for path in list_files(root):
-        name = PurePosixPath(path).name
-        if name.endswith(".dcm"):
-            files[name.partition("_")[0]].append(path)
+        if is_image(path):
+            files[PurePosixPath(composed(path)).stem.partition("_")[0]].append(path)
     return [_row(cells, files) for cells in read_label_table(table, COLUMNS)]
 
 

@@ -8,7 +8,7 @@ label is of the exam, so every image of it gets the label. Class 5 is no BI-RADS
 from collections import defaultdict
 from pathlib import Path
 
-from mammo.datasets.folders import list_files
+from mammo.datasets.folders import composed, list_files, listing
 from mammo.datasets.label_tables import read_label_table
 from mammo.datasets.rows import BIRADS_NUMBERS, ImageRow, labelled
 
@@ -19,22 +19,25 @@ def read(root: Path, table: Path) -> list[ImageRow]:
     """Read one row an exam and file; patient, side and view are the header's."""
     files = defaultdict(list)
     for path in list_files(root):
-        files[path.partition("/")[0]].append(path)
+        files[composed(path).partition("/")[0]].append(path)
     return [
         row
         for cells in read_label_table(table, COLUMNS)
-        for row in _exam(cells["AccessionNumber"], cells["Classification"], files)
+        for row in _exam(root, cells["AccessionNumber"], cells["Classification"], files)
     ]
 
 
-def _exam(accession_number: str, label: str, files: dict[str, list[str]]) -> list[ImageRow]:
+def _exam(
+    root: Path, accession_number: str, label: str, files: dict[str, list[str]]
+) -> list[ImageRow]:
     if not accession_number:
         return [ImageRow("").rejected("path_missing", "AccessionNumber is blank")]
-    paths = [path for path in files.get(accession_number, []) if "/" in path]
+    paths = [path for path in files.get(composed(accession_number), []) if "/" in path]
     if not paths:
         return [
             ImageRow(accession_number, accession_number=accession_number).rejected(
-                "file_missing", "no folder of that name below dataset.root, or an empty one"
+                "file_missing",
+                f"no folder {root / accession_number}, or an empty one; {listing(root)}",
             )
         ]
     rows = [ImageRow(path, accession_number=accession_number) for path in paths]

@@ -1,13 +1,23 @@
 """Read label tables as their publishers wrote them: every cell as text, every fault named."""
 
 import csv
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+
+import pandas as pd
+import python_calamine
 
 from mammo.datasets.folders import listing
 from mammo.errors import UserError
 
 SEPARATORS = (",", ";", "\t")
+SHEETS = (".xlsx", ".xlsm", ".xls", ".ods")
+
+# A label table of a million images is far below; a small file that inflates further is an attack.
+MAX_BYTES = 512 * 2**20
+MAX_ROWS = 5_000_000
 
 
 def read_label_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
@@ -21,19 +31,25 @@ def read_label_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]
         UserError: The file is missing, isn't such a table, lacks a column or holds no row.
     """
     require_file(path)
+    if path.suffix.lower() in SHEETS:
+        return read_sheet(path, None, columns)
+    if path.stat().st_size > MAX_BYTES:
+        raise UserError(f"{path}: {path.stat().st_size} bytes, must be at most {MAX_BYTES}")
     rows = _rows(path)
     header = next(rows, None)
     if header is None:
         raise UserError(f"{path}: the file is empty; it needs a header line and rows")
     require_columns(path, header, columns)
     at = {column: header.index(column) for column in columns}
-    table = []
+    table: list[dict[str, str]] = []
     for number, row in enumerate(rows, start=2):
         if any(row[len(header) :]):
             raise UserError(
                 f"{path}: row {number} must have {len(header)} cells as the header line, got "
                 f"{len(row)}; put cells that hold the separator in quotes"
             )
+        if len(table) >= MAX_ROWS:
+            raise UserError(f"{path}: must hold at most {MAX_ROWS} rows")
         table.append({name: row[i] if i < len(row) else "" for name, i in at.items()})
     if not table:
         raise UserError(f"{path}: holds no row below its header line; is it the right file?")
@@ -60,10 +76,68 @@ def require_columns(path: Path, header: Sequence[str], columns: Iterable[str]) -
     """
     missing = [column for column in columns if column not in header]
     if missing:
-        raise UserError(f"{path}: must have {_quoted(missing)}, got the columns {_quoted(header)}")
+        raise UserError(
+            f"{path}: must have {_quoted(missing)}, got the columns {_quoted(header)}; of a csv "
+            "dataset, name the table's own under dataset.columns in params.yaml"
+        )
     double = [column for column in columns if header.count(column) > 1]
     if double:
         raise UserError(f"{path}: has {_quoted(double)} more than once; rename or remove one")
+
+
+def read_sheet(path: Path, sheet: str | None, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Read `columns` below the first row of a workbook's sheet: one dictionary of text a row.
+
+    Text stays as it is, leading zeros too; a whole number has no decimal point.
+
+    Args:
+        path: An Excel or OpenDocument workbook.
+        sheet: Its name; None for the first.
+        columns: Names in the first row.
+
+    Raises:
+        UserError: The file isn't a workbook, inflates beyond the bound, or lacks the sheet, a
+            column or rows.
+    """
+    require_file(path)
+    _require_bounded(path)
+    try:
+        names = python_calamine.load_workbook(path).sheet_names
+        if sheet is not None and sheet not in names:
+            raise UserError(f"{path}: must have a sheet {sheet!r}, got {sorted(names)}")
+        cells = pd.read_excel(
+            path, sheet_name=sheet or 0, header=None, dtype=str, na_filter=False, engine="calamine"
+        )
+    except (python_calamine.CalamineError, ValueError, OSError) as error:
+        raise UserError(f"{path}: must be an Excel workbook (.xlsx): {error}") from None
+    rows = [[str(cell).strip() for cell in row] for row in cells.itertuples(index=False)]
+    filled = [row for row in rows if any(row)]
+    if len(filled) < 2:
+        raise UserError(f"{path}: sheet {sheet or names[0]!r} holds no row below its header line")
+    header = filled[0]
+    require_columns(path, header, columns)
+    return [{name: row[header.index(name)] for name in columns} for row in filled[1:]]
+
+
+def _require_bounded(path: Path) -> None:
+    """Inflate a zipped workbook piece by piece and throw it away, up to a bound.
+
+    Raises:
+        UserError: It is larger, or damaged.
+    """
+    if not zipfile.is_zipfile(path):
+        return  # an .xls isn't compressed
+    total = 0
+    try:
+        with zipfile.ZipFile(path) as workbook:
+            for name in workbook.namelist():
+                with workbook.open(name) as member:
+                    while part := member.read(2**20):
+                        total += len(part)
+                        if total > MAX_BYTES:
+                            raise UserError(f"{path}: inflates beyond {MAX_BYTES} bytes")
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
+        raise UserError(f"{path}: must be an Excel workbook (.xlsx): {error}") from None
 
 
 def _rows(path: Path) -> Iterator[list[str]]:

@@ -10,8 +10,9 @@ are mediolateral oblique views.
 import re
 from pathlib import Path
 
+from mammo.datasets.folders import Finder, list_files
 from mammo.datasets.label_tables import require_file
-from mammo.datasets.rows import ImageRow, labelled
+from mammo.datasets.rows import ImageRow, labelled, located
 from mammo.errors import UserError
 
 LABELS = {"F": "F", "G": "G", "D": "D"}
@@ -30,10 +31,11 @@ def read(root: Path, table: Path) -> list[ImageRow]:
     )
     if not films:
         raise UserError(f"{table}: must have lines such as 'mdb001 G CIRC B 535 425 197', got none")
-    return [_row(name, int(number), tissue) for name, number, tissue in films]
+    finder = Finder(list_files(root))
+    return [_row(name, int(number), tissue, finder) for name, number, tissue in films]
 
 
-def _row(name: str, number: int, tissue: str) -> ImageRow:
+def _row(name: str, number: int, tissue: str, finder: Finder) -> ImageRow:
     odd = number % 2 == 1
     first = number if odd else number - 1
     row = ImageRow(
@@ -42,4 +44,4 @@ def _row(name: str, number: int, tissue: str) -> ImageRow:
         laterality="R" if odd else "L",
         view="MLO",
     )
-    return labelled(row, tissue, LABELS)
+    return labelled(located(row, finder), tissue, LABELS)

@@ -42,6 +42,7 @@ class DatasetParams(Params):
         name: Which publisher's layout `root` and `table` have.
         root: The folder of the images.
         table: The label table; a folder for datasets that come with several.
+        corrections: A table of labels that a reader changed; see `ingest.corrections`.
         key_file: See `identity.read_dataset_key`.
         classes: The classes to tell apart.
         columns: For `csv` only: the table's columns.
@@ -51,6 +52,7 @@ class DatasetParams(Params):
     name: DatasetName
     root: str
     table: str
+    corrections: str
     key_file: str | None
     classes: ClassSet
     columns: Columns

@@ -1,5 +1,6 @@
 """The datasets: each reads its published files unchanged into one common table of images."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -46,14 +47,36 @@ def read_dataset(params: DatasetParams) -> list[ImageRow]:
         rows = generic.read(root, table, params.columns, params.labels)
     else:
         rows = _READERS[params.name](root, table)
-    return [_classified(row, params.classes) for row in rows]
+    return [_classified(_below(row, root), params.classes) for row in rows]
 
 
 def _classified(row: ImageRow, classes: ClassSet) -> ImageRow:
-    """Give a row its class for a label, and its path one spelling."""
-    label = class_of(classes, row.label) if row.label else ""
+    """Give a row its class for a label."""
+    return replace(row, label=class_of(classes, row.label) if row.label else "")
+
+
+def _below(row: ImageRow, root: Path) -> ImageRow:
+    """Bring a row's path to one spelling, relative to the root; an absolute one may lie below it.
+
+    Links aren't resolved: where the user's own lead is the user's business.
+    """
     path = PurePosixPath(row.path.replace("\\", "/"))
-    row = replace(row, label=label, path=path.as_posix())
-    if path.is_absolute() or ".." in path.parts:
-        return row.rejected("path_outside_root", f"{row.path} leads out of dataset.root")
+    absolute = path.is_absolute() or _DRIVE.match(path.as_posix())
+    for base in (root.absolute(), root.resolve()):
+        if absolute and path.is_relative_to(base.as_posix()):
+            path, absolute = path.relative_to(base.as_posix()), None
+    row = replace(row, path=path.as_posix())
+    if absolute:
+        return row.rejected(
+            "path_outside_root",
+            f"{path} is an absolute path that doesn't lie below dataset.root ({root.absolute()}); "
+            "write paths relative to it",
+        )
+    if ".." in path.parts:
+        return row.rejected(
+            "path_outside_root", f"{path} leads up with '..'; write paths relative to dataset.root"
+        )
     return row
+
+
+_DRIVE = re.compile(r"[A-Za-z]:/")

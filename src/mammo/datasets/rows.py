@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from mammo.datasets.folders import Finder
+
 LATERALITIES = {"L": "L", "R": "R", "LEFT": "L", "RIGHT": "R"}
 VIEWS = {"CC": "CC", "MLO": "MLO"}
 SPLITS = {"TRAIN": "train", "TRAINING": "train", "VAL": "val", "VALIDATION": "val", "TEST": "test"}
@@ -42,6 +44,14 @@ class ImageRow:
         return self if self.reason else replace(self, label="", reason=reason, detail=detail)
 
 
+def located(row: ImageRow, finder: Finder) -> ImageRow:
+    """Give a row the one file that has its published name, or its stem in another form."""
+    found = finder.published(row.path)
+    if len(found) > 1:
+        return row.rejected("file_ambiguous", f"{row.path} may be {' or '.join(found)}")
+    return replace(row, path=found[0]) if found else row
+
+
 def labelled(row: ImageRow, token: str, labels: Mapping[str, str]) -> ImageRow:
     """Give a row the label of its table's token: `label_missing` or `label_unmappable` if none."""
     normal = normalised(token)
@@ -49,7 +59,11 @@ def labelled(row: ImageRow, token: str, labels: Mapping[str, str]) -> ImageRow:
         return row.rejected("label_missing", "the label cell is blank")
     if normal not in labels:
         known = ", ".join(labels)
-        return row.rejected("label_unmappable", f"label {token!r} is none of {known}")
+        return row.rejected(
+            "label_unmappable",
+            f"label {token!r} is none of {known}; if it stands for a density, a csv table may say "
+            f"so under dataset.labels in params.yaml: {token.strip()!r}: A (or B, C, D)",
+        )
     return row if row.reason else replace(row, label=labels[normal])
 
 
@@ -59,7 +73,10 @@ def placed(row: ImageRow, laterality: str, view: str) -> ImageRow:
     view = normalised(view)
     row = replace(row, laterality=LATERALITIES.get(side, ""), view=VIEWS.get(view, view))
     if side and side not in LATERALITIES:
-        return row.rejected("laterality_unknown", f"laterality {laterality!r} is neither L nor R")
+        known = ", ".join(LATERALITIES)
+        return row.rejected(
+            "laterality_unknown", f"laterality {laterality!r} is none of those understood: {known}"
+        )
     return row
 
 

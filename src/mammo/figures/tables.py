@@ -7,14 +7,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import (
-    average_precision_score,
-    precision_recall_curve,
-    roc_auc_score,
-    roc_curve,
-)
 
 from mammo.errors import UserError
+from mammo.figures.curves import average_precision, precision_recall_curve, roc_area, roc_curve
 
 logger = logging.getLogger(__name__)
 
@@ -199,11 +194,9 @@ def roc_points(positive: np.ndarray, scores: np.ndarray) -> pd.DataFrame:
     """
     if positive.all() or not positive.any():
         return pd.DataFrame({"fpr": [], "tpr": [], "auc": []}, dtype=float)
-    fpr, tpr, _ = roc_curve(positive, scores)
+    fpr, tpr = roc_curve(positive, scores)
     kept = thin(fpr, tpr)
-    return pd.DataFrame(
-        {"fpr": fpr[kept], "tpr": tpr[kept], "auc": roc_auc_score(positive, scores)}
-    )
+    return pd.DataFrame({"fpr": fpr[kept], "tpr": tpr[kept], "auc": roc_area(positive, scores)})
 
 
 def pr_points(positive: np.ndarray, scores: np.ndarray) -> pd.DataFrame:
@@ -223,12 +216,12 @@ def pr_points(positive: np.ndarray, scores: np.ndarray) -> pd.DataFrame:
     columns = ["recall", "precision", "average_precision", "prevalence"]
     if positive.all() or not positive.any():
         return pd.DataFrame({column: [] for column in columns}, dtype=float)
-    precision, recall, _ = precision_recall_curve(positive, scores)
+    precision, recall = precision_recall_curve(positive, scores)
     precision, recall = precision[::-1].copy(), recall[::-1]
     precision[0] = precision[1]
     kept = thin(recall, precision)
     values = [recall[kept], precision[kept]]
-    values += [average_precision_score(positive, scores), positive.mean()]
+    values += [average_precision(positive, scores), positive.mean()]
     return pd.DataFrame(dict(zip(columns, values, strict=True)))
 
 

@@ -7,20 +7,28 @@ from typing import Any
 
 import pandas as pd
 
+from mammo.cohort.classes import CLASSES
+from mammo.datasets.folders import composed, survey
 from mammo.datasets.params import DatasetParams
 from mammo.datasets.readers import read_dataset
 from mammo.datasets.rows import LATERALITIES, ImageRow
 from mammo.dicom.params import Limits
-from mammo.errors import UserError
-from mammo.ingest.duplicates import without_duplicates
+from mammo.errors import FileFault, UserError
+from mammo.ingest.corrections import corrected, count
+from mammo.ingest.duplicates import without_repeated_pixels, without_repeated_uids
 from mammo.ingest.groups import age_band_of, maker_of
-from mammo.ingest.header_rules import Fault, header_faults, is_for_processing
+from mammo.ingest.header_rules import header_faults, is_for_processing
 from mammo.ingest.inspection import Inspection, inspect_files
-from mammo.ingest.keys import image_key, patient_key, read_dataset_key
+from mammo.ingest.keys import PUBLIC, image_key, patient_key, read_dataset_key
 from mammo.ingest.params import IngestParams
 from mammo.ingest.sieve import Candidate, Sieve
 from mammo.ingest.summary import summarise
-from mammo.ingest.table_rows import files_in_no_row, one_row_a_path, rows_on_disk
+from mammo.ingest.table_rows import (
+    files_in_no_row,
+    one_row_a_path,
+    require_readable,
+    rows_on_disk,
+)
 
 FILE_COLUMNS = [
     "key",
@@ -67,10 +75,11 @@ def ingest(dataset: DatasetParams, params: IngestParams, limits: Limits) -> Inge
     root = Path(dataset.root)
     secret = read_dataset_key(dataset.key_file, root)
     table = read_dataset(dataset)
-    sieve = Sieve(params.policies)
-    rows = rows_on_disk(root, one_row_a_path(table, sieve), sieve)
-    for path in files_in_no_row(root, {row.path for row in table}):
-        sieve.reject(ImageRow(path), Fault("file_not_in_table", "no row of the table names it"))
+    sieve, found = Sieve(params.policies), survey(root)
+    require_readable(root, found, table, stop=not sieve.flags("unreadable_folder"))
+    rows = rows_on_disk(root, one_row_a_path(table, sieve), sieve, found)
+    for path, fault in files_in_no_row(root, {row.path for row in table}, found):
+        sieve.reject(ImageRow(path), fault)
     candidates = accept(root, rows, sieve, params, limits)
     quarantine = sieve.table()
     _require_patients(dataset, candidates, quarantine)
@@ -95,18 +104,14 @@ def accept(
     inspections = inspect_files(root, [row.path for row in rows], limits, params.workers)
     candidates = sieve.passed(map(_completed, inspections, rows), _own_faults)
     candidates = _without_mixed_processing(sieve, candidates)
-    candidates = without_duplicates(
-        sieve, candidates, "duplicate_sop_instance_uid", lambda image: image.sop_instance_uid
-    )
-    return without_duplicates(
-        sieve, candidates, "duplicate_pixels", lambda image: image.file.pixels_sha256
-    )
+    candidates = without_repeated_uids(sieve, candidates)
+    return without_repeated_pixels(sieve, candidates)
 
 
 def _completed(file: Inspection, row: ImageRow) -> Candidate:
     """Fill from the header what the table leaves open."""
     header = file.header
-    flags = (row.flag,) if row.flag else ()
+    flags = (*file.flags, row.flag) if row.flag else file.flags
     if header is None:
         return Candidate(row, file, flags)
     accession_number = row.accession_number or header.accession_number
@@ -120,7 +125,7 @@ def _completed(file: Inspection, row: ImageRow) -> Candidate:
     return Candidate(row, file, flags)
 
 
-def _own_faults(candidate: Candidate) -> Iterable[Fault]:
+def _own_faults(candidate: Candidate) -> Iterable[FileFault]:
     """Yield what is wrong with an image by itself, the gravest first."""
     row, file = candidate.row, candidate.file
     if file.header:
@@ -129,11 +134,12 @@ def _own_faults(candidate: Candidate) -> Iterable[Fault]:
         yield file.fault
         return
     if not row.patient_id:
-        yield Fault("patient_missing", "neither the table nor (0010,0020) PatientID names one")
+        yield FileFault("patient_missing", "neither the table nor (0010,0020) PatientID names one")
     if not row.laterality:
-        yield Fault("laterality_missing", "neither the table nor (0020,0062) says left or right")
+        yield FileFault("laterality_missing", "neither table nor (0020,0062) says left or right")
     if row.view not in VIEWS:
-        yield Fault("not_cc_mlo", f"view {row.view!r} is neither CC nor MLO")
+        known = ", ".join(VIEWS)
+        yield FileFault("not_cc_mlo", f"view {row.view!r} is none of those understood: {known}")
 
 
 def _without_mixed_processing(sieve: Sieve, candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -144,7 +150,7 @@ def _without_mixed_processing(sieve: Sieve, candidates: Sequence[Candidate]) -> 
     detail = f"(0008,0068) FOR PROCESSING among {len(candidates) - len(raw)} images that are not"
     return sieve.passed(
         candidates,
-        lambda c: [Fault("for_processing_mixed", detail)] if c.row.path in raw else [],
+        lambda c: [FileFault("for_processing_mixed", detail)] if c.row.path in raw else [],
     )
 
 
@@ -165,7 +171,10 @@ def _require_patients(
         f"{reason} {fault['n']} times (such as: {fault['detail']})"
         for reason, fault in reasons.iterrows()
     )
-    raise UserError(f"{dataset.table}: none of the images was accepted: {listed or 'no row'}")
+    raise UserError(
+        f"{dataset.table}: none of the images was accepted: {listed or 'no row'}; "
+        "to see why of one file: mammo inspect FILE"
+    )
 
 
 def _tables(
@@ -174,7 +183,7 @@ def _tables(
     secret: bytes,
     dataset: DatasetParams,
 ) -> Ingested:
-    by_key = {image_key(secret, image.row.path): image for image in candidates}
+    by_key = {image_key(secret, composed(image.row.path)): image for image in candidates}
     keyed = sorted(by_key.items(), key=lambda item: item[0])
     files = pd.DataFrame([file_row(key, image) for key, image in keyed], columns=FILE_COLUMNS)
     images = pd.DataFrame(
@@ -200,7 +209,11 @@ def _tables(
         ],
         columns=GROUP_COLUMNS,
     )
-    metrics = summarise(files, images, labels, quarantine, dataset.classes)
+    corrections = Path(dataset.corrections)
+    labels = corrected(labels, corrections, CLASSES[dataset.classes])
+    public = dataset.key_file == PUBLIC
+    metrics = summarise(files, images, labels, quarantine, dataset.classes, public)
+    metrics["corrected"] = count(corrections)
     return Ingested(files, images, labels, groups, quarantine, metrics)
 
 

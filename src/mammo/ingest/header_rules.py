@@ -1,18 +1,22 @@
 """What a DICOM header must say before its image is believed; each rule gives a reason code."""
 
+import re
 from collections.abc import Iterator
-from typing import NamedTuple
+
+from pydicom import uid
 
 from mammo.datasets.rows import ImageRow
 from mammo.dicom.header import Header
+from mammo.errors import FileFault
 
-# PS3.4 B.5: Digital Mammography X-Ray Image Storage, For Presentation and For Processing.
-MAMMOGRAPHY_SOP_CLASSES = ("1.2.840.10008.5.1.4.1.1.1.2", "1.2.840.10008.5.1.4.1.1.1.2.1")
-# Breast Tomosynthesis, Breast Projection X-Ray For Presentation and For Processing.
+MAMMOGRAPHY_SOP_CLASSES = (
+    uid.DigitalMammographyXRayImageStorageForPresentation,
+    uid.DigitalMammographyXRayImageStorageForProcessing,
+)
 TOMOSYNTHESIS_SOP_CLASSES = (
-    "1.2.840.10008.5.1.4.1.1.13.1.3",
-    "1.2.840.10008.5.1.4.1.1.13.1.4",
-    "1.2.840.10008.5.1.4.1.1.13.1.5",
+    uid.BreastTomosynthesisImageStorage,
+    uid.BreastProjectionXRayImageStorageForPresentation,
+    uid.BreastProjectionXRayImageStorageForProcessing,
 )
 FOR_PROCESSING = "FOR PROCESSING"
 
@@ -29,14 +33,16 @@ _MODIFIERS = {
 }
 
 
-class Fault(NamedTuple):
-    """A reason code and what was found."""
+# Contact views lie a little above 1; the standard's magnification views begin at 1.5.
+_MAGNIFIED = 1.3
+# What ViewPosition, a code's meaning or the paddle says of a view, where no modifier's code does.
+_WORDS = (
+    ("magnification_view", re.compile(r"\bM?MAG|MAGNIF")),
+    ("spot_view", re.compile(r"\bSPOT|\bCONE")),
+)
 
-    reason: str
-    detail: str
 
-
-def header_faults(header: Header, row: ImageRow) -> Iterator[Fault]:
+def header_faults(header: Header, row: ImageRow) -> Iterator[FileFault]:
     """Check a header by itself and against its row of the label table."""
     yield from _object_faults(header)
     yield from _acquisition_faults(header)
@@ -51,44 +57,67 @@ def is_for_processing(header: Header) -> bool:
     )
 
 
-def _object_faults(header: Header) -> Iterator[Fault]:
+def _object_faults(header: Header) -> Iterator[FileFault]:
     """Check that it is one mammogram."""
     if header.modality != "MG" and header.sop_class_uid not in (
         *MAMMOGRAPHY_SOP_CLASSES,
         *TOMOSYNTHESIS_SOP_CLASSES,
     ):
-        yield Fault(
+        yield FileFault(
             "not_mammography",
             f"(0008,0060) Modality {header.modality!r}, "
             f"(0008,0016) SOPClassUID {header.sop_class_uid!r}",
         )
     if header.number_of_frames != 1:
-        yield Fault("multi_frame", f"(0028,0008) NumberOfFrames {header.number_of_frames}")
+        yield FileFault("multi_frame", f"(0028,0008) NumberOfFrames {header.number_of_frames}")
     if header.sop_class_uid in TOMOSYNTHESIS_SOP_CLASSES:
-        yield Fault("tomosynthesis", f"(0008,0016) SOPClassUID {header.sop_class_uid!r}")
+        yield FileFault("tomosynthesis", f"(0008,0016) SOPClassUID {header.sop_class_uid!r}")
     if "LOCALIZER" in header.image_type:
-        yield Fault("localizer", f"(0008,0008) ImageType {header.image_type!r}")
+        yield FileFault("localizer", f"(0008,0008) ImageType {header.image_type!r}")
 
 
-def _acquisition_faults(header: Header) -> Iterator[Fault]:
+def _acquisition_faults(header: Header) -> Iterator[FileFault]:
     """Check that it is a standard view, without text burned in."""
     for scheme, code, _ in header.view_modifiers:
         if scheme in _SNOMED_SCHEMES and code in _MODIFIERS:
             reason, meaning = _MODIFIERS[code]
-            yield Fault(reason, f"(0054,0222) view modifier {code} ({scheme}): {meaning}")
+            yield FileFault(reason, f"(0054,0222) view modifier {code} ({scheme}): {meaning}")
+    yield from _magnification_faults(header)
     if header.burned_in_annotation == "YES":
-        yield Fault("burned_in_annotation", "(0028,0301) BurnedInAnnotation is YES")
+        yield FileFault("burned_in_annotation", "(0028,0301) BurnedInAnnotation is YES")
 
 
-def _table_faults(header: Header, row: ImageRow) -> Iterator[Fault]:
+def _magnification_faults(header: Header) -> Iterator[FileFault]:
+    """Check every other attribute that can tell a magnified, spot or partial view."""
+    factor = header.magnification_factor
+    if factor is not None and factor >= _MAGNIFIED:
+        yield FileFault(
+            "magnification_view",
+            f"(0018,1114) EstimatedRadiographicMagnificationFactor {factor:g}; contact views have "
+            "about 1",
+        )
+    said = {
+        "(0018,5101) ViewPosition": header.view_position,
+        "(0018,11A4) PaddleDescription": header.paddle_description,
+        "(0054,0222) view modifier": "; ".join(m.upper() for _, _, m in header.view_modifiers),
+    }
+    for name, text in said.items():
+        for reason, words in _WORDS:
+            if words.search(text):
+                yield FileFault(reason, f"{name} {text!r}")
+    if header.partial_view == "YES":
+        yield FileFault("partial_view", "(0028,1350) PartialView is YES: a part of the breast")
+
+
+def _table_faults(header: Header, row: ImageRow) -> Iterator[FileFault]:
     """Check that the header says what the table says."""
     if row.laterality and header.image_laterality not in ("", row.laterality):
-        yield Fault(
+        yield FileFault(
             "laterality_mismatch",
             f"(0020,0062) ImageLaterality {header.image_laterality!r}, table {row.laterality!r}",
         )
     if row.view and header.view_position not in ("", row.view):
-        yield Fault(
+        yield FileFault(
             "view_mismatch",
             f"(0018,5101) ViewPosition {header.view_position!r}, table {row.view!r}",
         )

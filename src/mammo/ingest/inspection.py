@@ -1,8 +1,9 @@
 """Inspect one image file without decoding it: digests, header, and whether its stream is whole."""
 
 import hashlib
+import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,8 @@ from tqdm import tqdm
 from mammo.dicom.header import Header
 from mammo.dicom.params import Limits
 from mammo.dicom.pictures import picture_kind, read_picture_header
-from mammo.dicom.source import read_header, read_source
+from mammo.dicom.source import Source, read_header, read_source
 from mammo.errors import FileFault
-from mammo.ingest.header_rules import Fault
 from mammo.running.workers import Bounds, Task, cores, run_in_order
 
 # Below so many files a worker, starting it costs more than it saves.
@@ -34,13 +34,17 @@ class Inspection:
 
     Attributes:
         sha256: Of the file's bytes, hexadecimal.
-        pixels_sha256: Of the stored pixels: the same image under another header has the same.
+        pixels_sha256: Of the stored pixels and their shape: the same image under another header
+            has the same; '' where they are all of one value, which is no identity.
+        native: Whether the pixels are uncompressed, so that their digest says what they show.
         header: None for PNG, PGM, JPEG and what can't be read.
-        transfer_syntax_uid: Or PNG, PGM, JPEG.
+        transfer_syntax_uid: Or PNG, PGM, JPEG, TIFF.
+        flags: Contradictions that leave the pixels unambiguous.
     """
 
     sha256: str = ""
     pixels_sha256: str = ""
+    native: bool = False
     header: Header | None = None
     transfer_syntax_uid: str = ""
     photometric_interpretation: str = ""
@@ -49,10 +53,11 @@ class Inspection:
     bits_stored: int = 0
     manufacturer: str = ""
     pixel_intensity_relationship: str = ""
-    fault: Fault | None = None
+    flags: tuple[str, ...] = ()
+    fault: FileFault | None = None
 
 
-_INSPECTION = TypeAdapter(Inspection)
+_HEADER = TypeAdapter(Header | None)
 
 
 def inspect_files(
@@ -65,29 +70,42 @@ def inspect_files(
     outcomes = run_in_order("mammo.ingest.inspection:inspect_task", tasks, workers, _BOUNDS)
     for outcome in tqdm(outcomes, total=len(paths), desc="ingest", unit="file", mininterval=0.5):
         if outcome.fault is None:
-            yield _INSPECTION.validate_python(outcome.facts)
+            yield _from_facts(outcome.facts)
         else:
-            yield Inspection(fault=Fault(outcome.fault.reason, outcome.fault.detail))
+            yield Inspection(fault=FileFault(outcome.fault.reason, outcome.fault.detail))
 
 
 def inspect_task(task: Task) -> tuple[dict[str, Any], None]:
     """Inspect the file of a task; return the inspection as plain values."""
     limits = Limits(**task["limits"])
-    return asdict(inspect_file(Path(task["root"]), task["path"], limits)), None
+    inspection = inspect_file(Path(task["root"]), task["path"], limits)
+    fault = inspection.fault
+    facts = asdict(replace(inspection, fault=None))
+    return facts | {"fault": fault and [fault.reason, fault.detail]}, None
+
+
+def _from_facts(facts: dict[str, Any]) -> Inspection:
+    """Undo what `inspect_task` and JSON made of an inspection."""
+    fault = facts["fault"]
+    header, flags = _HEADER.validate_python(facts["header"]), tuple(facts["flags"])
+    fault = fault and FileFault(*fault)
+    return Inspection(**facts | {"header": header, "flags": flags, "fault": fault})
 
 
 def inspect_file(root: Path, path: str, limits: Limits) -> Inspection:
     """Inspect one file; what is wrong with it comes back as its `fault`."""
     file = root / path
     try:
+        if not stat.S_ISREG(file.stat().st_mode):  # a FIFO would never end
+            return Inspection(fault=FileFault("file_unreadable", "not a regular file"))
         kind = picture_kind(file)
         if kind:
             return _inspect_picture(file, kind, limits)
         return _inspect_dicom(file, limits)
     except FileFault as error:
-        return Inspection(fault=Fault(error.reason, error.detail))
+        return Inspection(fault=FileFault(error.reason, error.detail))
     except OSError as error:
-        return Inspection(fault=Fault("file_unreadable", str(error.strerror or error)))
+        return Inspection(fault=FileFault("file_unreadable", str(error.strerror or error)))
 
 
 def _inspect_picture(file: Path, kind: str, limits: Limits) -> Inspection:
@@ -101,6 +119,7 @@ def _inspect_picture(file: Path, kind: str, limits: Limits) -> Inspection:
         rows=picture.rows,
         columns=picture.columns,
         bits_stored=picture.bits_stored,
+        flags=picture.flags,
     )
 
 
@@ -113,10 +132,11 @@ def _inspect_dicom(file: Path, limits: Limits) -> Inspection:
     try:
         source = read_source(content, limits)
     except FileFault as error:
-        return Inspection(header=header, fault=Fault(error.reason, error.detail))
+        return Inspection(header=header, fault=FileFault(error.reason, error.detail))
     return Inspection(
         sha256=hashlib.sha256(content).hexdigest(),
-        pixels_sha256=hashlib.sha256(source.frame).hexdigest(),
+        pixels_sha256=_pixels_sha256(source),
+        native=source.stream is None,
         header=header,
         transfer_syntax_uid=header.transfer_syntax_uid,
         photometric_interpretation=header.photometric_interpretation,
@@ -125,7 +145,17 @@ def _inspect_dicom(file: Path, limits: Limits) -> Inspection:
         bits_stored=source.layout.bits_stored,
         manufacturer=header.manufacturer,
         pixel_intensity_relationship=header.pixel_intensity_relationship,
+        flags=source.flags,
     )
+
+
+def _pixels_sha256(source: Source) -> str:
+    layout, frame = source.layout, source.frame
+    pixel = layout.bits_allocated // 8
+    if source.stream is None and bytes(frame[pixel:]) == bytes(frame[:-pixel]):
+        return ""
+    shape = f"{layout.rows} x {layout.columns} of {layout.bits_allocated}:".encode()
+    return hashlib.sha256(shape + bytes(frame)).hexdigest()
 
 
 def _sha256(file: Path) -> str:

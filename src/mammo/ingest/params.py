@@ -10,15 +10,20 @@ Policy = Literal["reject", "flag"]
 
 
 class Policies(Params):
-    """What becomes of an image that breaks a rule: rejected, or kept with a flag."""
+    """What becomes of an image that breaks a rule: rejected, or kept with a flag.
+
+    `multi_frame: first` keeps an object of several frames for the first one. An unreadable folder
+    stops the run, or is counted and left out.
+    """
 
     not_mammography: Policy
-    multi_frame: Literal["reject"]  # one image can't be made of several
+    multi_frame: Literal["first", "reject"]
     tomosynthesis: Policy
     localizer: Policy
     not_cc_mlo: Policy
     magnification_view: Policy
     spot_view: Policy
+    partial_view: Policy
     implant_displaced: Policy
     burned_in_annotation: Policy
     laterality_mismatch: Policy
@@ -26,6 +31,7 @@ class Policies(Params):
     for_processing_mixed: Policy
     duplicate_sop_instance_uid: Policy
     duplicate_pixels: Policy
+    unreadable_folder: Policy
 
 
 class IngestParams(Params):

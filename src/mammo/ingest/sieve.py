@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from mammo.datasets.rows import ImageRow
-from mammo.ingest.header_rules import Fault
+from mammo.errors import FileFault
 from mammo.ingest.inspection import Inspection
 from mammo.ingest.params import Policies
 
@@ -34,16 +34,20 @@ class Sieve:
         self._policies = policies.model_dump()
         self._rejected: list[tuple[str, str, str, str]] = []
 
-    def reject(self, row: ImageRow, fault: Fault) -> None:
+    def flags(self, reason: str) -> bool:
+        """Tell whether the policy for a reason keeps the image, flagged."""
+        return self._policies.get(reason, "reject") != "reject"
+
+    def reject(self, row: ImageRow, fault: FileFault) -> None:
         """Set an image aside."""
         self._rejected.append((row.path, row.patient_id, fault.reason, fault.detail))
 
-    def judge(self, candidate: Candidate, faults: Iterable[Fault]) -> Candidate | None:
+    def judge(self, candidate: Candidate, faults: Iterable[FileFault]) -> Candidate | None:
         """Reject an image by its first fault whose policy says so, or flag it with them all."""
         flags = list(candidate.flags)
         for fault in faults:
             # A fault without a policy is one that nothing can be done with.
-            if self._policies.get(fault.reason, "reject") == "reject":
+            if not self.flags(fault.reason):
                 self.reject(candidate.row, fault)
                 return None
             if fault.reason not in flags:
@@ -55,7 +59,7 @@ class Sieve:
         return pd.DataFrame(sorted(self._rejected), columns=QUARANTINE_COLUMNS, dtype=str)
 
     def passed(
-        self, candidates: Iterable[Candidate], faults_of: Callable[[Candidate], Iterable[Fault]]
+        self, candidates: Iterable[Candidate], faults_of: Callable[[Candidate], Iterable[FileFault]]
     ) -> list[Candidate]:
         """Judge each image by its faults; return those that pass."""
         judged = (self.judge(candidate, faults_of(candidate)) for candidate in candidates)

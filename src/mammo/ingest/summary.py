@@ -1,12 +1,14 @@
 """Count what ingest accepted, rejected and flagged."""
 
 from collections.abc import Iterable
+from pathlib import PurePosixPath
 from typing import Any
 
 import pandas as pd
 
 from mammo.cohort.classes import CLASSES, ClassSet
 from mammo.dicom import codecs
+from mammo.ingest.groups import UNKNOWN, maker_of
 
 
 def summarise(
@@ -15,8 +17,13 @@ def summarise(
     labels: pd.DataFrame,
     quarantine: pd.DataFrame,
     classes: ClassSet,
+    public: bool,
 ) -> dict[str, Any]:
-    """Make metrics/ingest.json: counts only, no identifier and no path."""
+    """Make metrics/ingest.json: counts only, no identifier and no path.
+
+    Makers that aren't known by name count as other, unless the data are `public`: the header's
+    text is free, and the file is tracked.
+    """
     classified = images.merge(labels, on="key", validate="one_to_one")
     by_image = {name: int((classified["label"] == name).sum()) for name in CLASSES[classes]}
     by_patient = classified.groupby("label")["patient"].nunique()
@@ -34,7 +41,10 @@ def summarise(
         "rows": {"min": int(files["rows"].min()), "max": int(files["rows"].max())},
         "columns": {"min": int(files["columns"].min()), "max": int(files["columns"].max())},
         "bits_stored": _counts(files["bits_stored"].astype(str)),
-        "manufacturers": _counts(name or "unknown" for name in files["manufacturer"]),
+        "manufacturers": _counts(
+            (name or UNKNOWN) if public else maker_of(name) for name in files["manufacturer"]
+        ),
+        "forms": _counts(PurePosixPath(path).suffix.lower() or "none" for path in files["path"]),
         "photometric_interpretations": _counts(files["photometric_interpretation"]),
         "pixel_intensity_relationships": _counts(
             name or "unknown" for name in files["pixel_intensity_relationship"]
@@ -53,6 +63,8 @@ def format_summary(metrics: dict[str, Any], quarantine: pd.DataFrame) -> str:
         f"classes          {classes} images (patients)",
         f"imbalance ratio  {metrics['imbalance_ratio']}",
         f"size in pixels   {_range(metrics['rows'])} rows, {_range(metrics['columns'])} columns",
+        f"file names       {_listed(metrics['forms'])}",
+        f"corrected        {metrics['corrected']} labels",
         f"manufacturers    {_listed(metrics['manufacturers'])}",
         f"photometric      {_listed(metrics['photometric_interpretations'])}",
         f"transfer syntax  {_listed(metrics['transfer_syntaxes'])}",
@@ -62,6 +74,8 @@ def format_summary(metrics: dict[str, Any], quarantine: pd.DataFrame) -> str:
     for reason, count in metrics["rejected"].items():
         example = quarantine[quarantine["reason"] == reason].iloc[0]
         lines.append(f"  {reason} {count}, such as {example['path']!r}: {example['detail']}")
+    if metrics["rejected"]:
+        lines.append("to see what becomes of one file, and why: mammo inspect FILE")
     return "\n".join(lines)
 
 

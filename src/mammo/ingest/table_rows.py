@@ -1,15 +1,18 @@
 """Hold the rows of the label table against each other and against the files on disk."""
 
+import logging
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from mammo.datasets.folders import list_files
+from mammo.datasets.folders import IMAGE_SUFFIXES, Finder, Survey, composed, nearest, shown
 from mammo.datasets.rows import ImageRow
-from mammo.ingest.header_rules import Fault
+from mammo.errors import FileFault, UserError
 from mammo.ingest.sieve import Sieve
 
-IMAGE_SUFFIXES = (".dcm", ".dicom", ".dic", ".ima", ".png", ".pgm", ".jpg", ".jpeg")
+SUFFIXES = (*IMAGE_SUFFIXES, ".dic", ".ima")
+logger = logging.getLogger(__name__)
 
 
 def one_row_a_path(table: Sequence[ImageRow], sieve: Sieve) -> list[ImageRow]:
@@ -17,7 +20,7 @@ def one_row_a_path(table: Sequence[ImageRow], sieve: Sieve) -> list[ImageRow]:
     by_path: dict[str, list[ImageRow]] = defaultdict(list)
     for row in table:
         if row.reason in ("path_missing", "path_outside_root"):
-            sieve.reject(row, Fault(row.reason, row.detail))
+            sieve.reject(row, FileFault(row.reason, row.detail))
         else:
             by_path[row.path].append(row)
     rows = []
@@ -26,57 +29,114 @@ def one_row_a_path(table: Sequence[ImageRow], sieve: Sieve) -> list[ImageRow]:
         if len(set(same_path)) > 1:
             sieve.reject(row, _contradiction(same_path))
         elif row.reason:
-            sieve.reject(row, Fault(row.reason, row.detail))
+            sieve.reject(row, FileFault(row.reason, row.detail))
         else:
             rows.append(row)
     return sorted(rows, key=lambda row: row.path)
 
 
-def _contradiction(rows: Sequence[ImageRow]) -> Fault:
+def _contradiction(rows: Sequence[ImageRow]) -> FileFault:
     """Say in what several rows of one image differ."""
     labels = sorted({row.label or row.detail for row in rows})
     if len(labels) > 1:
-        return Fault(
+        return FileFault(
             "conflicting_labels", f"{len(rows)} rows of the table say: {'; '.join(labels)}"
         )
     facts = sorted({f"{row.patient_id} {row.laterality} {row.view}" for row in rows})
-    return Fault("conflicting_rows", f"{len(rows)} rows of the table say: {'; '.join(facts)}")
+    return FileFault("conflicting_rows", f"{len(rows)} rows of the table say: {'; '.join(facts)}")
 
 
-def rows_on_disk(root: Path, rows: Iterable[ImageRow], sieve: Sieve) -> list[ImageRow]:
-    """Keep the rows whose path names a file below the root."""
-    kept = []
-    resolved_root = root.resolve()
+def rows_on_disk(
+    root: Path, rows: Iterable[ImageRow], sieve: Sieve, found: Survey
+) -> list[ImageRow]:
+    """Keep the rows whose path names a file below the root, under the name that it has there."""
+    finder, kept = Finder(found.files), []
     for row in rows:
-        fault = _path_fault(resolved_root, row.path)
-        if fault:
-            sieve.reject(row, fault)
+        paths = finder.exact(row.path)
+        if row.path in paths:
+            paths = [row.path]
+        if len(paths) == 1:
+            kept.append(replace(row, path=paths[0]))
         else:
-            kept.append(row)
+            sieve.reject(row, _absence(root, row.path, paths, found))
     return kept
 
 
-def _path_fault(resolved_root: Path, path: str) -> Fault | None:
+def _absence(root: Path, path: str, paths: list[str], found: Survey) -> FileFault:
+    """Say why a path names no file to read."""
+    if paths:
+        return FileFault(
+            "file_ambiguous", f"{len(paths)} files differ from it in their Unicode form alone"
+        )
+    if path in found.special:
+        return FileFault("file_unreadable", f"it is {found.special[path]}, not a file")
+    for folder, why in found.unreadable.items():
+        if path.startswith(f"{folder}/"):
+            return FileFault("unreadable_folder", f"{folder}: {why}")
     try:
-        file = (resolved_root / path).resolve()
-        if not file.is_relative_to(resolved_root):
-            return Fault("path_outside_root", f"{path} leads out of dataset.root")
-        return None if file.is_file() else Fault("file_missing", "no such file below dataset.root")
-    except (OSError, RuntimeError, ValueError) as error:  # too long, a loop of links, a NUL
-        return Fault("file_missing", f"not a path: {error}")
+        (root / path).stat()
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        pass
+    except (OSError, ValueError) as error:  # too long, a circle of links, a NUL
+        return FileFault("file_missing", f"not a path: {error}")
+    else:
+        # Hidden, or its name's bytes differ: only regular files in sight count.
+        if (root / path).is_dir():
+            return FileFault("file_missing", f"{root / path} is a folder")
+    other = nearest(path, found.files)
+    exists = f"; there is {other}" if other else ""
+    return FileFault("file_missing", f"no file {shown(str(root / path))}{exists}")
 
 
-def files_in_no_row(root: Path, named: set[str]) -> list[str]:
-    """List the image files below the root that no row names."""
-    return [
-        path for path in list_files(root) if path not in named and _looks_like_image(root / path)
+def files_in_no_row(root: Path, named: set[str], found: Survey) -> Iterator[tuple[str, FileFault]]:
+    """Yield what lies below the root and no row names, with the reason."""
+    known = {composed(path) for path in named}
+    for path in found.files:
+        if composed(path) not in known and _looks_like_image(root / path):
+            yield path, FileFault("file_not_in_table", "no row of the table names it")
+    for path in found.not_utf8:
+        yield (
+            shown(path),
+            FileFault(
+                "file_name_not_utf8",
+                "DVC can't track a name that isn't UTF-8: rename the file, for instance with "
+                f"`convmv -f latin1 -t utf8 --notest -r {root}`",
+            ),
+        )
+    for path, kind in found.special.items():
+        yield path, FileFault("special_file", f"{kind} is no file: remove it")
+    for folder, why in found.unreadable.items():
+        yield folder, FileFault("unreadable_folder", f"what lies in it can't be seen: {why}")
+
+
+def require_readable(root: Path, found: Survey, rows: Sequence[ImageRow], stop: bool) -> None:
+    """Report folders that can't be read and what they hide.
+
+    Raises:
+        UserError: There are some, and the policy says to stop.
+    """
+    if not found.unreadable:
+        return
+    hidden = [
+        row.path for row in rows if any(row.path.startswith(f"{f}/") for f in found.unreadable)
     ]
+    listed = "; ".join(f"{root / folder}: {why}" for folder, why in found.unreadable.items())
+    message = (
+        f"dataset.root: {len(found.unreadable)} folders can't be read ({listed}), which hide "
+        f"{len(hidden)} images that the table names by path, and any other"
+    )
+    if stop:
+        raise UserError(
+            f"{message}; mend their permissions, or go on without them with "
+            "ingest.policies.unreadable_folder: flag"
+        )
+    logger.warning(message)
 
 
 def _looks_like_image(file: Path) -> bool:
     """Tell by the suffix, or by the DICOM preamble where there is none (PS3.10 7.1)."""
     suffix = file.suffix.lower()
-    if suffix in IMAGE_SUFFIXES:
+    if suffix in SUFFIXES:
         return True
     if suffix and not suffix[1:].isdigit():  # the "suffix" of a UID is its last number
         return False

@@ -11,12 +11,12 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from mammo.datasets.folders import Survey, survey
 from mammo.datasets.label_tables import read_label_table
 from mammo.datasets.rows import ImageRow, placed
 from mammo.dicom.params import Limits
-from mammo.errors import UserError
+from mammo.errors import FileFault, UserError
 from mammo.ingest.acceptance import FILE_COLUMNS, accept, file_row
-from mammo.ingest.header_rules import Fault
 from mammo.ingest.keys import image_key, patient_key
 from mammo.ingest.params import IngestParams
 from mammo.ingest.sieve import Candidate, Sieve
@@ -68,10 +68,16 @@ def find_sources(place: Path, root: Path | None = None) -> Sources:
         UserError: There is no such place, or nothing in it.
     """
     if place.is_dir():
-        paths = files_in_no_row(place, set())
-        if not paths:
+        found = files_in_no_row(place, set(), survey(place))
+        rows = [
+            ImageRow(path)
+            if fault.reason == "file_not_in_table"  # there is no table to be in
+            else ImageRow(path).rejected(fault.reason, fault.detail)
+            for path, fault in found
+        ]
+        if not rows:
             raise UserError(f"{place}: must hold DICOM files or pictures, got none")
-        return Sources(place, [ImageRow(path) for path in paths])
+        return Sources(place, rows)
     if not place.is_file():
         raise UserError(f"{place}: no such file or folder")
     if place.suffix.lower() in (".csv", ".tsv"):
@@ -123,9 +129,11 @@ def take_in(
     named = {row.path: row for row in sources.rows}  # a path named twice is looked at once
     for row in named.values():
         if row.reason:
-            sieve.reject(row, Fault(row.reason, row.detail))
+            sieve.reject(row, FileFault(row.reason, row.detail))
     rows = [row for row in named.values() if not row.reason]
-    rows = sorted(rows_on_disk(sources.root, rows, sieve), key=lambda row: row.path)
+    # One file needs no look at all that lies beside it.
+    found = survey(sources.root) if len(rows) > 1 else Survey([row.path for row in rows])
+    rows = sorted(rows_on_disk(sources.root, rows, sieve, found), key=lambda row: row.path)
     candidates = accept(sources.root, rows, sieve, ingest, limits)
     files = _files_table(candidates, secret)
     quarantine = sieve.table()

@@ -95,7 +95,8 @@ def decode_files(
     write_table(facts, folder / FACTS)  # before the shards, whose manifest names it
     shard_bytes, outlines = params.shard_mb * 2**20, folder / OUTLINES
     outlines.mkdir()
-    for place, part in enumerate((folder, outlines)):
+    # The tensors last: their manifest vouches for everything in the folder.
+    for part, place in ((outlines, 1), (folder, 0)):
         items = (parted(_kept(store, entries[key]), params)[place] for key in keys)
         write_shards(items, keys, part, shard_bytes)
     metrics = _metrics(accepted, facts, faults, params) | {"duplicate_pixels": len(repeated)}

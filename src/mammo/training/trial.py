@@ -183,6 +183,11 @@ def run_trial(
     found = risks(recipe, job.counts)
     for risk in found:
         logger.warning("risk: %s", risk)
+    if len(np.unique(job.fold.labels[job.fold.val])) < 2:
+        logger.warning(
+            "%s: val holds one class: kappa and balanced accuracy say nothing there, so the epoch "
+            "of the least loss is kept; see split.* for another val", recipe.name,
+        )  # fmt: skip
     solved: Solved | None = None
     if recipe.strategy.head == "solved" and not recipe.trained_blocks:
         solved = solve(job, trial.features)

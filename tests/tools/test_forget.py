@@ -1,0 +1,67 @@
+"""`make forget`: a patient who withdraws consent is in nothing that the checkout keeps."""
+
+import sys
+
+import pytest
+
+from support.chaos import SMALL
+from support.decoding import mammogram
+from support.pipeline_copy import ROOT, PipelineCopy
+
+PATIENTS = 8
+
+
+@pytest.fixture
+def pipeline(tmp_path):
+    own = tmp_path / "own"
+    rows = ["image_path,patient_id,laterality,view,density"]
+    for number in range(PATIENTS):
+        name = f"patient-{number}"
+        for view in ("CC", "MLO"):
+            path = own / name / f"{view}.dcm"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            seed = 2 * number + (view == "MLO")
+            path.write_bytes(mammogram(seed, PatientID=name, ViewPosition=view))
+            rows.append(f"{name}/{view}.dcm,{name},L,{view},{'BC'[number % 2]}")
+    (own / "labels.csv").write_text("\n".join(rows) + "\n")
+    named = {
+        "dataset.root": str(own),
+        "dataset.table": str(own / "labels.csv"),
+        "dataset.key_file": "public",
+    }
+    return PipelineCopy(tmp_path / "checkout", SMALL | named)
+
+
+def forget(pipeline, *arguments):
+    tool = [sys.executable, str(ROOT / "tools/forget.py"), "patient-3", "--target", "split"]
+    return pipeline.run("env", f"PYTHONPATH={ROOT / 'src'}", *tool, *arguments, check=False)
+
+
+@pytest.mark.slow
+def test_a_patient_is_removed_from_all_that_is_kept(pipeline, tmp_path):
+    pipeline.repro("split")
+    own = tmp_path / "own"
+    refused = forget(pipeline, "--yes")
+    assert refused.returncode == 1
+    assert "patient-3/CC.dcm" in refused.stderr and "still there" in refused.stderr
+
+    pixels = pipeline.read_bytes("data/tensors/shard-*.npy")
+    for view in ("CC", "MLO"):
+        (own / "patient-3" / f"{view}.dcm").unlink()
+    planned = forget(pipeline)
+    assert planned.returncode == 0 and "nothing was done" in planned.stdout
+    assert pipeline.read_bytes("data/tensors/shard-*.npy") == pixels
+
+    lines = (own / "labels.csv").read_text().splitlines(keepends=True)
+    (own / "labels.csv").write_text("".join(line for line in lines if "patient-3" not in line))
+    done = forget(pipeline, "--yes")
+    assert done.returncode == 0, done.stderr
+    files = (pipeline.folder / "data/files.csv").read_text()
+    assert "patient-3" not in files and files.count("patient-") >= 2 * (PATIENTS - 1)
+    everywhere = [p for p in pipeline.folder.rglob("*") if p.is_file() and ".git" not in p.parts]
+    before = next(iter(pixels.values()))
+    for path in everywhere:
+        content = path.read_bytes()
+        assert b"patient-3" not in content, path
+        assert before[200:] not in content, path
+    assert "Git's history" in done.stdout

@@ -1,0 +1,113 @@
+"""Remove a patient who withdrew consent from all that this checkout keeps: `make forget PATIENT=…`.
+
+Without `--yes` it only says what it would do. What the project doesn't own, the original files and
+the label table, has to be changed first, by hand; docs/withdrawal.md says why, and what can't be
+taken back at all.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from mammo import paths
+from mammo.errors import UserError
+from mammo.params import read_params
+from mammo.storage.files import read_table
+
+# All that may hold the patient and is made anew, or isn't needed: no backup of it is kept.
+_KEPT = (
+    paths.SCRATCH,
+    paths.LOGS,
+    Path(".dvc/cache/runs"),
+    Path(".dvc/tmp/exps"),
+    Path(".dvc/damaged"),
+)
+
+
+def main() -> None:
+    """Plan, and with `--yes` do it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("patient", help="as in the label table, or in the DICOM header")
+    parser.add_argument("--yes", action="store_true", help="do it; without, only say what")
+    parser.add_argument("--target", default="", help="rebuild no further than this stage")
+    arguments = parser.parse_args()
+    try:
+        forget(arguments.patient, arguments.yes, arguments.target)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+
+
+def forget(patient: str, really: bool, target: str = "") -> None:
+    """Remove a patient from tensors, embeddings, models, scratch store, caches and logs.
+
+    Raises:
+        UserError: The original files are still there, or the patient still is in the end.
+    """
+    found = read_table(paths.FILES)
+    found = found[found["patient_id"] == patient]
+    root = Path(read_params()["dataset"]["root"])
+    here = [str(root / path) for path in found["path"] if (root / path).exists()]
+    if not found.empty:
+        print(f"{patient}: {len(found)} images, keys {', '.join(found['key'])}")
+    if here:
+        raise UserError(
+            "these originals are still there; remove them, their rows in "
+            f"{read_params()['dataset']['table']}, and every copy and backup that you keep, then "
+            "call this again:\n" + "\n".join(here)
+        )
+    steps = [f"rm -r {path}" for path in (*_KEPT, *_made()) if path.exists()]
+    steps += [f"dvc repro {target}".strip(), "dvc gc -w --projects studies -f", "dvc exp remove -A"]
+    print("\n".join(steps))
+    if not really:
+        print("nothing was done: call `make forget PATIENT=… YES=1` to do it")
+        return
+    for path in (*_KEPT, *_made()):
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+    _run("dvc", "repro", *filter(None, [target]))
+    left = read_table(paths.FILES)
+    if (left["patient_id"] == patient).any():
+        raise UserError(f"{paths.FILES}: still names {patient!r}; is a row of the table left?")
+    projects = ["--projects", "studies"] if Path("studies/.dvc").is_dir() else []
+    _run("dvc", "gc", "-w", "-f", *projects)
+    subprocess.run([sys.executable, "-m", "dvc", "exp", "remove", "-A", "-q"], check=False)
+    _say_what_is_left(list(found["key"]))
+
+
+def _made() -> list[Path]:
+    """List the outs that hold images, keys or what was learnt from them; own data stays."""
+    kept = {Path(p).resolve() for p in (read_params()["dataset"]["root"], paths.PHANTOM)}
+    kept |= {path.with_suffix("").resolve() for path in paths.DATA.glob("*.dvc")}
+    made = [
+        path
+        for path in sorted(paths.DATA.glob("*"))
+        if path.suffix != ".dvc"
+        and not any(k.is_relative_to(path.resolve()) for k in kept)
+        and path.resolve() != Path(read_params()["dataset"]["table"]).resolve()
+    ]
+    return [*made, paths.MODELS, Path("bundle")]
+
+
+def _run(*command: str) -> None:
+    done = subprocess.run([sys.executable, "-m", *command], check=False)
+    if done.returncode:
+        raise UserError(f"`{' '.join(command)}` ended with {done.returncode}: see above")
+
+
+def _say_what_is_left(keys: list[str]) -> None:
+    remotes = subprocess.run(
+        [sys.executable, "-m", "dvc", "remote", "list"], capture_output=True, text=True, check=True
+    ).stdout.split("\n")
+    names = [line.split()[0] for line in remotes if line.strip()]
+    print("done here. What this command can't do (docs/withdrawal.md):")
+    for name in names:
+        print(f"  remote {name}: dvc gc -w -c -r {name} --projects studies")
+    print("  other clones: git pull, then the same command there, and in shared caches")
+    listed = f" (keys {', '.join(keys)})" if keys else ""
+    print(f"  Git's history: earlier plots/evaluation/*/predictions.csv{listed}")
+    print("  models, bundles and results that have left this checkout")
+
+
+if __name__ == "__main__":
+    main()
