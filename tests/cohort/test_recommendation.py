@@ -32,3 +32,12 @@ def test_both_reasons_are_given_with_sampler_and_warmup():
     assert advice.sampler and advice.warmup_epochs == 3
     assert not recommend(800, 3).sampler
     assert recommend(3_000, 3).warmup_epochs == 1
+
+
+def test_the_sentence_says_what_why_and_what_else():
+    text = recommend(400, 21.2).sentence()
+    assert "probe or head_only (400 images: head_only" in text
+    assert "with the sampler" in text and "3 or more epochs" in text
+    # more training than the default is recommended too
+    assert "last_two_blocks (" in recommend(5_000, 3.0).sentence()
+    assert "the sampler is optional" in recommend(5_000, 3.0).sentence()

@@ -173,3 +173,14 @@ def test_one_class_alone_is_refused_by_the_split_whatever_may_be_missing():
     chosen = params(source="published", missing_class="warn")
     with pytest.raises(UserError, match="train must hold two classes"):
         describe_splits(images, assign_patients(images, chosen), CLASSES, chosen)
+
+
+def test_the_description_recommends_a_strategy_for_the_training_split(caplog):
+    images = pd.DataFrame({"key": [f"k{n:03}" for n in range(80)], "label": list("ABCD") * 20})
+    images["patient"] = [f"p{n // 2}" for n in range(80)]
+    splits = images[["key"]].assign(split=["train"] * 40 + ["val"] * 20 + ["test"] * 20)
+    with caplog.at_level("INFO"):
+        found = describe_splits(images, splits, list("ABCD"), params(missing_class="warn"))
+    # 40 images, 10 of each class
+    assert found["recommended"]["strategy"] == "head_only"
+    assert "40 images" in caplog.text and "1.0 to 1" in caplog.text

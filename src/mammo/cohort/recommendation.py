@@ -21,6 +21,16 @@ class Advice:
     sampler: bool
     warmup_epochs: int
 
+    def sentence(self) -> str:
+        """Say what is recommended, and why."""
+        named = "probe or head_only" if self.strategy == "head_only" else self.strategy
+        sampler = "with the sampler" if self.sampler else "the sampler is optional"
+        return (
+            f"recommended for this training split: {named} ({self.reason}), {sampler}; a head that "
+            f"isn't solved needs a warm-up of {self.warmup_epochs} or more epochs; where memory or "
+            "time is scarce, probe, head_only or last_block (docs/parameters.md)"
+        )
+
     def most_blocks(self, blocks: int) -> int:
         """Count the blocks that it trains, of so many."""
         return {"head_only": 0, "last_block": 1, "last_two_blocks": 2}.get(self.strategy, blocks)
@@ -42,7 +52,7 @@ def recommend(images: int, imbalance: float) -> Advice:
 
 
 def _by_size(images: int) -> str:
-    for limit, name in ((500, "head_only"), (2_000, "last_block"), (10_000, "last_two_blocks")):
+    for limit, name in ((500, "head_only"), (2_000, "last_block"), (10_001, "last_two_blocks")):
         if images < limit:
             return name
     return "full"

@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
 from mammo.cohort.params import SplitParams
+from mammo.cohort.recommendation import Advice, recommend
 from mammo.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -109,11 +111,11 @@ def describe_splits(
             split and `missing_class` is `error`.
     """
     table = images.merge(splits, on="key", validate="one_to_one")
-    for part, rows in (("the images", table), ("train", table[table["split"] == "train"])):
+    for named, rows in (("the images", table), ("train", table[table["split"] == "train"])):
         found = sorted(set(rows["label"]))
         if len(found) < 2:
             raise UserError(
-                f"data/labels.csv: {part} must hold two classes at least, or there is nothing to "
+                f"data/labels.csv: {named} must hold two classes at least, or there is nothing to "
                 f"tell apart; got {found}; check dataset.labels and dataset.classes"
             )
     shortages = []
@@ -145,4 +147,12 @@ def describe_splits(
         )
     for shortage in shortages:
         logger.warning("WARNING: %s", shortage)
-    return {"splits": counts, "missing_classes": shortages}
+    advice = _advice(counts["train"]["images_by_class"])
+    logger.info(advice.sentence())
+    return {"splits": counts, "missing_classes": shortages, "recommended": asdict(advice)}
+
+
+def _advice(images_by_class: dict[str, int]) -> Advice:
+    """Recommend a strategy for the training split."""
+    present = [count for count in images_by_class.values() if count]
+    return recommend(sum(present), max(present) / min(present))
