@@ -24,9 +24,10 @@ from mammo.network.params import (
     blocks_read,
     strategy_cut,
 )
-from mammo.pages.params import SheetParams
+from mammo.pages.params import ReviewParams, SheetParams
 from mammo.params import Params, parse_params
 from mammo.phantom.params import PhantomParams
+from mammo.predict.params import BundleParams
 from mammo.preprocess.params import PreprocessParams
 from mammo.renamed import renamed_keys
 from mammo.training.params import BalancingParams, LossParams, TrainParams, remedies
@@ -50,6 +51,8 @@ SECTIONS: dict[str, type[Params]] = {
     "evaluate": EvaluateParams,
     "compare": CompareParams,
     "ensemble": EnsembleParams,
+    "bundle": BundleParams,
+    "review": ReviewParams,
     "compute": ComputeParams,
 }
 

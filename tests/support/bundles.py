@@ -70,7 +70,7 @@ def sections() -> dict:
     values["preprocess"] |= {"size_px": SIZE, "workers": 1}
     values["evaluate"] |= {"batch_size": 4, "prior": "uniform"}
     values["compute"] = COMPUTE.model_dump(mode="json")
-    values["compare"] |= {"draws": 50}
+    values["compare"] |= {"draws": 100}
     names = ("preprocess", "dicom", "ingest", "evaluate", "compute", "compare")
     return {name: values[name] for name in names}
 

@@ -1,0 +1,383 @@
+"""Make a bundle from what the pipeline has stored of the reported strategy."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from lightning_fabric import Fabric
+
+from mammo import paths
+from mammo.comparison.calibration import fit_temperature
+from mammo.embedding.grey import open_grey
+from mammo.embedding.sources import feature_columns, no_grey
+from mammo.embedding.store import PLAN, POOLED
+from mammo.errors import UserError
+from mammo.evaluation.decision import Rule
+from mammo.evaluation.inference import predict_cases
+from mammo.evaluation.levels import PatientRule, settle_patient_rule
+from mammo.evaluation.model import Model
+from mammo.evaluation.params import EvaluateParams
+from mammo.evaluation.predictions import Answering, labels_and_probabilities
+from mammo.heads.multinomial import Objective
+from mammo.heads.path import Table, solve_path
+from mammo.predict.bundle import (
+    CARD,
+    FAMILIARITY,
+    LICENCE,
+    head_inputs,
+    save_familiarity,
+    save_network,
+    write_model,
+)
+from mammo.predict.card import model_card
+from mammo.predict.conformal import (
+    Scores,
+    coverage_by_class,
+    prediction_sets,
+    scores_of,
+    thresholds_of,
+)
+from mammo.predict.evaluate import Bootstrap, figures
+from mammo.predict.familiarity import Origin, fit_features
+from mammo.predict.intake import grey_scales
+from mammo.storage.files import read_json, write_text
+from mammo.storage.tensors import Tensors
+from mammo.training.balancing import class_counts, expected_weights, resolve, training_prior
+from mammo.training.losses import logit_adjustment
+from mammo.training.settings import Recipe
+from mammo.training.solving import Features
+from mammo.training.trial import Stored
+
+SAME_ANSWER = 1e-3  # probabilities of one network may differ by rounding, batch by batch
+MOST_TRAIN_IMAGES = 2000  # that describe the features of train: as good as all of them
+
+
+@dataclass(frozen=True)
+class CrossFitted:
+    """Probabilities of images by heads that saw nobody of their patients.
+
+    Attributes:
+        keys: Of the images.
+        labels: (n,) positions among the classes.
+        patients: (n,).
+        probabilities: (n, K).
+    """
+
+    keys: list[str]
+    labels: np.ndarray
+    patients: np.ndarray
+    probabilities: np.ndarray
+
+
+def open_features(recipe: Recipe, embeddings: Path, tensors: Path) -> Features:
+    """Open the stored features that a strategy's head reads."""
+    columns = feature_columns(read_json(embeddings / PLAN)["blocks"], recipe.reads)
+    grey = open_grey(tensors) if recipe.strategy.grey else no_grey
+    return Features(Tensors(embeddings / POOLED), columns, grey)
+
+
+def cross_fit(
+    recipe: Recipe, features: Features, cases: pd.DataFrame, prior: Answering | None = None
+) -> CrossFitted:
+    """Solve the strategy's head on stored features, fold by fold of patients.
+
+    The head is solved whatever the strategy trains: it costs seconds, and a label that it doubts
+    is as doubtful.
+
+    Args:
+        recipe: Of the strategy; its balancing applies.
+        features: What its head reads.
+        cases: Columns key, patient, label; of the images to use.
+        prior: Whose prior the probabilities shall assume; None leaves that of the balancing.
+    """
+    classes = len(recipe.classes)
+    number = {label: k for k, label in enumerate(recipe.classes)}
+    labels = cases["label"].map(number).to_numpy(dtype=np.int64)
+    patients = cases["patient"].to_numpy()
+    counts = class_counts(labels, classes)
+    balancing = resolve(recipe.balancing, recipe.loss, counts)
+    adjustment = logit_adjustment(counts, recipe.loss)
+    objective = None
+    if recipe.head.model == "multinomial":
+        gamma = recipe.loss.gamma if recipe.loss.name == "focal" else 0.0
+        objective = Objective(adjustment, recipe.loss.label_smoothing, gamma)
+    positions = features.pooled.positions(list(cases["key"]))
+    weights = expected_weights(counts, balancing)[labels]
+    table = Table(features.views(positions), labels, weights, pd.factorize(patients)[0])
+    params = recipe.head.model_copy(update={"select": "cross_fit"})
+    path = solve_path(table, classes, params, objective)
+    assert path.chosen is not None  # with `cross_fit` a step is chosen
+    answers = path.steps[path.chosen].cross_fitted
+    assert answers is not None
+    probabilities = np.exp(answers)
+    if prior is not None:
+        shares = training_prior(counts, balancing, adjustment)
+        own = Answering(prior.prior, [float(s) for s in shares], [int(n) for n in counts])
+        probabilities = own.assume(probabilities)
+    return CrossFitted(list(cases["key"]), labels, patients, probabilities)
+
+
+def conformal_facts(
+    fitted: CrossFitted | None,
+    classes: Sequence[str],
+    val: tuple[np.ndarray, np.ndarray, np.ndarray],
+) -> dict[str, Any]:
+    """Collect conformal scores: cross-fitted ones where the head alone was fitted, else val's.
+
+    A network whose blocks were trained answers otherwise than a head on frozen features, so only
+    its own answers on held-out patients can calibrate it.
+
+    Args:
+        fitted: Of train and val together; None where blocks were trained.
+        classes: The class names.
+        val: Probabilities (m, K), labels (m,) and patients (m,) of val, by the deployed path.
+    """
+    if fitted is not None:
+        scores = scores_of(fitted.probabilities, fitted.labels, fitted.patients, classes)
+        source = "cross-fitted by patient over train and val"
+    else:
+        scores = scores_of(*val, classes)
+        source = "val, by the deployed network: blocks were trained, nothing was cross-fitted"
+    return {"scores_from": source, "scores": scores}
+
+
+def origin_of(files: pd.DataFrame, train: Sequence[str], tensors: Path) -> Origin:
+    """Tell where the training images come from.
+
+    Args:
+        files: data/files.csv.
+        train: Keys of the training images.
+        tensors: The folder of prepared images; its facts.csv names the grey scale of each.
+    """
+    rows = files[files["key"].isin(train)]
+    sides = rows[["rows", "columns"]].astype(int)
+    facts = grey_scales(tensors)
+    kinds = facts.loc[facts["key"].isin(train), "voi"]
+    return Origin(
+        makers=sorted(set(rows["manufacturer"])),
+        grey_scales=sorted(set(kinds)),
+        rows=(int(sides["rows"].min()), int(sides["rows"].max())),
+        columns=(int(sides["columns"].min()), int(sides["columns"].max())),
+    )
+
+
+def origin_facts(origin: Origin) -> dict[str, Any]:
+    """Write an origin as plain JSON values."""
+    return {name: list(value) for name, value in asdict(origin).items()}
+
+
+def licence_text(provenance: Mapping[str, Any]) -> str:
+    """Say under which terms the backbone's parameters came."""
+    lines = ["# Terms of the backbone's parameters", ""]
+    source = provenance.get("source") or f"random numbers (seed {provenance.get('seed')})"
+    lines.append(f"Architecture {provenance['arch']}, parameters: {source}.")
+    for key, name in (("licence", "Licence"), ("package", "Package"), ("url", "From")):
+        if provenance.get(key):
+            version = f" {provenance['package_version']}" if key == "package" else ""
+            lines.append(f"{name}: {provenance[key]}{version}.")
+    if provenance["weights"] == "imagenet":
+        lines.append(
+            "They are torchvision's, trained on ImageNet: torchvision is under the BSD 3-Clause "
+            "licence; ImageNet's pictures were released for non-commercial research."
+        )
+    if provenance["weights"] == "file":
+        lines.append("They came from a file of the user's: its terms are the user's to state.")
+    lines += ["", f"SHA-256 of the stored parameters: {provenance['sha256']}", ""]
+    return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Ingredients:
+    """What a bundle is made from, beside the network.
+
+    Attributes:
+        cases: Columns key, patient, laterality, view, label, split; all that take part.
+        files: data/files.csv.
+        predictions: plots/evaluation/S/predictions.csv: answers on val and test.
+        metrics: metrics/evaluate/S.json: decision, prior, status.
+        provenance: data/weights/provenance.json.
+        settings: Sections preprocess, dicom, ingest, evaluate, compute, compare and dataset, as
+            plain values.
+        digests: SHA-256 of data and code, by name.
+    """
+
+    cases: pd.DataFrame
+    files: pd.DataFrame
+    predictions: pd.DataFrame
+    metrics: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    digests: Mapping[str, Any]
+
+
+def make_bundle(
+    model: Model,
+    recipe: Recipe,
+    given: Ingredients,
+    stored: Stored,
+    bootstrap: Bootstrap,
+    coverage: float,
+    fabric: Fabric,
+    folder: Path,
+) -> None:
+    """Write the bundle of one strategy into a folder.
+
+    Args:
+        model: The trained network.
+        recipe: Its parameters.
+        given: All else.
+        stored: Embeddings and tensors.
+        bootstrap: Of the intervals.
+        coverage: At which the card states prediction sets; others follow from the scores.
+        fabric: Device and processes.
+        folder: An empty folder.
+
+    Raises:
+        UserError: The network doesn't answer as stage `evaluate` wrote down.
+    """
+    classes, cases = recipe.classes, given.cases
+    evaluate = EvaluateParams.model_validate(given.settings["evaluate"])
+    answering = Answering(evaluate.prior, model.facts["prior"], model.facts["counts"])
+    val = cases[cases["split"] == "val"].sort_values("key", ignore_index=True)
+    train = cases[cases["split"] == "train"].sort_values("key").head(MOST_TRAIN_IMAGES)
+    with head_inputs(model) as read:
+        raw = predict_cases(
+            model, stored.tensors, list(val["key"]), evaluate, recipe.compute, fabric
+        )
+    answers = answering.assume(raw)
+    _check_answers(val, answers, given.predictions, classes)
+    of_train = features_of(model, recipe, stored, list(train["key"]), evaluate, fabric)
+    familiarity = fit_features(of_train, read.array(len(val)))
+    labels = val["label"].map({c: k for k, c in enumerate(classes)}).to_numpy(dtype=np.int64)
+    fitted = None
+    if not recipe.trained_blocks:
+        table = open_features(recipe, stored.embeddings, stored.tensors)
+        both = cases[cases["split"].isin(["train", "val"])]
+        fitted = cross_fit(recipe, table, both, answering)
+    conformal = conformal_facts(fitted, classes, (answers, labels, val["patient"].to_numpy()))
+    trained_on = list(cases.loc[cases["split"] == "train", "key"])
+    file = f"{recipe.name}.safetensors"
+    sha256 = {
+        file: save_network(model.network, folder / file),
+        FAMILIARITY: save_familiarity(familiarity, folder / FAMILIARITY),
+    }
+    rule = given.metrics["decision"]
+    patient_rule = settle_patient_rule(given.predictions, evaluate.patient)
+    facts = {
+        "strategy": recipe.name,
+        "classes": classes,
+        "class_set": given.settings["dataset"]["classes"],
+        "decision": rule,
+        "patient_rule": patient_rule,
+        "temperature": _temperature(labels, answers),
+        "members": [{**model.facts, "file": file}],
+        "files": sha256,
+        "params": {
+            name: given.settings[name]
+            for name in ("preprocess", "dicom", "ingest", "evaluate", "compute", "compare")
+        },
+        "origin": origin_facts(origin_of(given.files, trained_on, stored.tensors)),
+        "familiarity": {"threshold": familiarity.threshold, "rest": familiarity.rest},
+        "conformal": conformal
+        | set_facts(conformal["scores"], given.predictions, classes, coverage),
+        "data": {
+            "name": given.settings["dataset"]["name"],
+            "synthetic": given.settings["dataset"]["root"] == str(paths.PHANTOM),
+            "splits": _split_counts(cases, classes),
+        },
+        "figures": _figures(given, classes, rule, patient_rule, bootstrap),
+        "weights": dict(given.provenance),
+        "sha256": dict(given.digests),
+    }
+    write_model(facts, folder)
+    write_text(model_card(facts), folder / CARD)
+    write_text(licence_text(given.provenance), folder / LICENCE)
+
+
+def features_of(
+    model: Model,
+    recipe: Recipe,
+    stored: Stored,
+    keys: Sequence[str],
+    params: EvaluateParams,
+    fabric: Fabric,
+) -> np.ndarray:
+    """Get what the network's head reads: stored where no block was trained, else computed."""
+    if not recipe.trained_blocks:
+        features = open_features(recipe, stored.embeddings, stored.tensors)
+        return features.clean(features.pooled.positions(keys))
+    with head_inputs(model) as read:
+        predict_cases(model, stored.tensors, keys, params, recipe.compute, fabric)
+    return read.array(len(keys))
+
+
+def _check_answers(
+    val: pd.DataFrame, answers: np.ndarray, predictions: pd.DataFrame, classes: Sequence[str]
+) -> None:
+    """Check that the network answers val as stage `evaluate` wrote down.
+
+    Raises:
+        UserError: It doesn't: other weights, or another precision.
+    """
+    columns = [f"probability_{c}" for c in classes]
+    written = predictions.set_index("key").loc[list(val["key"]), columns].to_numpy()
+    largest = float(np.abs(written - answers).max())
+    if largest > SAME_ANSWER:
+        raise UserError(
+            f"{paths.EVALUATION_PLOTS}: must hold the answers of this network, got probabilities "
+            f"that differ by up to {largest:.3g}; run `dvc repro`"
+        )
+
+
+def _temperature(labels: np.ndarray, answers: np.ndarray) -> float:
+    """Fit the temperature on val: stated for whoever wants to apply it; no answer uses it."""
+    return round(float(fit_temperature(labels, answers)), 4)
+
+
+def set_facts(
+    scores: Scores, predictions: pd.DataFrame, classes: Sequence[str], coverage: float
+) -> dict[str, Any]:
+    """Measure prediction sets on test."""
+    labels, probabilities = labels_and_probabilities(predictions, "test", classes)
+    thresholds = thresholds_of(scores, coverage)
+    inside = prediction_sets(probabilities, thresholds, classes)
+    return {
+        "coverage": coverage,
+        "pooled": thresholds.pooled,
+        "test_coverage": coverage_by_class(inside, labels, classes),
+        "mean_size": float(inside.sum(axis=1).mean()),
+    }
+
+
+def _split_counts(cases: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
+    counts = {}
+    for split in ("train", "val", "test"):
+        part = cases[cases["split"] == split]
+        by_class = {c: part[part["label"] == c] for c in classes}
+        counts[split] = {
+            "images": len(part),
+            "patients": int(part["patient"].nunique()),
+            "images_by_class": {c: len(rows) for c, rows in by_class.items()},
+            "patients_by_class": {c: int(r["patient"].nunique()) for c, r in by_class.items()},
+        }
+    return counts
+
+
+def _figures(
+    given: Ingredients,
+    classes: Sequence[str],
+    rule: Rule,
+    patient_rule: PatientRule,
+    bootstrap: Bootstrap,
+) -> dict[str, Any]:
+    test = given.predictions[given.predictions["split"] == "test"]
+    return {
+        "split": "test",
+        "images": len(test),
+        "patients": int(test["patient"].nunique()),
+        "status": given.metrics["status"],
+        **figures(test, classes, rule, patient_rule, bootstrap),
+    }

@@ -1,0 +1,135 @@
+"""Put together what the review page shows: answers, maps, doubtful and unfamiliar images."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from lightning_fabric import Fabric
+
+from mammo.evaluation.decision import decide
+from mammo.pages.doubts import doubtful_labels
+from mammo.pages.params import ReviewParams
+from mammo.pages.review import Reviewed, choose
+from mammo.predict.bundle import Bundle
+from mammo.predict.conformal import prediction_sets, set_names, thresholds_of
+from mammo.predict.explain import explain
+from mammo.predict.familiarity import unfamiliar
+from mammo.predict.intake import grey_scales
+from mammo.predict.making import CrossFitted, cross_fit, features_of, open_features
+from mammo.storage.tensors import Tensors
+from mammo.training.settings import Recipe
+from mammo.training.trial import Stored
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What the page is about.
+
+    Attributes:
+        cases: Columns key, patient, laterality, view, label, split.
+        files: data/files.csv.
+        predictions: plots/evaluation/S/predictions.csv.
+        corrections: Columns key, old, new, who, when.
+    """
+
+    cases: pd.DataFrame
+    files: pd.DataFrame
+    predictions: pd.DataFrame
+    corrections: pd.DataFrame
+
+
+def review(
+    bundle: Bundle,
+    recipe: Recipe,
+    tables: Tables,
+    stored: Stored,
+    params: ReviewParams,
+    fabric: Fabric,
+) -> Reviewed:
+    """Gather the rows of the page, the pictures and the maps.
+
+    Val and test show the deployed network's answers. It has learned from train, so there the
+    answers are cross-fitted, as are those that doubt a label, in every split.
+
+    Args:
+        bundle: Of the reported strategy.
+        recipe: Its parameters.
+        tables: What the page is about.
+        stored: Embeddings and tensors.
+        params: How much the page holds.
+        fabric: Device and processes.
+    """
+    cases = tables.cases.sort_values("key", ignore_index=True)
+    features = open_features(recipe, stored.embeddings, stored.tensors)
+    fitted = cross_fit(recipe, features, cases, bundle.answering(0))
+    rows = _answered(bundle, cases, fitted, tables.predictions)
+    doubts = doubtful_labels(fitted.labels, fitted.probabilities, bundle.classes)
+    rows["suggested"], rows["quality"] = doubts["suggested"], doubts["quality"]
+    about = tables.files[["key", "manufacturer", "rows", "columns"]]
+    rows = rows.merge(about, on="key", validate="one_to_one")
+    rows = rows.merge(grey_scales(stored.tensors), on="key", validate="one_to_one")
+    rows["maker"] = rows["manufacturer"].replace("", "not stated")
+    rows = choose(rows, params.max_images).reset_index(drop=True)
+    rows["unfamiliar"] = _strangeness(bundle, recipe, rows, stored, fabric)
+    keys = list(rows["key"])
+    maps = explain(bundle, stored.tensors, keys, list(rows["answer"]))
+    images = Tensors(stored.tensors)
+    return Reviewed(
+        strategy=bundle.name,
+        classes=bundle.classes,
+        rows=rows,
+        pictures=images.gather(images.positions(keys)),
+        maps=maps.values,
+        map_note=maps.note,
+        corrections=tables.corrections,
+    )
+
+
+def _answered(
+    bundle: Bundle, cases: pd.DataFrame, fitted: CrossFitted, predictions: pd.DataFrame
+) -> pd.DataFrame:
+    """Give each case its probabilities, its answer and its prediction set."""
+    columns = [f"probability_{name}" for name in bundle.classes]
+    rows = cases.copy()
+    for k, name in enumerate(bundle.classes):
+        rows[f"cross_fitted_{name}"] = fitted.probabilities[:, k]
+    deployed = predictions.set_index("key")[columns].reindex(rows["key"])
+    there = deployed.notna().all(axis=1).to_numpy()
+    probabilities = np.where(there[:, None], deployed.to_numpy(), fitted.probabilities)
+    rows[columns] = probabilities
+    rows["source"] = np.where(there, "the deployed network", "cross-fitted: it learned from these")
+    rows["answer"] = [bundle.classes[k] for k in decide(probabilities, bundle.rule)]
+    coverage = bundle.facts["conformal"]["coverage"]
+    inside = prediction_sets(probabilities, thresholds_of(bundle.scores, coverage), bundle.classes)
+    rows["set"] = set_names(inside, bundle.classes)
+    return rows
+
+
+def _strangeness(
+    bundle: Bundle, recipe: Recipe, rows: pd.DataFrame, stored: Stored, fabric: Fabric
+) -> list[str]:
+    """Say in what an image differs from the training images; these themselves differ in nothing."""
+    model = bundle.members[0]
+    others = rows[rows["split"] != "train"]
+    found = dict.fromkeys(rows["key"], "")
+    if len(others):
+        keys = list(others["key"])
+        features = features_of(model, recipe, stored, keys, bundle.evaluate, fabric)
+        distances = bundle.familiarity.distance(features)
+        for (_, row), distance in zip(others.iterrows(), distances, strict=True):
+            strange = bundle.origin.strangeness(
+                row["manufacturer"], row["voi"], int(row["rows"]), int(row["columns"])
+            )
+            threshold = bundle.familiarity.threshold
+            found[row["key"]] = unfamiliar(strange, float(distance), threshold)
+    return [found[key] for key in rows["key"]]
+
+
+def read_corrections(path: Path) -> pd.DataFrame:
+    """Read the corrections made so far: columns key, old, new, who, when; none is no error."""
+    columns = ["key", "old", "new", "who", "when"]
+    if not path.is_file():
+        return pd.DataFrame(columns=columns)
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    return table.reindex(columns=columns, fill_value="")

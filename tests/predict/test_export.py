@@ -1,0 +1,66 @@
+"""The bundle as one ONNX file."""
+
+import numpy as np
+import pytest
+import torch
+
+from mammo.errors import UserError
+from mammo.predict.answers import answer
+from mammo.predict.export import agreement, export_onnx, run_onnx, whole_answer
+from mammo.storage.tensors import Tensors, write_shards
+from support.bundles import SIZE, fabric, make_model, write_bundle
+
+pytest.importorskip("onnx", reason="the extra onnx isn't installed")
+pytest.importorskip("onnxruntime", reason="the extra onnx isn't installed")
+pytest.importorskip("onnxscript", reason="the extra onnx isn't installed")
+
+
+@pytest.fixture
+def tensors(tmp_path):
+    folder = tmp_path / "tensors"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    images = [random.integers(0, 40 * n + 20, (SIZE, SIZE), dtype=np.uint8) for n in range(6)]
+    write_shards(iter(images), [f"k{n}" for n in range(6)], folder, 10**6)
+    return folder
+
+
+@pytest.mark.slow
+def test_the_exported_file_answers_as_the_deployed_path(tmp_path, tensors):
+    bundle = write_bundle(tmp_path / "bundle")
+    keys = [f"k{n}" for n in range(6)]
+    export_onnx(bundle, tmp_path / "model.onnx")
+    exported = run_onnx(tmp_path / "model.onnx", bundle, tensors, keys)
+    deployed = answer(bundle, tensors, keys, fabric()).probabilities
+    assert np.ptp(deployed, axis=0).max() > 1e-3
+    facts = agreement(bundle, exported, deployed)
+    assert facts["same_answers"] == 1 and facts["largest_difference"] < 1e-4
+    assert sorted(p.name for p in tmp_path.glob("model*")) == ["model.onnx"]  # no data beside it
+
+
+@pytest.mark.parametrize(("kind", "at"), [("ordinal", 9), ("multinomial", 9), ("corn", 7)])
+def test_what_is_exported_answers_as_the_deployed_path(tmp_path, tensors, kind, at):
+    bundle = write_bundle(tmp_path / "bundle", make_model(tmp_path / "weights", kind, at))
+    keys = [f"k{n}" for n in range(6)]
+    images = torch.from_numpy(Tensors(tensors).gather(np.arange(6)))
+    with torch.no_grad():
+        exported = whole_answer(bundle)(images, torch.zeros(6, 0)).numpy()
+    deployed = answer(bundle, tensors, keys, fabric()).probabilities
+    assert np.abs(exported - deployed).max() < 1e-4
+
+
+def test_the_prior_that_the_bundle_assumes_is_inside(tmp_path):
+    bundle = write_bundle(tmp_path / "bundle")
+    whole = whole_answer(bundle)
+    # uniform shares over those of the training: 0.25 / (0.2, 0.3, 0.3, 0.2)
+    assert np.allclose(whole.ratios[0].numpy(), [1.25, 0.25 / 0.3, 0.25 / 0.3, 1.25])
+
+
+def test_answers_that_differ_are_refused_with_both_shares(tmp_path):
+    bundle = write_bundle(tmp_path / "bundle")
+    deployed = np.tile([0.7, 0.1, 0.1, 0.1], (100, 1))
+    exported = deployed.copy()
+    exported[0] = exported[0, ::-1]
+    with pytest.raises(UserError, match=r"at least 99\.5% .* got 99\.0% of 100"):
+        agreement(bundle, exported, deployed)
+    assert agreement(bundle, deployed + 1e-6, deployed)["same_answers"] == 1

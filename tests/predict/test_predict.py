@@ -1,0 +1,278 @@
+"""New files -> tables of answers."""
+
+import io
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mammo.errors import UserError
+from mammo.evaluation.inference import predict_cases
+from mammo.predict import predict as module
+from mammo.predict.bundle import read_bundle
+from mammo.predict.cli import main
+from mammo.predict.intake import find_sources
+from mammo.preprocess.dataset import decode_files
+from mammo.storage.files import read_table
+from mammo.storage.scratch import Store
+from support.bundles import fabric, write_bundle, write_mammograms
+from support.dicom_files import breast_pixels, dicom_bytes
+
+KEY = "0123456789abcdef" * 4
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A bundle, two patients' mammograms beside what can't be answered, and a run on them."""
+    folder = tmp_path_factory.mktemp("predict")
+    write_bundle(folder / "bundle")
+    write_mammograms(folder / "in")
+    (folder / "in" / "broken.dcm").write_bytes(b"no DICOM at all")
+    chest = dicom_bytes(
+        breast_pixels(seed=99), Modality="CR", SOPClassUID="1.2.3", PatientID="SECRET9"
+    )
+    (folder / "in" / "chest.dcm").write_bytes(chest)
+    main(["predict", str(folder / "in"), "--bundle", str(folder / "bundle"),
+          "--out", str(folder / "out")])  # fmt: skip
+    return folder
+
+
+def run(made, *arguments, out="out"):
+    main(["predict", str(made / "in"), "--bundle", str(made / "bundle"),
+          "--out", str(made / out), *arguments])  # fmt: skip
+
+
+def test_every_image_is_answered_or_quarantined_with_the_reasons_of_ingestion(made):
+    images, quarantine = (
+        read_table(made / "out" / f"{n}.csv") for n in ("predictions", "quarantine")
+    )
+    assert len(images) == 8 and set(images["view"]) == {"CC", "MLO"}
+    assert dict(zip(quarantine["file"], quarantine["reason"], strict=True)) == {
+        "broken.dcm": "not_dicom", "chest.dcm": "not_mammography",
+    }  # fmt: skip
+
+
+def test_probabilities_answers_and_sets_agree(made):
+    columns = [f"probability_{c}" for c in "ABCD"]
+    images = read_table(made / "out/predictions.csv", **dict.fromkeys(columns, float))
+    probabilities = images[columns].to_numpy()
+    assert np.allclose(probabilities.sum(axis=1), 1)
+    assert list(images["answer"]) == ["ABCD"[k] for k in probabilities.argmax(axis=1)]
+    assert all(a in s.split() for a, s in zip(images["answer"], images["set"], strict=True))
+    assert set(images["decision"]) == {"argmax"}
+
+
+def test_the_answers_are_those_of_the_deployed_path(made, tmp_path):
+    """The same files, prepared and answered as the stages do it."""
+    bundle = read_bundle(made / "bundle")
+    store = made / "out" / ".work" / "images"
+    sources = find_sources(made / "in")
+    intake = module.take_in(
+        sources, bundle.ingest, bundle.preprocess, bundle.limits, b"x" * 32, Store(store),
+        _empty(tmp_path / "a"),
+    )  # fmt: skip
+    tensors = _empty(tmp_path / "b")
+    decode_files(
+        intake.files, made / "in", bundle.preprocess, bundle.limits, Store(tmp_path / "s"), tensors
+    )
+    keys = list(intake.files["key"])
+    raw = predict_cases(bundle.members[0], tensors, keys, bundle.evaluate, bundle.compute, fabric())
+    expected = bundle.answering(0).assume(raw)
+    columns = [f"probability_{c}" for c in "ABCD"]
+    written = read_table(made / "out/predictions.csv", **dict.fromkeys(columns, float))
+    written = written.set_index("file").loc[list(intake.files["path"]), columns]
+    assert np.abs(written.to_numpy() - expected).max() < 1e-6
+
+
+def _empty(folder):
+    folder.mkdir()
+    return folder
+
+
+def test_breasts_are_means_over_views_and_patients_take_the_denser_breast(made):
+    columns = [f"probability_{c}" for c in "ABCD"]
+    types = dict.fromkeys(columns, float)
+    images = read_table(made / "out/predictions.csv", **types)
+    breasts = read_table(made / "out/breasts.csv", **types)
+    patients = read_table(made / "out/patients.csv", **types)
+    assert len(breasts) == 4 and len(patients) == 2 and set(patients["images"]) == {"4"}
+    first = images[(images["patient"] == "SECRET0") & (images["laterality"] == "L")]
+    row = breasts[(breasts["patient"] == "SECRET0") & (breasts["laterality"] == "L")]
+    assert np.allclose(row[columns], first[columns].mean(), atol=1e-8)
+    for _, patient in patients.iterrows():
+        own = breasts[breasts["patient"] == patient["patient"]][columns].to_numpy()
+        denser = own[(own @ np.arange(4)).argmax()]
+        assert np.allclose(patient[columns].astype(float), denser)
+
+
+def test_two_studies_of_a_patient_are_two_rows(made, tmp_path):
+    shutil.copytree(made / "in", tmp_path / "in")
+    again = breast_pixels(seed=500)
+    (tmp_path / "in" / "later.dcm").write_bytes(dicom_bytes(
+        again, PatientID="SECRET0", StudyInstanceUID="1.2.99", SOPInstanceUID="1.2.99.1",
+        Manufacturer="Maker",
+    ))  # fmt: skip
+    main(["predict", str(tmp_path / "in"), "--bundle", str(made / "bundle"),
+          "--out", str(tmp_path / "out")])  # fmt: skip
+    patients = read_table(tmp_path / "out/patients.csv")
+    assert list(patients["patient"]).count("SECRET0") == 2
+
+
+def test_a_second_run_answers_only_what_is_missing_and_writes_the_same(made, monkeypatch):
+    before = (made / "out/predictions.csv").read_bytes()
+    asked = []
+    real = module.answer
+
+    def counted(bundle, tensors, keys, fabric):
+        asked.extend(keys)
+        return real(bundle, tensors, keys, fabric)
+
+    monkeypatch.setattr(module, "answer", counted)
+    run(made)
+    assert asked == [] and (made / "out/predictions.csv").read_bytes() == before
+    kept = sorted(p for p in (made / "out/.work/answers").rglob("*") if p.is_file())
+    kept[0].unlink()
+    run(made)  # alone in its batch, it is answered the same but for rounding
+    assert len(asked) == 1
+    again, first = pd.read_csv(made / "out/predictions.csv"), pd.read_csv(io.BytesIO(before))
+    pd.testing.assert_frame_equal(again, first, rtol=1e-5)
+
+
+def whole(folder):
+    return {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()}
+
+
+def test_a_run_that_fails_leaves_the_earlier_results_whole(made, monkeypatch):
+    before = whole(made / "out")
+
+    def broken(*_):
+        raise RuntimeError("stopped")
+
+    monkeypatch.setattr(module, "level_table", broken)
+    with pytest.raises(RuntimeError, match="stopped"):
+        run(made)
+    assert whole(made / "out") == before and "run.json" in before
+
+
+def test_hashed_identifiers_leave_no_trace_of_the_real_ones(made, tmp_path):
+    key = tmp_path / "predict.key"
+    key.write_text(KEY)
+    run(made, "--identifiers", "hash", "--key-file", str(key), "--explain", out="hashed")
+    written = [p for p in (made / "hashed").rglob("*") if p.is_file() and ".work" not in p.parts]
+    assert len(written) > 5
+    for path in written:
+        content = path.read_bytes() + str(path.relative_to(made)).encode()
+        for name in (b"SECRET", b"1.2.77", b"1.2.88", b"patient 0", b"LCC"):
+            assert name not in content, path
+    images = read_table(made / "hashed/predictions.csv")
+    assert images["patient"].nunique() == 2 and images["study"].nunique() == 2
+
+
+def test_hashing_without_a_secret_is_refused(made):
+    with pytest.raises(SystemExit, match="--identifiers hash: needs --key-file"):
+        run(made, "--identifiers", "hash", out="never")
+    assert not (made / "never").exists()
+
+
+def test_run_json_names_the_bundle_and_counts(made):
+    facts = json.loads((made / "out/run.json").read_text())
+    assert facts["bundle"] == read_bundle(made / "bundle").id
+    assert facts["images"] == 8 and facts["patients"] == 2 and facts["unfamiliar"] >= 0
+    assert facts["quarantined"] == {"not_dicom": 1, "not_mammography": 1}
+    assert sum(facts["answers"].values()) == 8
+
+
+def test_one_file_and_a_table_without_labels_do_as_well_as_a_folder(made, tmp_path):
+    folder = read_table(made / "out/predictions.csv").set_index("file")
+    (tmp_path / "list.csv").write_text(
+        "image_path;patient_id\npatient 0/LCC.dcm;P7\nnowhere.dcm;P8\n"
+    )
+    main(["predict", str(tmp_path / "list.csv"), "--root", str(made / "in"), "--bundle",
+          str(made / "bundle"), "--out", str(tmp_path / "out")])  # fmt: skip
+    images = read_table(tmp_path / "out/predictions.csv")
+    assert list(images["patient"]) == ["P7"]
+    assert images["answer"][0] == folder.loc["patient 0/LCC.dcm", "answer"]
+    assert list(read_table(tmp_path / "out/quarantine.csv")["reason"]) == ["file_missing"]
+    main(["predict", str(made / "in/patient 1/RMLO.dcm"), "--bundle", str(made / "bundle"),
+          "--out", str(tmp_path / "one")])  # fmt: skip
+    assert len(read_table(tmp_path / "one/predictions.csv")) == 1
+
+
+def test_nothing_to_answer_is_an_error_that_still_leaves_the_quarantine(made, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "broken.dcm").write_bytes(b"no")
+    with pytest.raises(SystemExit, match="no image could be answered; `mammo inspect FILE`"):
+        main(["predict", str(tmp_path / "in"), "--bundle", str(made / "bundle"),
+              "--out", str(tmp_path / "out")])  # fmt: skip
+    assert len(pd.read_csv(tmp_path / "out/quarantine.csv")) == 1
+
+
+def test_a_folder_with_other_things_in_it_is_not_written_over(made, tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(SystemExit, match="must be empty or a folder of an earlier run"):
+        main(
+            ["predict", str(made / "in"), "--bundle", str(made / "bundle"), "--out", str(tmp_path)]
+        )
+    assert (tmp_path / "thesis.tex").exists() and len(list(tmp_path.iterdir())) == 1
+
+
+def test_an_unfamiliar_maker_and_size_are_flagged(made, tmp_path):
+    (tmp_path / "in").mkdir()
+    pixels = breast_pixels(rows=300, columns=200)
+    tags = {"Manufacturer": "Nobody & Co", "StudyInstanceUID": "1.2.3"}
+    (tmp_path / "in/a.dcm").write_bytes(dicom_bytes(pixels, **tags))
+    main(["predict", str(tmp_path / "in"), "--bundle", str(made / "bundle"),
+          "--out", str(tmp_path / "out")])  # fmt: skip
+    flag = read_table(tmp_path / "out/predictions.csv")["unfamiliar"][0]
+    assert "manufacturer 'Nobody & Co'" in flag and "300 rows" in flag and "200 columns" in flag
+
+
+def test_reports_and_pictures_are_written_for_each_study_and_image(made):
+    objects = pytest.importorskip("mammo.predict.dicom_objects")
+    pytest.importorskip("highdicom", reason="the extra dicom-sr isn't installed")
+    run(made, "--dicom-sr", "--dicom-sc", out="dicom-out")
+    reports = sorted((made / "dicom-out/dicom").glob("report-*.dcm"))
+    assert len(reports) == 2 and len(list((made / "dicom-out/dicom").glob("map-*.dcm"))) == 8
+    found = {f["name"]: f for f in objects.read_report(reports[0])}
+    assert {"left breast", "right breast", "both breasts"} <= set(found) and len(found) == 7
+    patients = read_table(made / "dicom-out/patients.csv")
+    assert found["both breasts"]["answer"] in set(patients["answer"])
+    assert len(found["both breasts"]["sources"]) == 4
+
+
+def test_dicom_objects_of_hashed_patients_are_refused(made, tmp_path):
+    with pytest.raises(SystemExit, match="--identifiers: must be keep with --dicom-sr"):
+        run(made, "--dicom-sr", "--identifiers", "hash", out="never")
+
+
+def test_maps_lie_beside_the_answers_on_a_page_that_says_which_they_are(made):
+    main(["explain", str(made / "in"), "--bundle", str(made / "bundle"),
+          "--out", str(made / "explained")])  # fmt: skip
+    page = (made / "explained/maps/index.html").read_text()
+    assert "Exact: the score of the ordinal head" in page and "patient 0/LCC.dcm" in page
+    assert len(list((made / "explained/maps").glob("*.png"))) == 8
+
+
+def test_the_module_is_the_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "mammo.predict", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for word in ("predict", "explain", "evaluate", "export", "inspect"):
+        assert word in done.stdout
+
+
+def test_a_bundle_that_is_not_there_is_one_line(made, tmp_path):
+    with pytest.raises(SystemExit, match=r"error: .*model\.json: not found"):
+        main(["predict", str(made / "in"), "--bundle", str(tmp_path), "--out", str(tmp_path / "o")])
+
+
+def test_a_place_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(UserError, match="no such file or folder"):
+        find_sources(tmp_path / "gone")
