@@ -35,13 +35,13 @@ def plan_cell(study: str, name: str, values: dict[str, Any]) -> dict[str, Plan]:
         strategy, seed = name.rsplit("-", 1)
         changed = overridden(values, [f"train.seed={seed}"], str(path))
         inputs = _inputs(*TABLES, paths.SPLITS, paths.WEIGHTS, paths.EMBEDDINGS / strategy)
-        return {seed: Plan(strategy, changed, inputs, ("train", "evaluate"))}
+        return {seed: Plan(strategy, changed, inputs, ())}
     architectures = load_params(study, ArchitecturesParams, path)
     changed = overridden(values, architectures.networks[name], str(path))
-    stages = ("weights", "embed", "train", "evaluate")
     inputs = _inputs(*TABLES, paths.SPLITS)
     return {
-        strategy: Plan(strategy, changed, inputs, stages) for strategy in architectures.strategies
+        strategy: Plan(strategy, changed, inputs, ("weights", f"embed {strategy}"))
+        for strategy in architectures.strategies
     }
 
 
@@ -72,8 +72,7 @@ def cross_validation_plans(
         for fold in folds:
             drawn = [f"split.seed={split}", f"split.test_fold={fold}", "split.val_fold=null"]
             changed = overridden(values, [*arm.set, *drawn], f"arms.{name}.set")
-            stages = ("split", "train", "evaluate")
-            plans[f"{split}-{fold}"] = Plan(arm.strategy, changed, inputs, stages)
+            plans[f"{split}-{fold}"] = Plan(arm.strategy, changed, inputs, ("split",))
     return plans
 
 
