@@ -26,7 +26,7 @@ from studies.cells.workspace import run_stages, workspace
 
 CELL_FACTS = (
     "trainable_parameters", "trainable_percent", "status", "collapsed", "kappa",
-    "kappa_quadratic", "bal_acc_adj", "max_predicted_share", "best_epoch",
+    "kappa_quadratic", "bal_acc_adj", "max_predicted_share", "best_epoch", "decision",
 )  # fmt: skip
 
 

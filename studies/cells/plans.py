@@ -8,13 +8,36 @@ from mammo.params import load_params
 from studies.cells.arms import ArmParams, load_arms, overridden
 from studies.cells.cells import Plan
 from studies.cells.params import (
+    STUDIES,
     ArchitecturesParams,
     CrossValidationParams,
+    RealParams,
     SeedsParams,
+    load_cross_validation,
     study_params,
 )
 
 TABLES = (paths.TENSORS, paths.IMAGES, paths.LABELS)
+
+
+REAL_HOME = STUDIES / "real_mammograms" / "data" / "home"
+
+
+def home_of(study: str) -> Path:
+    """Name the folder above the data/ whose images a cross-validation is about."""
+    return REAL_HOME if study == "real_mammograms" else Path()
+
+
+def study_values(values: dict[str, Any], params: CrossValidationParams) -> dict[str, Any]:
+    """Return params.yaml as a cross-validation has it: with its own images, if it names any."""
+    if not isinstance(params, RealParams):
+        return values
+    images = [
+        f"dataset.root={params.images.root.resolve()}",
+        f"dataset.table={params.images.table.resolve()}",
+    ]
+    where = str(study_params("real_mammograms"))
+    return overridden(values, [*params.set, *images], where)
 
 
 def plan_cell(study: str, name: str, values: dict[str, Any]) -> dict[str, Plan]:
@@ -22,14 +45,14 @@ def plan_cell(study: str, name: str, values: dict[str, Any]) -> dict[str, Plan]:
 
     Args:
         study: The study's folder.
-        name: The cell: `ARM` or `STRATEGY-FOLD` of cross_validation, `STRATEGY-SEED` of seeds, a
+        name: The cell: `ARM` or `STRATEGY-FOLD` of a cross-validation, `STRATEGY-SEED` of seeds, a
             network of architectures.
         values: All of params.yaml.
     """
     path = study_params(study)
-    if study == "cross_validation":
-        params = load_params(study, CrossValidationParams, path)
-        return cross_validation_plans(name, values, params, Path())
+    if study in ("cross_validation", "real_mammograms"):
+        params = load_cross_validation(study)
+        return cross_validation_plans(name, study_values(values, params), params, home_of(study))
     if study == "seeds":
         load_params(study, SeedsParams, path)
         strategy, seed = name.rsplit("-", 1)

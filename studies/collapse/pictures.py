@@ -4,7 +4,6 @@ All of it lies beside this file. The phantoms are small and their classes far ap
 images teach something; no augmented view is stored, since most rows train on the plain images.
 """
 
-import shutil
 from pathlib import Path
 
 from mammo import paths
@@ -12,7 +11,7 @@ from mammo.params import load_leaf, read_params
 from mammo.stage import run_stage
 from mammo.storage.files import whole_folder
 from studies.cells.arms import overridden
-from studies.cells.workspace import run_stages, workspace
+from studies.cells.workspace import keep, run_stages, workspace
 from studies.collapse.ladder.bench import EMBEDDED
 
 STUDY = Path("studies/collapse")
@@ -29,11 +28,7 @@ def main() -> None:
         whole_folder(STUDY / "data" / "pictures") as folder,
     ):
         run_stages(made, stages)
-        for kept in KEPT:
-            target = folder / kept
-            target.parent.mkdir(parents=True, exist_ok=True)
-            copy = shutil.copytree if (made / kept).is_dir() else shutil.copy
-            copy(made / kept, target)
+        keep(made, KEPT, folder)
 
 
 if __name__ == "__main__":

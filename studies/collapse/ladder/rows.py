@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
-from mammo.heads.params import HeadParams
 from pydantic import Field, model_validator
 
 from mammo.cohort.params import SplitParams
@@ -15,6 +14,7 @@ from mammo.cohort.splits import assign_patients
 from mammo.embedding.params import AugmentParams
 from mammo.errors import UserError
 from mammo.evaluation.params import CollapseParams
+from mammo.heads.params import HeadParams
 from mammo.network.params import BackboneParams, ComputeParams, StrategyParams
 from mammo.params import Params, load_leaf, load_params, parse_params
 from mammo.training.params import BalancingParams, LossParams, TrainParams
