@@ -14,9 +14,9 @@ from mammo import paths
 from mammo.cohort.cases import read_cases
 from mammo.embedding.grey import open_grey
 from mammo.embedding.sources import no_grey
-from mammo.evaluation.inference import predict, predict_from_pixels
+from mammo.evaluation.inference import mean_probabilities, predict, predict_from_pixels
 from mammo.evaluation.params import EvaluateParams
-from mammo.evaluation.predictions import evaluate, mean_probabilities
+from mammo.evaluation.predictions import evaluate
 from mammo.network.compute import compute_dtype, start
 from mammo.params import load_params
 from mammo.storage.tensors import Tensors

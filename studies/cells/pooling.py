@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from mammo.errors import UserError
@@ -79,5 +80,5 @@ def _mean(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     columns = [c for c in tables[0].columns if c.startswith("probability_")]
     by_key = [table.set_index("key")[columns] for table in tables]
     keys = list(tables[0]["key"])
-    mean = sum(found.loc[keys].to_numpy() for found in by_key) / len(by_key)
+    mean = np.mean([found.loc[keys].to_numpy() for found in by_key], axis=0)
     return tables[0].assign(**dict(zip(columns, mean.T, strict=True)))

@@ -186,9 +186,7 @@ def _resampled(draws: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     return mean_draws(draws, generator.integers(repeats, size=(repeats, draws.shape[1] - 1)))
 
 
-def _measured(
-    draws: np.ndarray, generator: np.random.Generator, params: CompareParams
-) -> Measured:
+def _measured(draws: np.ndarray, generator: np.random.Generator, params: CompareParams) -> Measured:
     values = draws[:, 0]
     found = interval(_resampled(draws, generator), params.confidence)
     deviation = float(values.std(ddof=1)) if len(values) > 1 else None
@@ -210,8 +208,7 @@ def _difference(
     first, second = pair
     common = [repeat for repeat in tables[first] if repeat in tables[second]]
     picked = [
-        rows[name][metric][[list(tables[name]).index(repeat) for repeat in common]]
-        for name in pair
+        rows[name][metric][[list(tables[name]).index(repeat) for repeat in common]] for name in pair
     ]
     draws = _resampled(picked[0] - picked[1], generator)
     found = interval(draws, params.confidence)

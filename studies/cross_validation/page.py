@@ -9,7 +9,7 @@ from mammo.comparison.params import CompareParams
 from mammo.comparison.wording import count, number, percent
 from studies.cells.arms import ArmParams
 from studies.cells.params import CrossValidationParams
-from studies.cells.repeats import Repeats
+from studies.cells.repeats import Difference, Repeats
 from studies.cells.wording import (
     WORDS,
     Facts,
@@ -113,15 +113,19 @@ def _summary(found: Evidence) -> list[str]:
         f"Against `{d.second}` {number(d.value, '+')}: {'shown' if d.shown(rate) else 'not shown'}."
         for d in beaten
     ]
-    better = [d for d in result.differences if d.second == reference and d.shown(rate)]
-    above = [f"`{d.first}` ({WORDS[d.metric]} {number(d.value, '+')})" for d in better if d.value > 0]
-    below = [f"`{d.first}` ({WORDS[d.metric]} {number(d.value, '+')})" for d in better if d.value < 0]
+    moved = [d for d in result.differences if d.second == reference and d.shown(rate)]
+    above = [_in_words(d) for d in moved if d.value > 0]
+    below = [_in_words(d) for d in moved if d.value < 0]
     lines.append(f"Shown to be better than `{reference}`: {', '.join(above) or 'no arm'}.")
     lines.append(f"Shown to be worse: {', '.join(below) or 'no arm'}.")
     fallen = {name: how_many(runs, "collapsed") for name, runs in found.facts.items()}
     some = [f"`{name}` {n} of {len(found.facts[name])}" for name, n in fallen.items() if n]
     lines.append(f"Trainings that collapsed on the patients held out: {', '.join(some) or 'none'}.")
     return lines
+
+
+def _in_words(found: Difference) -> str:
+    return f"`{found.first}` ({WORDS[found.metric]} {number(found.value, '+')})"
 
 
 def _settings(found: Evidence) -> dict[str, list[str]]:
@@ -142,12 +146,13 @@ def _trained(found: Evidence) -> str:
         name: {run.removeprefix(f"{split}-"): fact for run, fact in runs.items()}
         for name, runs in facts.items()
     }
-    said = {name: [f"{next(iter(facts[name].values()))['trainable_parameters']:,}"] for name in names}
+    counts = {name: next(iter(facts[name].values()))["trainable_parameters"] for name in names}
+    said = {name: [f"{number:,}"] for name, number in counts.items()}
     return (
         "## Trained further\n\nFrom the solved head, in the first split alone.\n\n"
         + arms_table(found.result, names, {"": ["trained parameters"], **said})
-        + f"\n\nFold by fold, {WORDS[PRIMARY]} on the fold's test patients, the epoch that was kept "
-        "(0 is the solved head) of how many:\n\n" + by_run(by_fold, "fold", PRIMARY)
+        + f"\n\nFold by fold, {WORDS[PRIMARY]} on the fold's test patients, the epoch that was "
+        "kept (0 is the solved head) of how many:\n\n" + by_run(by_fold, "fold", PRIMARY)
     )
 
 

@@ -26,7 +26,7 @@ from studies.cells.figure import forest
 from studies.cells.params import STUDIES, CrossValidationParams, load_cross_validation
 from studies.cells.plans import home_of, study_values
 from studies.cells.pooling import Runs, mean_of, pool_splits, read_cells
-from studies.cells.repeats import Tables, compare_repeats
+from studies.cells.repeats import compare_repeats
 from studies.cells.wording import as_values, subject_of
 from studies.cross_validation.page import Evidence, cross_validation_page
 
@@ -37,8 +37,7 @@ def main() -> None:
     """Run the stage for the study named on the command line."""
     study = sys.argv[1]
     here, params = STUDIES / study, load_cross_validation(study)
-    root = read_params()
-    values, home = study_values(root, params), home_of(study)
+    values, home = study_values(read_params(), params), home_of(study)
     runs = read_runs(here / "data" / "cells", params)
     images = accepted_images(home)
     judged = {name: pool_splits(found.tables) for name, found in runs.items()}
@@ -58,7 +57,7 @@ def main() -> None:
         {name: found.rule for name, found in runs.items()},
     )
     evidence = Evidence(
-        subject=subject_of(values["dataset"]["name"], root["dataset"]["root"] if study == "cross_validation" else ""),
+        subject=subject_of(values["dataset"]["name"], values["dataset"]["root"]),
         result=result,
         params=params,
         compare=compare,
@@ -69,8 +68,9 @@ def main() -> None:
         ceiling=read_ceiling(values),
     )
     facts = {name: found.facts for name, found in runs.items()}
-    write_json({**as_values(result), "runs": facts, "ceiling": evidence.ceiling}, here / "results.json")
-    write_png(forest(result, TESTED, params.reference), here / "forest.png")
+    ceiling = evidence.ceiling[TESTED[0]] if evidence.ceiling else None
+    write_json({**as_values(result), "runs": facts, "ceiling": ceiling}, here / "results.json")
+    write_png(forest(result, TESTED, params.reference, ceiling), here / "forest.png")
     write_text(cross_validation_page(evidence), here / "results.md")
 
 
@@ -84,8 +84,8 @@ def read_runs(cells: Path, params: CrossValidationParams) -> dict[str, Runs]:
 
 def pool_baselines(
     runs: dict[str, pd.DataFrame], images: pd.DataFrame, values: dict[str, Any], home: Path
-) -> Tables:
-    """Let the baselines judge every fold of every split that an arm judged: by baseline, by split."""
+) -> dict[str, dict[str, pd.DataFrame]]:
+    """Let the baselines judge what an arm judged in every fold: by baseline, by split."""
     split = parse_params("split", values["split"], SplitParams)
     head = parse_params("head", values["head"], HeadParams)
     found: dict[str, dict[str, pd.DataFrame]] = {}
@@ -103,7 +103,7 @@ def pool_baselines(
 
 
 def asked(names: list[str], reference: str, baselines: list[str]) -> list[tuple[str, str]]:
-    """List the differences to test: every arm less the reference, and the reference less baselines."""
+    """List what to test: every arm less the reference, the reference less each baseline."""
     arms = [name for name in names if name != reference and name not in baselines]
     return [(reference, name) for name in baselines] + [(name, reference) for name in arms]
 

@@ -26,7 +26,8 @@ def seeds_page(subject: str, result: Repeats, facts: Facts, params: CompareParam
         params: Section `compare` of params.yaml.
     """
     seeds = max(len(repeats) for repeats in result.repeats.values())
-    collapsed = {name: [f"{how_many(runs, 'collapsed')} of {seeds}"] for name, runs in facts.items()}
+    fallen = {name: how_many(runs, "collapsed") for name, runs in facts.items()}
+    collapsed = {name: [f"{number} of {seeds}"] for name, number in fallen.items()}
     rows = [
         [f"`{name}`", *(spread(arm[metric]) for metric in COLUMNS)]
         for name, arm in result.arms.items()
