@@ -44,8 +44,7 @@ def candidates(detector: CollapseParams) -> list[Rule]:
     """List the rules to choose from, the pipeline's first."""
     own = pipeline_rule(detector)
     found = (
-        Rule(*values)
-        for values in product((2, 1, 3), (False, True), (0.99, 0.95), (0.2, 0.1, 0.05, 0.0))
+        Rule(*values) for values in product((2, 1, 3), (False, True), (0.99,), (0.2, 0.1, 0.0))
     )
     return [own, *(rule for rule in found if rule != own)]
 
