@@ -1,6 +1,7 @@
 """The studies: what they refuse, what pooling and comparing compute, one cell from end to end."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from studies.cells.params import check_study
 from studies.cells.pooling import mean_of, pool_folds, pool_splits
 from studies.cells.repeats import compare_repeats, mean_draws
 from support.made_up import predictions
-from support.pipeline_copy import ROOT, TINY, PipelineCopy
+from support.pipeline_copy import DROPPED, ROOT, TINY, PipelineCopy
 
 PARAMS = CompareParams(
     draws=200,
@@ -193,29 +194,43 @@ def test_every_arm_sets_what_is_there():
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    """A tiny pipeline up to its embeddings, and in it one fold of a strategy and one arm."""
+    """A tiny pipeline up to its embeddings, and the cross-validation of two arms in it."""
     folder = tmp_path_factory.mktemp("study")
-    copy = PipelineCopy(folder, {**TINY, "split.folds": 3})
-    changes = {"cross_validation.folds": [0, 1, 2], "cross_validation.splits": [0]}
+    copy = PipelineCopy(folder, {**TINY, "split.folds": 3}, DROPPED)
+    arms = {"probe": {"strategy": "probe", "set": []}}
+    arms["power_1"] = {"strategy": "probe", "set": ["balancing.power=1"]}
+    copy.set_params({"arms": arms}, file="studies/arms.yaml")
+    changes = {"folds": [0, 1, 2], "splits": [0], "trained": ["last_block"]}
+    changes |= {"ensembles": {"both": ["probe", "power_1"]}}
+    changes = {f"cross_validation.{key}": value for key, value in changes.items()}
     copy.set_params(changes, file="studies/cross_validation/params.yaml")
     copy.commit("a small study")
     copy.repro("split", "embed@probe", "embed@last_block")
+    copy.ran = repro_study(copy, "cross_validation/dvc.yaml")
     return copy
 
 
 def repro_study(copy, target):
     done = copy.run("sh", "-c", f"cd studies && dvc repro {target}")
-    return [line for line in done.stdout.splitlines() if "Running stage" in line]
+    return re.findall(r"Running stage 'cross_validation/dvc.yaml:([^']+)'", done.stdout)
+
+
+def read_cell(study, name):
+    cell = study.folder / "studies/cross_validation/data/cells" / name
+    return pd.read_csv(cell / "predictions.csv"), json.loads((cell / "facts.json").read_text())
 
 
 @pytest.mark.slow
-def test_a_cell_is_the_pipelines_own_training_and_needs_no_command_of_the_root(study):
-    ran = repro_study(study, "cross_validation/dvc.yaml:fold@last_block-0")
-    assert [line.split(":")[-1].strip("'") for line in ran] == ["check", "fold@last_block-0"]
-    assert repro_study(study, "cross_validation/dvc.yaml:fold@last_block-0") == []
-    cell = study.folder / "studies/cross_validation/data/cells/last_block-0"
-    table = pd.read_csv(cell / "predictions.csv")
-    facts = json.loads((cell / "facts.json").read_text())
+def test_a_study_runs_a_cell_an_arm_and_fold_and_then_nothing(study):
+    folds = [f"fold@last_block-{fold}" for fold in range(3)]
+    assert sorted(study.ran) == ["arm@power_1", "arm@probe", "check", *folds, "pool"]
+    assert repro_study(study, "cross_validation/dvc.yaml") == []
+    assert "studies" not in study.run("dvc", "status", "--json").stdout
+
+
+@pytest.mark.slow
+def test_a_cell_whose_blocks_train_is_the_pipelines_own_to_the_byte(study):
+    table, facts = read_cell(study, "last_block-0")
     assert list(facts) == ["0-0"] and set(table["run"]) == {"0-0"}
     assert table.groupby("patient")["split"].nunique().max() == 1
     study.repro("evaluate@last_block")  # fold 0 of split 0 is the pipeline's own split
@@ -225,8 +240,7 @@ def test_a_cell_is_the_pipelines_own_training_and_needs_no_command_of_the_root(s
 
 @pytest.mark.slow
 def test_a_solved_arm_is_judged_in_every_fold_and_answers_as_from_pixels(study):
-    repro_study(study, "cross_validation/dvc.yaml:arm@probe")
-    table = pd.read_csv(study.folder / "studies/cross_validation/data/cells/probe/predictions.csv")
+    table, _ = read_cell(study, "probe")
     tested = table[table["split"] == "test"]
     index = pd.read_csv(study.folder / "data/tensors/index.csv")
     assert sorted(tested["key"]) == sorted(index["key"])
@@ -235,4 +249,18 @@ def test_a_solved_arm_is_judged_in_every_fold_and_answers_as_from_pixels(study):
     columns = [f"probability_{label}" for label in "ABCD"]
     cell = table[table["run"] == "0-0"].set_index("key").loc[own["key"], columns]
     assert np.abs(cell.to_numpy() - own[columns].to_numpy()).max() < 0.02
-    assert "studies" not in study.run("dvc", "status", "--json").stdout
+
+
+@pytest.mark.slow
+def test_the_page_has_every_arm_and_the_baselines(study):
+    folder = study.folder / "studies/cross_validation"
+    results = json.loads((folder / "results.json").read_text())
+    page = (folder / "results.md").read_text()
+    names = ["probe", "power_1", "last_block", "both", "intensity_histogram"]
+    assert set(names) < set(results["arms"])
+    assert all(f"`{name}`" in page for name in names)
+    assert "3 folds" in page and results["images"] == 64
+    table, _ = read_cell(study, "probe")
+    tested = table[table["split"] == "test"]
+    kappa = cohen_kappa_score(tested["label"], tested["prediction"], weights="quadratic")
+    assert results["arms"]["probe"]["kappa_quadratic"]["value"] == pytest.approx(kappa, abs=1e-5)
