@@ -33,7 +33,7 @@ def main() -> None:
         cases=read_cases(paths.IMAGES, paths.LABELS, paths.SPLITS),
         files=read_table(paths.FILES),
         predictions=read_table(paths.EVALUATION_PLOTS / name / "predictions.csv", **probabilities),
-        corrections=read_corrections(Path("corrections.csv")),
+        corrections=read_corrections(Path(load_leaf("dataset.corrections", str))),
     )
     stored = Stored(paths.BACKBONE, paths.EMBEDDINGS / name, paths.TENSORS)
     reviewed = review(

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from mammo.errors import UserError
-from mammo.params import Params, load_params
+from mammo.params import Params, load_params, parse_params, read_params
 from studies.cells.arms import ARMS, load_arms, overridden
 
 STUDIES = Path("studies")
@@ -16,11 +16,40 @@ Seed = Annotated[int, Field(ge=0)]
 
 
 class CrossValidationParams(Params):
-    """Section `cross_validation` of the study's params.yaml."""
+    """Section `cross_validation` of the study's params.yaml.
 
+    Attributes:
+        reference: The arm that the others are held against.
+        trained: Strategies whose blocks train, in the first split alone.
+        ensembles: The arms whose probabilities are averaged, by name.
+        folds: All of `split.folds`.
+        splits: Seeds of the split into folds.
+    """
+
+    reference: str
     trained: list[str]
+    ensembles: dict[str, Annotated[list[str], Field(min_length=2)]]
     folds: Annotated[list[Seed], Field(min_length=1)]
     splits: Annotated[list[Seed], Field(min_length=1)]
+
+
+class ImagesParams(Params):
+    """Section `images`: as dataset.root and dataset.table, relative to the repository's root."""
+
+    root: Path
+    table: Path
+
+
+class RealParams(CrossValidationParams):
+    """All of real_mammograms' params.yaml: a cross-validation of other images.
+
+    Attributes:
+        images: Where they are.
+        set: What is set otherwise than in params.yaml, `key=value` each.
+    """
+
+    images: ImagesParams
+    set: list[str]
 
 
 class SeedsParams(Params):
@@ -35,6 +64,20 @@ class ArchitecturesParams(Params):
 
     strategies: Names
     networks: Annotated[dict[str, list[str]], Field(min_length=1)]
+
+
+def load_cross_validation(study: str) -> CrossValidationParams:
+    """Load what `cross_validation` or `real_mammograms` asks for.
+
+    Raises:
+        UserError: A key is missing, unknown or out of range; the message names it.
+    """
+    path = study_params(study)
+    if study == "cross_validation":
+        return load_params(study, CrossValidationParams, path)
+    values = read_params(path)
+    folds = values.pop("cross_validation", {})
+    return parse_params("params", {**folds, **values}, RealParams, path)
 
 
 def study_params(study: str) -> Path:
@@ -55,13 +98,34 @@ def check_study(study: str, values: dict[str, Any]) -> None:
     CHECKS[study](values, study_params(study))
 
 
+def _check_real(values: dict[str, Any], path: Path) -> None:
+    params = load_cross_validation("real_mammograms")
+    assert isinstance(params, RealParams)
+    for key, given in (("root", params.images.root), ("table", params.images.table)):
+        if not given.exists():
+            raise UserError(
+                f"{path}: images.{key}: must be there, got {given} (from {Path.cwd()}); "
+                "studies/real_mammograms/README.md says what is needed"
+            )
+    changed = overridden(values, params.set, f"{path}: set")
+    _check_folds(params, changed, path)
+
+
 def _check_cross_validation(values: dict[str, Any], path: Path) -> None:
-    params, split = load_params("cross_validation", CrossValidationParams, path), values["split"]
+    _check_folds(load_cross_validation("cross_validation"), values, path)
+
+
+def _check_folds(params: CrossValidationParams, values: dict[str, Any], path: Path) -> None:
+    split = values["split"]
     _check_strategies(params.trained, values, f"{path}: cross_validation.trained")
     for name, arm in load_arms().items():
         _check_strategies([arm.strategy], values, f"{ARMS}: arms.{name}.strategy")
         overridden(values, arm.set, f"{ARMS}: arms.{name}.set")
     _check_unique(params.splits, f"{path}: cross_validation.splits")
+    members = [params.reference, *(m for arm in params.ensembles.values() for m in arm)]
+    for name in members:
+        if name not in (*load_arms(), *params.trained):
+            raise UserError(f"{path}: cross_validation: there is no arm {name!r} in {ARMS}")
     if split["source"] != "grouped":
         raise UserError(
             "params.yaml: split.source: must be grouped for cross-validation, got "
@@ -96,6 +160,7 @@ def _check_architectures(values: dict[str, Any], path: Path) -> None:
 
 CHECKS: dict[str, Callable[[dict[str, Any], Path], None]] = {
     "cross_validation": _check_cross_validation,
+    "real_mammograms": _check_real,
     "seeds": _check_seeds,
     "architectures": _check_architectures,
 }

@@ -8,13 +8,36 @@ from mammo.params import load_params
 from studies.cells.arms import ArmParams, load_arms, overridden
 from studies.cells.cells import Plan
 from studies.cells.params import (
+    STUDIES,
     ArchitecturesParams,
     CrossValidationParams,
+    RealParams,
     SeedsParams,
+    load_cross_validation,
     study_params,
 )
 
 TABLES = (paths.TENSORS, paths.IMAGES, paths.LABELS)
+
+
+REAL_HOME = STUDIES / "real_mammograms" / "data" / "home"
+
+
+def home_of(study: str) -> Path:
+    """Name the folder above the data/ whose images a cross-validation is about."""
+    return REAL_HOME if study == "real_mammograms" else Path()
+
+
+def study_values(values: dict[str, Any], params: CrossValidationParams) -> dict[str, Any]:
+    """Return params.yaml as a cross-validation has it: with its own images, if it names any."""
+    if not isinstance(params, RealParams):
+        return values
+    images = [
+        f"dataset.root={params.images.root.resolve()}",
+        f"dataset.table={params.images.table.resolve()}",
+    ]
+    where = str(study_params("real_mammograms"))
+    return overridden(values, [*params.set, *images], where)
 
 
 def plan_cell(study: str, name: str, values: dict[str, Any]) -> dict[str, Plan]:
@@ -22,26 +45,26 @@ def plan_cell(study: str, name: str, values: dict[str, Any]) -> dict[str, Plan]:
 
     Args:
         study: The study's folder.
-        name: The cell: `ARM` or `STRATEGY-FOLD` of cross_validation, `STRATEGY-SEED` of seeds, a
+        name: The cell: `ARM` or `STRATEGY-FOLD` of a cross-validation, `STRATEGY-SEED` of seeds, a
             network of architectures.
         values: All of params.yaml.
     """
     path = study_params(study)
-    if study == "cross_validation":
-        params = load_params(study, CrossValidationParams, path)
-        return cross_validation_plans(name, values, params, Path())
+    if study in ("cross_validation", "real_mammograms"):
+        params = load_cross_validation(study)
+        return cross_validation_plans(name, study_values(values, params), params, home_of(study))
     if study == "seeds":
         load_params(study, SeedsParams, path)
         strategy, seed = name.rsplit("-", 1)
         changed = overridden(values, [f"train.seed={seed}"], str(path))
         inputs = _inputs(*TABLES, paths.SPLITS, paths.WEIGHTS, paths.EMBEDDINGS / strategy)
-        return {seed: Plan(strategy, changed, inputs, ("train", "evaluate"))}
+        return {seed: Plan(strategy, changed, inputs, ())}
     architectures = load_params(study, ArchitecturesParams, path)
     changed = overridden(values, architectures.networks[name], str(path))
-    stages = ("weights", "embed", "train", "evaluate")
     inputs = _inputs(*TABLES, paths.SPLITS)
     return {
-        strategy: Plan(strategy, changed, inputs, stages) for strategy in architectures.strategies
+        strategy: Plan(strategy, changed, inputs, ("weights", f"embed {strategy}"))
+        for strategy in architectures.strategies
     }
 
 
@@ -72,8 +95,7 @@ def cross_validation_plans(
         for fold in folds:
             drawn = [f"split.seed={split}", f"split.test_fold={fold}", "split.val_fold=null"]
             changed = overridden(values, [*arm.set, *drawn], f"arms.{name}.set")
-            stages = ("split", "train", "evaluate")
-            plans[f"{split}-{fold}"] = Plan(arm.strategy, changed, inputs, stages)
+            plans[f"{split}-{fold}"] = Plan(arm.strategy, changed, inputs, ("split",))
     return plans
 
 

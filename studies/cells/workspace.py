@@ -7,6 +7,7 @@ to what both share.
 
 import contextlib
 import importlib
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -46,3 +47,12 @@ def run_stages(folder: Path, stages: Sequence[str]) -> None:
                 module.main()
         finally:
             sys.argv = before
+
+
+def keep(workspace: Path, kept: Sequence[Path], folder: Path) -> None:
+    """Copy what stages have made, or were given, into a folder of the same layout."""
+    for path in kept:
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        copy = shutil.copytree if (workspace / path).is_dir() else shutil.copy
+        copy(workspace / path, target)

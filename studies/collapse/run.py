@@ -1,6 +1,6 @@
 """Train one row of the ladder with every seed, and look at test after each epoch.
 
-studies/collapse/data/pictures, data/weights -> studies/collapse/epochs/ROW.csv
+studies/collapse/data/pictures -> studies/collapse/epochs/ROW.csv
 """
 
 import sys
@@ -9,7 +9,8 @@ from pathlib import Path
 from mammo import paths
 from mammo.stage import run_stage
 from mammo.storage.files import write_table
-from studies.collapse.ladder.bench import load_sections, run_rows
+from studies.collapse.ladder.bench import Bench, run_rows
+from studies.collapse.ladder.rows import load_sections
 
 STUDY = Path("studies/collapse")
 
@@ -18,7 +19,7 @@ def main() -> None:
     """Run the stage for the row named on the command line."""
     name = sys.argv[1]
     sections = load_sections(STUDY / "params.yaml", paths.PARAMS)
-    epochs = run_rows([name], sections.seeds, STUDY / "data" / "pictures", paths.BACKBONE, sections)
+    epochs = run_rows([name], sections.seeds, Bench(STUDY / "data" / "pictures"), sections)
     write_table(epochs, STUDY / "epochs" / f"{name}.csv")
 
 

@@ -1,68 +1,203 @@
-"""The page of the cross-validation, written from the data: no number is typed by hand."""
+"""The page of a cross-validation, written from the data: no number is typed by hand."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import pandas as pd
 
-from mammo.comparison.page import baselines, differences, experiments, results, summary
-from mammo.comparison.results import Comparison
-from mammo.comparison.wording import count, percent
-from studies.cells.wording import Facts, bullets, by_run, how_many, undefined
+from mammo.comparison.params import CompareParams
+from mammo.comparison.wording import count, number, percent
+from studies.cells.arms import ArmParams
+from studies.cells.params import CrossValidationParams
+from studies.cells.repeats import Difference, Repeats
+from studies.cells.wording import (
+    WORDS,
+    Facts,
+    arms_table,
+    bullets,
+    by_run,
+    differences_table,
+    how_many,
+    spread,
+)
+
+PRIMARY = "kappa_quadratic"
 
 
-def cross_validation_page(
-    subject: str, result: Comparison, cells: Facts, cases: pd.DataFrame
-) -> str:
-    """Write the page of the pooled folds.
+@dataclass(frozen=True)
+class Evidence:
+    """All that the page is written from.
 
-    Args:
+    Attributes:
         subject: What the images are, in words.
-        result: From `mammo.comparison.compare.compare`, of the pooled predictions.
-        cells: Of each training, from `studies.cells.pooling.read_cell`, by strategy and fold.
+        result: The comparison of all arms.
+        params: The study's.
+        compare: Section `compare` of params.yaml.
+        arms: What is set in each arm.
+        baselines: Names of those.
+        facts: Of each training, by arm and by `SPLIT-FOLD`.
         cases: Columns patient, label of every image.
+        ceiling: What an observer of the phantom's true dense shares reaches; None for others.
     """
-    sample = result.sample
-    folds = len(next(iter(cells.values())))
-    patients = cases.groupby("label")["patient"].nunique()
-    rarest = min((c for c in sample.classes if c in patients), key=lambda c: patients[c])
-    first = {name: next(iter(by_fold.values())) for name, by_fold in cells.items()}
-    trained = {n: (f["trainable_parameters"], f["trainable_percent"]) for n, f in first.items()}
-    opening = (
-        f"# Cross-validation: {subject}\n\n"
-        f"{count(sample.images, 'image')} ({count(sample.breasts, 'breast')}, "
-        f"{count(sample.patients, 'patient')}), classes {', '.join(sample.classes)}, "
-        f"{folds} folds of whole patients. Every image is judged once, by a network that neither "
-        "trained on its patient nor had its epoch chosen on it. A metric is computed once, on all "
-        f"these answers together, not averaged over folds: class {rarest} comes from "
-        f"{count(int(patients[rarest]), 'patient')}, so that many a fold would hold next to none, "
-        f"and {folds} values from overlapping training sets are no sample to draw an interval "
-        "from. The baselines are fitted anew in every fold, too. Brackets are "
-        f"{percent(sample.confidence)} intervals from "
-        f"{sample.draws:,} bootstrap draws of whole patients."
-    )
-    collapsed = [f"`{name}` {how_many(by_fold, 'collapsed')}" for name, by_fold in cells.items()]
-    short = [
-        *summary(result),
-        f"- Folds of {folds} in which it collapsed on the patients held out: "
-        f"{', '.join(collapsed)}.",
+
+    subject: str
+    result: Repeats
+    params: CrossValidationParams
+    compare: CompareParams
+    arms: Mapping[str, ArmParams]
+    baselines: list[str]
+    facts: Facts
+    cases: pd.DataFrame
+    ceiling: dict[str, float] | None
+
+
+def cross_validation_page(found: Evidence) -> str:
+    """Write the page."""
+    sections = [
+        _opening(found),
+        "## In short\n\n" + bullets(_summary(found)),
+        "![Every arm's interval](forest.png)",
+        "## The recipe, one thing changed at a time\n\nMeans over "
+        f"{count(len(found.params.splits), 'split')} into folds, with intervals over patients and "
+        "splits.\n\n" + arms_table(found.result, list(found.arms), _settings(found)),
+        _trained(found),
+        _ensembles(found),
+        "## Baselines\n\nSolved in every fold on what the networks learnt from.\n\n"
+        + arms_table(found.result, found.baselines, {"": [], **{n: [] for n in found.baselines}}),
+        "## What differs\n\nAdjusted by Benjamini–Hochberg for the "
+        f"{count(len(found.result.differences), 'test')} in this table; shown at "
+        f"{found.compare.false_discovery_rate:g}. How many patients would show a difference is an "
+        "estimate from this sample's own spread.\n\n"
+        + differences_table(found.result.differences, found.compare.false_discovery_rate),
+        _spread(found),
+        "## Limits\n\n" + bullets(_limits(found)),
     ]
-    limits = [
-        "The intervals say what other patients would change for these trained networks, not what "
-        "another seed would: for that there is `studies/seeds`.",
-        "AUCs rank the answers of different networks against each other, and differences in "
-        "calibration between folds lower them; kappa and accuracy don't suffer from that.",
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _opening(found: Evidence) -> str:
+    cases, folds = found.cases, len(found.params.folds)
+    labels = sorted(cases["label"].unique())
+    images = ", ".join(f"{c} {int((cases['label'] == c).sum())}" for c in labels)
+    patients = cases.groupby("label")["patient"].nunique()
+    rarest = str(patients.idxmin())
+    return (
+        f"# Cross-validation: {found.subject}\n\n"
+        f"{count(found.result.images, 'image')} of {count(found.result.patients, 'patient')} "
+        f"({images}), {folds} folds of whole patients. Every image is judged once a split, by a "
+        "network that neither trained on its patient nor had a step or epoch chosen on it. A "
+        "metric is computed once on all these answers together, not averaged over folds: class "
+        f"{rarest} comes from {count(int(patients.min()), 'patient')}. Brackets are "
+        f"{percent(found.compare.confidence)} intervals from {found.compare.draws:,} bootstrap "
+        "draws of whole patients and of splits."
+    )
+
+
+def _summary(found: Evidence) -> list[str]:
+    result, reference = found.result, found.params.reference
+    own = result.arms[reference]
+    lines = [
+        f"`{reference}`, the reference: {WORDS[PRIMARY]} {number(own[PRIMARY].value)} by image, "
+        f"{number(own['kappa_quadratic_patient'].value)} by patient as the mean of the images, "
+        f"{number(own['kappa_quadratic_patient_denser'].value)} by the breast that looks denser."
+    ]
+    if found.ceiling:
+        top = found.ceiling[PRIMARY]
+        lines.append(
+            f"An observer who knows the true dense share reaches {number(top)}: the reference has "
+            f"{own[PRIMARY].value / top:.0%} of it."
+        )
+    rate = found.compare.false_discovery_rate
+    beaten = [d for d in result.differences if d.first == reference and d.metric == PRIMARY]
+    lines += [
+        f"Against `{d.second}` {number(d.value, '+')}: {'shown' if d.shown(rate) else 'not shown'}."
+        for d in beaten
+    ]
+    moved = [d for d in result.differences if d.second == reference and d.shown(rate)]
+    above = [_in_words(d) for d in moved if d.value > 0]
+    below = [_in_words(d) for d in moved if d.value < 0]
+    lines.append(f"Shown to be better than `{reference}`: {', '.join(above) or 'no arm'}.")
+    lines.append(f"Shown to be worse: {', '.join(below) or 'no arm'}.")
+    fallen = {name: how_many(runs, "collapsed") for name, runs in found.facts.items()}
+    some = [f"`{name}` {n} of {len(found.facts[name])}" for name, n in fallen.items() if n]
+    lines.append(f"Trainings that collapsed on the patients held out: {', '.join(some) or 'none'}.")
+    return lines
+
+
+def _in_words(found: Difference) -> str:
+    return f"`{found.first}` ({WORDS[found.metric]} {number(found.value, '+')})"
+
+
+def _settings(found: Evidence) -> dict[str, list[str]]:
+    said = {
+        name: [f"`{arm.strategy}`" + "".join(f", `{change}`" for change in arm.set)]
+        for name, arm in found.arms.items()
+    }
+    return {"": ["what is set"], **said}
+
+
+def _trained(found: Evidence) -> str:
+    names = found.params.trained
+    if not names:
+        return ""
+    facts = {name: found.facts[name] for name in names}
+    split = found.params.splits[0]
+    by_fold = {
+        name: {run.removeprefix(f"{split}-"): fact for run, fact in runs.items()}
+        for name, runs in facts.items()
+    }
+    counts = {name: next(iter(facts[name].values()))["trainable_parameters"] for name in names}
+    said = {name: [f"{number:,}"] for name, number in counts.items()}
+    return (
+        "## Trained further\n\nFrom the solved head, in the first split alone.\n\n"
+        + arms_table(found.result, names, {"": ["trained parameters"], **said})
+        + f"\n\nFold by fold, {WORDS[PRIMARY]} on the fold's test patients, the epoch that was "
+        "kept (0 is the solved head) of how many:\n\n" + by_run(by_fold, "fold", PRIMARY)
+    )
+
+
+def _ensembles(found: Evidence) -> str:
+    names = list(found.params.ensembles)
+    if not names:
+        return ""
+    said = {
+        name: [", ".join(f"`{member}`" for member in found.params.ensembles[name])]
+        for name in names
+    }
+    return "## Ensembles\n\nThe mean of the members' probabilities.\n\n" + arms_table(
+        found.result, names, {"": ["members"], **said}
+    )
+
+
+def _spread(found: Evidence) -> str:
+    if len(found.params.splits) < 2:
+        return ""
+    lines = [
+        f"`{name}`: {spread(found.result.arms[name][PRIMARY])}"
+        for name in found.arms
+        if len(found.result.repeats[name]) > 1
+    ]
+    return (
+        f"## Spread over splits\n\n{WORDS[PRIMARY].capitalize()} by image: standard deviation "
+        "(smallest to largest), patients unchanged: what it changes who shares a fold with "
+        "whom.\n\n" + bullets(lines)
+    )
+
+
+def _limits(found: Evidence) -> list[str]:
+    most = max(m.undefined_draws for arm in found.result.arms.values() for m in arm.values())
+    lines = [
+        "The intervals say what other patients and other splits would change, not what another "
+        "training seed would: a solved head has none, for the others there is `studies/seeds`.",
         "The networks of two folds share most of their training images, so errors of different "
         "patients aren't quite independent; the intervals take no account of it.",
-        "No temperature is fitted: what is val in one fold is test in another.",
-        *undefined(result.strategies, sample.draws),
+        "The best of many arms is flattered by being picked.",
     ]
-    sections = [
-        opening,
-        "## In short\n\n" + "\n".join(short),
-        experiments(result, trained),
-        results(result),
-        "## Fold by fold\n\nKappa on the fold's test patients, with the epoch that was kept.\n\n"
-        + by_run(cells, "fold"),
-        differences(result),
-        baselines(result),
-        "## Limits\n\n" + bullets(limits),
-    ]
-    return "\n\n".join(sections) + "\n"
+    if len(found.params.splits) < 4:
+        lines.append(f"{count(len(found.params.splits), 'split')} describe their spread roughly.")
+    if most:
+        lines.append(
+            f"Up to {most:,} of {found.compare.draws:,} draws lack a class and leave some metric "
+            "undefined; they are left out of its interval, which claims too much to that extent."
+        )
+    return lines

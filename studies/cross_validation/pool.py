@@ -1,83 +1,119 @@
-"""Pool the folds: studies/cross_validation/data/cells -> results.{json,md}, forest.png.
+"""Pool the folds of a cross-validation: STUDY/data/cells -> STUDY/results.{json,md}, forest.png.
 
-The baselines are fitted anew in every fold, on that fold's own train and val.
+`python -m studies.cross_validation.pool STUDY`, of cross_validation or real_mammograms. The
+baselines are solved anew in every fold, on that fold's own train.
 """
 
-from statistics import mean
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 from mammo import paths
-from mammo.cohort.classes import CLASSES, ClassSet
 from mammo.cohort.params import SplitParams
-from mammo.comparison.arms import Arm
-from mammo.comparison.compare import compare, comparison_table
 from mammo.comparison.inputs import predict_baselines
 from mammo.comparison.params import CompareParams
-from mammo.evaluation.levels import PatientRule
-from mammo.figures.evidence import forest_plot
 from mammo.figures.style import write_png
 from mammo.heads.params import HeadParams
-from mammo.params import load_leaf, load_params
+from mammo.params import parse_params, read_params
 from mammo.stage import run_stage
 from mammo.storage.files import write_json, write_text
 from studies.cells.arms import load_arms
 from studies.cells.cases import accepted_images, fold_cases
-from studies.cells.params import STUDIES, CrossValidationParams, study_params
-from studies.cells.pooling import pool_folds, read_cell
-from studies.cells.wording import subject_of
-from studies.cross_validation.page import cross_validation_page
+from studies.cells.figure import forest
+from studies.cells.params import STUDIES, CrossValidationParams, load_cross_validation
+from studies.cells.plans import home_of, study_values
+from studies.cells.pooling import Runs, mean_of, pool_splits, read_cells
+from studies.cells.repeats import compare_repeats
+from studies.cells.wording import as_values, subject_of
+from studies.cross_validation.page import Evidence, cross_validation_page
 
-HERE = STUDIES / "cross_validation"
+TESTED = ("kappa_quadratic", "kappa_quadratic_patient")
 
 
 def main() -> None:
-    """Run the stage."""
-    study = load_params("cross_validation", CrossValidationParams, study_params("cross_validation"))
-    params = load_params("compare", CompareParams)
-    split = load_params("split", SplitParams)
-    classes = list(CLASSES[load_leaf("dataset.classes", ClassSet)])
-    first, cells = study.splits[0], HERE / "data/cells"
-    tables, facts = {}, {}
-    for name in load_arms():
-        tables[name], facts[name] = read_cell(cells / name)
-    for name in study.trained:
-        found = [read_cell(cells / f"{name}-{fold}") for fold in study.folds]
-        tables[name] = {run: table for by_run, _ in found for run, table in by_run.items()}
-        facts[name] = {run: fact for _, by_run in found for run, fact in by_run.items()}
-    runs = [f"{first}-{fold}" for fold in study.folds]
-    images, power = accepted_images(), load_leaf("balancing.power", float)
-    head = load_params("head", HeadParams)
-    by_fold = [
-        predict_baselines(
-            next(iter(tables.values()))[f"{first}-{fold}"],
-            fold_cases(images, split, first, fold, classes),
-            paths.TENSORS,
-            params.histogram.bins,
-            head,
-            power,
-        )
-        for fold in study.folds
-    ]
-    # what train alone says, cross-fitted: no test image chooses the baseline that it is judged by
-    kappas = {
-        name: mean(found.cross_fitted[name] for found in by_fold)
-        for name in by_fold[0].cross_fitted
+    """Run the stage for the study named on the command line."""
+    study = sys.argv[1]
+    here, params = STUDIES / study, load_cross_validation(study)
+    values, home = study_values(read_params(), params), home_of(study)
+    runs = read_runs(here / "data" / "cells", params)
+    images = accepted_images(home)
+    judged = {name: pool_splits(found.tables) for name, found in runs.items()}
+    judged |= {
+        name: mean_of([judged[member] for member in members])
+        for name, members in params.ensembles.items()
     }
-    result = compare(
-        {name: Arm(pool_folds([by_run[run] for run in runs])) for name, by_run in tables.items()},
-        {
-            name: Arm(pool_folds([found.arms[name].predictions for found in by_fold]))
-            for name in by_fold[0].arms
-        },
-        params,
-        load_leaf("evaluate.patient", PatientRule),
-        tempered=False,
-        reference=max(kappas, key=lambda name: kappas[name]),
+    first = next(iter(runs.values())).tables
+    judged |= pool_baselines(first, images, values, home)
+    compare = parse_params("compare", values["compare"], CompareParams)
+    baselines = [name for name in judged if name not in runs and name not in params.ensembles]
+    result = compare_repeats(
+        judged,
+        asked(list(judged), params.reference, baselines),
+        TESTED,
+        compare,
+        {name: found.rule for name, found in runs.items()},
     )
-    shown = {name: {run: by_run[run] for run in runs} for name, by_run in facts.items()}
-    subject = subject_of(load_leaf("dataset.name", str), load_leaf("dataset.root", str))
-    write_json({**result.as_values(), "runs": facts}, HERE / "results.json")
-    write_png(forest_plot(comparison_table(result)), HERE / "forest.png")
-    write_text(cross_validation_page(subject, result, shown, images), HERE / "results.md")
+    evidence = Evidence(
+        subject=subject_of(values["dataset"]["name"], values["dataset"]["root"]),
+        result=result,
+        params=params,
+        compare=compare,
+        arms=load_arms(),
+        baselines=baselines,
+        facts={name: found.facts for name, found in runs.items()},
+        cases=images,
+        ceiling=read_ceiling(values),
+    )
+    facts = {name: found.facts for name, found in runs.items()}
+    ceiling = evidence.ceiling[TESTED[0]] if evidence.ceiling else None
+    write_json({**as_values(result), "runs": facts, "ceiling": ceiling}, here / "results.json")
+    write_png(forest(result, TESTED, params.reference, ceiling), here / "forest.png")
+    write_text(cross_validation_page(evidence), here / "results.md")
+
+
+def read_runs(cells: Path, params: CrossValidationParams) -> dict[str, Runs]:
+    """Read the cells of every arm, and of every strategy whose blocks train."""
+    runs = {name: read_cells([cells / name]) for name in load_arms()}
+    for name in params.trained:
+        runs[name] = read_cells([cells / f"{name}-{fold}" for fold in params.folds])
+    return runs
+
+
+def pool_baselines(
+    runs: dict[str, pd.DataFrame], images: pd.DataFrame, values: dict[str, Any], home: Path
+) -> dict[str, dict[str, pd.DataFrame]]:
+    """Let the baselines judge what an arm judged in every fold: by baseline, by split."""
+    split = parse_params("split", values["split"], SplitParams)
+    head = parse_params("head", values["head"], HeadParams)
+    found: dict[str, dict[str, pd.DataFrame]] = {}
+    for run, judged in runs.items():
+        seed, fold = map(int, run.split("-"))
+        cases = fold_cases(images, split, seed, fold)
+        tested = judged[judged["split"] == "test"]
+        arms = predict_baselines(
+            tested, cases, home / paths.TENSORS, values["compare"]["histogram"]["bins"], head,
+            values["balancing"]["power"],
+        ).arms  # fmt: skip
+        for name, arm in arms.items():
+            found.setdefault(name, {})[run] = arm.predictions
+    return {name: pool_splits(tables) for name, tables in found.items()}
+
+
+def asked(names: list[str], reference: str, baselines: list[str]) -> list[tuple[str, str]]:
+    """List what to test: every arm less the reference, the reference less each baseline."""
+    arms = [name for name in names if name != reference and name not in baselines]
+    return [(reference, name) for name in baselines] + [(name, reference) for name in arms]
+
+
+def read_ceiling(values: dict[str, Any]) -> dict[str, float] | None:
+    """Read what an observer of the true dense share reaches, for the phantom alone."""
+    if values["dataset"]["root"] != str(paths.PHANTOM):
+        return None
+    found: dict[str, float] = json.loads(Path("metrics/phantom.json").read_text("utf-8"))
+    return found
 
 
 if __name__ == "__main__":

@@ -295,7 +295,8 @@ def test_the_step_is_chosen_by_log_loss_or_by_the_order_of_the_best_checkpoint()
     assert choose_step(labels, weights, [sure, mostly, mostly], "log_loss") == 1
     assert choose_step(labels, weights, [mostly, sure, sure], "metrics") == 1
     # of one class no metric tells anything: the log-loss does
-    assert choose_step(np.zeros(4, int), weights, [mostly, sure], "metrics") == 1
+    with pytest.warns(UserWarning, match="of one class"):
+        assert choose_step(np.zeros(4, int), weights, [mostly, sure], "metrics") == 1
 
 
 def test_the_calibrated_log_loss_doesnt_mind_answers_that_are_too_sure():

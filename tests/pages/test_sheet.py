@@ -122,7 +122,7 @@ def test_the_page_stands_alone_and_gives_the_counts(tmp_path):
     drawn = [with_thumbnails(groups, tmp_path, PARAMS, LIMITS) for groups in (prepared, rejected)]
     assert drawn[0][0].cards[0].thumbnail is not None
     assert all(card.thumbnail is None for card in drawn[1][0].cards)
-    write_sheets(*drawn, 96, tmp_path)
+    write_sheets(*drawn, size_px=96, folder=tmp_path)
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert "1 images prepared, 2 files rejected" in page and "&lt;r&gt;" in page
     assert not re.search(r'(?:src|href)="(?!data:)', page)

@@ -105,7 +105,7 @@ def known(*stages):
         ("embed.views", 2, ["embed@"]),
         ("backbone.seed", 1, ["weights", "embed@", "train@", "evaluate@"]),
         ("compare.seed", 1, ["compare"]),
-        ("evaluate.test_time_flip", True, ["evaluate@"]),
+        ("evaluate.test_time_flip", False, ["evaluate@"]),
         ("phantom.seed", 2, ["phantom"]),
         ("ingest.policies.spot_view", "flag", ["ingest"]),
     ],

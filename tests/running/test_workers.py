@@ -1,8 +1,12 @@
+import os
+import subprocess
+import sys
+
 import psutil
 import pytest
 
 from mammo.errors import UserError
-from mammo.running.workers import Bounds, run_tasks
+from mammo.running.workers import Bounds, run_in_order, run_tasks
 
 BOUNDS = Bounds(timeout_s=20, memory_mb=300)
 
@@ -102,3 +106,27 @@ def test_tasks_are_read_as_workers_become_free():
     next(outcomes)
     assert len(read) <= 6
     outcomes.close()  # type: ignore[attr-defined]  # a generator
+
+
+@pytest.mark.parametrize("processes", [0, 1, 3])
+def test_outcomes_in_order_keep_the_order_of_the_tasks(processes):
+    tasks = [*answers(7), {"do": "refuse"}, *answers(2)]
+    outcomes = list(run_in_order("support.worker_tasks:act", tasks, processes, BOUNDS))
+    assert [outcome.task for outcome in outcomes] == tasks
+    assert [outcome.fault is None for outcome in outcomes] == [True] * 7 + [False] + [True] * 2
+    assert (outcomes[3].array == 3).all()
+    mine = {outcome.facts["pid"] == os.getpid() for outcome in outcomes if not outcome.fault}
+    assert mine == {processes == 0}
+
+
+def test_a_hard_limit_from_outside_below_the_bound_is_kept_to():
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_AS, (2 * 10**9, 2 * 10**9)); "
+        "from mammo.running.workers import Bounds, run_tasks; "
+        "answer = {'do': 'answer', 'number': 1}; tasks = [answer, {'do': 'allocate'}, answer]; "
+        "print([o.fault and o.fault.reason for o in "
+        "run_tasks('support.worker_tasks:act', tasks, 1, Bounds(100, 10**6))])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))})  # fmt: skip
+    assert done.stdout.strip() == "[None, 'decoder_memory', None]"

@@ -1,4 +1,4 @@
-"""The collapse study: what a row is, the truth, and the detector's score."""
+"""The collapse study: what a row is, the truth, the detector's score, the rules, the claims."""
 
 from pathlib import Path
 
@@ -8,145 +8,121 @@ import pytest
 
 from mammo import paths
 from mammo.errors import UserError
-from mammo.network.backbones import architecture_of
-from mammo.network.compute import start
-from mammo.network.weights import body, random_network, save_backbone
-from mammo.params import load_params, parse_params
-from mammo.storage.files import read_table
-from mammo.storage.tensors import Tensors
-from studies.collapse.ladder.bench import load_sections
-from studies.collapse.ladder.pictures import PicturesParams, plan_table, write_pictures
+from studies.collapse.ladder.claims import CLAIMS, Runs, claims
 from studies.collapse.ladder.records import load_ladder
-from studies.collapse.ladder.rows import Bench, RowParams, draw_fold, run_row
-from studies.collapse.ladder.rules import Rule, alarms
-from studies.collapse.ladder.verdict import (
-    TruthParams,
-    detector_table,
-    final_streak,
-    runs_table,
+from studies.collapse.ladder.rows import RowParams, StepParams, draw_cases, load_sections
+from studies.collapse.ladder.rules import (
+    Rule,
+    alarms,
+    candidates,
+    choose_rule,
+    collapsed_epochs,
+    judged_by,
+    pipeline_rule,
+    rules_report,
 )
+from studies.collapse.ladder.verdict import detector_table, final_streak, rows_table, runs_table
 
 ROOT = Path(__file__).resolve().parents[2]
-STUDY = ROOT / "studies/collapse"
-OWN = STUDY / "params.yaml"
+OWN = ROOT / "studies/collapse/params.yaml"
 SECTIONS = load_sections(OWN, ROOT / paths.PARAMS)
-TRUTH = load_params("truth", TruthParams, OWN)
+LADDER = load_ladder(OWN, ROOT / paths.PARAMS)
+TRUTH = LADDER.truth
+RULE = pipeline_rule(LADDER.detector)
 
 
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory):
-    """Few pictures and random weights: enough for what doesn't depend on skill."""
-    folder = tmp_path_factory.mktemp("bench")
-    values = SECTIONS.pictures.model_dump()
-    values["phantom"] |= {"images": 120, "min_patients": 1}
-    values["held_out"]["images"] = 80
-    write_pictures(folder, PicturesParams.model_validate(values))
-    weights = folder / "backbone.safetensors"
-    backbone = SECTIONS.backbone
-    save_backbone(body(random_network(backbone).state_dict(), architecture_of(backbone)), weights)
-    return Bench(
-        Tensors(folder), read_table(folder / "plan.csv"), weights, backbone, SECTIONS.common,
-        SECTIONS.augment, SECTIONS.collapse, start(SECTIONS.compute),
-    )  # fmt: skip
+def leaves(values, prefix=""):
+    """Flatten nested settings to dotted keys."""
+    found = {}
+    for key, value in values.items():
+        nested = isinstance(value, dict)
+        found |= leaves(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
+    return found
 
 
-def patients(bench, positions):
-    table = bench.table.set_index("key")["patient"]
-    return {table[bench.tensors.keys[p]] for p in positions}
+def test_every_row_changes_one_thing_in_the_row_that_it_follows():
+    for name, step in SECTIONS.steps.items():
+        assert isinstance(SECTIONS.row(name), RowParams)
+        if step.after is None:
+            continue
+        before, after = leaves(SECTIONS.settings(step.after)), leaves(SECTIONS.settings(name))
+        differing = {key for key in after if after[key] != before[key]}
+        allowed = {"balancing.allow_double"}  # the pipeline's leave for what is changed
+        assert len(differing - allowed) == 1, name
 
 
-def test_every_row_and_seed_tests_the_same_patients_and_trains_on_none_of_them(bench):
+def test_a_row_follows_one_that_stands_before_it_and_is_known():
+    steps = {"one": StepParams(what="", after="two", set=[])}
+    sections = load_sections(OWN, ROOT / paths.PARAMS)
+    with pytest.raises(UserError, match="a row before it, got two"):
+        type(sections)(**{**vars(sections), "steps": steps}).settings("one")
+    with pytest.raises(UserError, match="there is no nobody"):
+        sections.settings("nobody")
+
+
+def test_the_documents_row_is_full_fine_tuning_for_ten_epochs_without_balancing():
+    row = SECTIONS.row(LADDER.roles.full)
+    assert (row.strategy.epochs, row.strategy.lr, row.strategy.head) == (10, 1e-4, "gradient")
+    recipe = SECTIONS.recipe_of(LADDER.roles.full, 0)
+    assert recipe.trained_blocks == recipe.blocks
+    assert row.balancing.weighted_sampler is False and row.balancing.class_weights == "none"
+    assert LADDER.shares == {"A": 40, "B": 363, "C": 849, "D": 335}
+
+
+def images(patients=40):
+    rows = [
+        (f"p{n:02}-{side}-{view}", f"p{n:02}", "ABCD"[n % 4])
+        for n in range(patients)
+        for side in "LR"
+        for view in ("CC", "MLO")
+    ]
+    return pd.DataFrame(rows, columns=["key", "patient", "label"])
+
+
+def test_every_run_tests_the_same_patients_and_trains_on_none_of_them():
     tested = []
-    for row in SECTIONS.rows.values():
+    for grouped in (True, False):
         for seed in range(3):
-            fold, test = draw_fold(row, seed, bench)
-            tested.append(test.tolist())
-            assert not patients(bench, test) & patients(bench, [*fold.train, *fold.val])
-            assert not set(fold.train) & set(fold.val)
-            assert len(fold.train) + len(fold.val) == 120
-            shared = patients(bench, fold.train) & patients(bench, fold.val)
-            assert bool(shared) is not row.grouped
-    assert all(positions == tested[0] for positions in tested)
-    assert len(tested[0]) == 80
+            cases = draw_cases(images(), grouped, seed, SECTIONS.split)
+            of = {
+                s: set(cases.loc[cases["split"] == s, "patient"]) for s in ("train", "val", "test")
+            }
+            assert not of["test"] & (of["train"] | of["val"])
+            assert bool(of["train"] & of["val"]) is not grouped
+            tested.append(of["test"])
+    assert all(found == tested[0] for found in tested)
+    assert 18 <= len(tested[0]) <= 22
 
 
-def test_the_patients_who_are_tested_come_from_another_seed():
-    values = SECTIONS.pictures.model_dump()
-    values["held_out"]["seed"] = values["phantom"]["seed"]
-    with pytest.raises(UserError, match=r"held_out\.seed must differ"):
-        parse_params("pictures", values, PicturesParams)
-    table = plan_table(SECTIONS.pictures)
-    assert table["key"].is_unique
-    shares = table[table["published_split"] == "train"]["label"].value_counts(normalize=True)
-    assert shares["C"] > 0.5 and shares["A"] == pytest.approx(0.025)
-
-
-def one_epoch(name, **changes):
-    values = {"epochs": 1, "warmup_epochs": 0} | changes
-    return RowParams.model_validate(SECTIONS.rows[name].model_dump() | values)
-
-
-def test_a_run_is_repeatable_and_its_frozen_blocks_stay(bench):
-    first, second = (run_row("sampler", one_epoch("sampler"), 1, bench) for _ in range(2))
-    assert first == second
-    assert first[0]["drift_sd"] == 0 and first[0]["drift_var"] == 0
-    assert [record["epoch"] for record in first] == [1]
-
-
-def test_a_prefix_in_train_mode_drifts_though_no_parameter_of_it_trains(bench):
-    drifted = run_row("prefix_drifts", one_epoch("prefix_drifts", lr=1e-9), 0, bench)
-    assert drifted[0]["drift_sd"] > 1e-3
-    row, twin = SECTIONS.rows["prefix_drifts"], SECTIONS.rows["sampler"]
-    differing = {k for k in RowParams.model_fields if getattr(row, k) != getattr(twin, k)}
-    assert differing == {"what", "prefix_in_train_mode"}
-
-
-def test_where_everything_trains_nothing_counts_as_drift(bench):
-    row = one_epoch("full", batch_size=16)
-    assert run_row("full", row, 0, bench)[0]["drift_sd"] is None
-
-
-def test_pairs_of_rows_that_a_claim_compares_differ_in_one_thing():
-    roles = load_ladder(OWN, ROOT / paths.PARAMS).roles
-
-    def differing(first, second):
-        pair = SECTIONS.rows[first], SECTIONS.rows[second]
-        return {k for k in RowParams.model_fields if getattr(pair[0], k) != getattr(pair[1], k)}
-
-    assert differing(*roles.optimisation) == {"what", "lr"}
-    assert differing(*roles.prior) == {"what", "weighted_sampler"}
-    assert differing(roles.sampler, roles.unbalanced) == {"what", "weighted_sampler"}
-    assert differing(roles.sampler, roles.double) == {"what", "class_weights", "allow_double"}
-
-
-def test_a_row_that_balances_twice_must_say_that_it_means_it():
-    values = SECTIONS.rows["double"].model_dump() | {"allow_double": False}
-    with pytest.raises(ValueError, match="double balancing"):
-        RowParams.model_validate(values).balancing()
-
-
-def run_of(row, truth, val, alarms, seed=0):
-    """Made-up records: c is collapsed and . is not, a letter an epoch; alarms at their epochs."""
-    return pd.DataFrame(
+def run_of(row, truth, val, seed=0, alarmed=None):
+    """Made-up records: c is collapsed and . is not, a letter an epoch, in truth and on val."""
+    count = len(truth)
+    found = pd.DataFrame(
         {
-            "row": row, "seed": seed, "epoch": range(1, len(truth) + 1),
+            "row": row, "seed": seed, "epoch": range(1, count + 1),
+            "val_kappa": [0.0 if v == "c" else 0.5 for v in val],
+            "val_share": [1.0 if v == "c" else 0.4 for v in val],
+            "val_true_share": 0.5, "val_missed": [20 if v == "c" else 0 for v in val],
             "val_status": ["collapsed" if v == "c" else "healthy" for v in val],
-            "alarm": [int(epoch in alarms) for epoch in range(1, len(truth) + 1)],
             "val_bal_acc_adj": 0.5, "test_kappa": 0.5, "test_favourite": "C",
             "test_bal_acc_adj": [0.0 if t == "c" else 0.5 for t in truth],
             "test_share": [1.0 if t == "c" else 0.4 for t in truth],
             "drift_sd": np.nan, "drift_var": np.nan,
         }
     )  # fmt: skip
+    if alarmed is not None:
+        found["fallen"] = [v == "c" for v in val]
+        found["alarm"] = [int(epoch in alarmed) for epoch in range(1, count + 1)]
+    return found
 
 
 def test_the_onset_is_the_start_of_the_last_unbroken_run_of_collapsed_epochs():
     epochs = pd.concat(
         [
-            run_of("early", "cccccc", "cccccc", [2]),
-            run_of("again", "cc.ccc", "cc.ccc", [2, 5]),
-            run_of("mended", "cccc..", "cccc..", [2]),
-            run_of("never", "......", "......", []),
+            run_of("early", "cccccc", "cccccc", alarmed=[2]),
+            run_of("again", "cc.ccc", "cc.ccc", alarmed=[2, 5]),
+            run_of("mended", "cccc..", "cccc..", alarmed=[2]),
+            run_of("never", "......", "......", alarmed=[]),
         ]
     )
     runs = runs_table(epochs, TRUTH).set_index("row")
@@ -163,7 +139,7 @@ def test_a_final_streak_counts_back_from_the_end(flags, count):
 
 
 def test_an_epoch_is_collapsed_in_truth_only_if_both_signs_are_there():
-    epochs = run_of("row", "c", "c", [])
+    epochs = run_of("row", "c", "c", alarmed=[])
     assert runs_table(epochs, TRUTH)["collapsed"].tolist() == [1]
     assert runs_table(epochs.assign(test_share=0.94), TRUTH)["collapsed"].tolist() == [0]
     assert runs_table(epochs.assign(test_bal_acc_adj=0.1), TRUTH)["collapsed"].tolist() == [0]
@@ -172,40 +148,103 @@ def test_an_epoch_is_collapsed_in_truth_only_if_both_signs_are_there():
 def test_the_detector_is_scored_by_alarms_that_stand_and_by_any():
     epochs = pd.concat(
         [
-            run_of("found", "..cccc", "..cccc", [4]),
-            run_of("late", "cccccc", "...ccc", [5]),
-            run_of("missed", "....cc", "......", []),
-            run_of("passing", "cc....", "cc....", [2]),
-            run_of("false", "......", "....cc", [6]),
-            run_of("quiet", "......", "......", []),
+            run_of("found", "..cccc", "..cccc", alarmed=[4]),
+            run_of("late", "cccccc", "...ccc", alarmed=[5]),
+            run_of("missed", "....cc", "......", alarmed=[]),
+            run_of("passing", "cc....", "cc....", alarmed=[2]),
+            run_of("false", "......", "....cc", alarmed=[6]),
+            run_of("mended", "cc....", "....cc", alarmed=[6]),
+            run_of("quiet", "......", "......", alarmed=[]),
         ]
     )
     found = detector_table(runs_table(epochs, TRUTH), TRUTH)
     counts = {key: found[key] for key in ("collapsed", "detected", "in_time", "healthy")}
-    assert counts == {"collapsed": 3, "detected": 2, "in_time": 1, "healthy": 3}
+    assert counts == {"collapsed": 3, "detected": 2, "in_time": 1, "healthy": 4}
     assert found["lags"] == [1, 4]
-    assert (found["alarmed"], found["standing"], found["passing"]) == (2, 1, 1)
-    assert found["precision"] == pytest.approx(2 / 3) and found["recall"] == pytest.approx(2 / 3)
-    assert found["precision_ever"] == pytest.approx(2 / 4)
+    assert (found["alarmed"], found["standing"], found["standing_never"]) == (3, 2, 1)
+    assert found["precision"] == pytest.approx(2 / 4) and found["recall"] == pytest.approx(2 / 3)
 
 
 def test_without_a_collapsed_run_there_is_no_recall():
-    found = detector_table(runs_table(run_of("row", "...", "...", []), TRUTH), TRUTH)
+    found = detector_table(runs_table(run_of("row", "...", "...", alarmed=[]), TRUTH), TRUTH)
     assert found["recall"] is None and found["precision"] is None
 
 
 @pytest.mark.parametrize(
-    ("statuses", "rule", "raised"),
+    ("fallen", "rule", "raised"),
     [
-        ("cccc", Rule(2, counts_warmup=False), [4]),
-        ("cccc", Rule(2, counts_warmup=True), [3]),
-        ("cccc", Rule(1, counts_warmup=False), [3]),
-        ("..c.cc", Rule(2, counts_warmup=True), [6]),
-        ("c.cccc.cc", Rule(2, counts_warmup=False), [4, 9]),
-        ("cc....", Rule(1, counts_warmup=True), []),
+        ("cccc", Rule(2, False, 0.99, 0.2), [4]),
+        ("cccc", Rule(2, True, 0.99, 0.2), [3]),
+        ("cccc", Rule(1, False, 0.99, 0.2), [3]),
+        ("..c.cc", Rule(2, True, 0.99, 0.2), [6]),
+        ("c.cccc.cc", Rule(2, False, 0.99, 0.2), [4, 9]),
+        ("cc....", Rule(1, True, 0.99, 0.2), []),
     ],
 )
-def test_a_rule_raises_one_alarm_a_streak_and_none_in_the_warm_up(statuses, rule, raised):
-    names = ["collapsed" if status == "c" else "healthy" for status in statuses]
-    found = alarms(names, 2, rule)
+def test_a_rule_raises_one_alarm_a_streak_and_none_in_the_warm_up(fallen, rule, raised):
+    found = alarms([letter == "c" for letter in fallen], 2, rule)
     assert [epoch for epoch, alarm in enumerate(found, start=1) if alarm] == raised
+
+
+def test_a_solved_head_of_one_record_waits_for_no_second_epoch():
+    assert alarms([True], 0, Rule(2, False, 0.99, 0.2)) == [1]
+
+
+def test_an_epoch_is_collapsed_by_one_class_or_by_a_low_kappa_with_a_class_lost():
+    epochs = pd.DataFrame(
+        {
+            "val_share": [0.99, 0.99, 0.5, 0.5, 0.5],
+            "val_true_share": [0.5, 0.96, 0.5, 0.5, 0.5],
+            "val_kappa": [0.3, 0.3, 0.1, 0.1, 0.3],
+            "val_missed": [0, 0, 5, 4, 5],
+        }
+    )
+    found = collapsed_epochs(epochs, Rule(2, False, 0.99, 0.2), LADDER.detector)
+    assert found.tolist() == [True, False, True, False, False]
+    without = collapsed_epochs(epochs, Rule(2, False, 0.99, 0.0), LADDER.detector)
+    assert without.tolist() == [True, False, False, False, False]
+
+
+def ladder_of(*runs):
+    rows = list(LADDER.steps)
+    parts = [run_of(rows[n], *run) for n, run in enumerate(runs)]
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_the_pipelines_rule_stays_where_no_other_misses_less():
+    epochs = ladder_of(("cccccc", "cccccc"), ("......", "......"))
+    assert choose_rule(epochs, LADDER) == RULE == candidates(LADDER.detector)[0]
+
+
+def test_another_rule_is_chosen_on_half_of_the_seeds_and_judged_on_the_rest():
+    lost = run_of("full", "......", "....cc")  # low kappa and a class lost, but no one class
+    lost["val_share"] = 0.6
+    seeds = [lost.assign(seed=seed) for seed in range(LADDER.seeds)]
+    report = rules_report(pd.concat(seeds, ignore_index=True), LADDER)
+    assert not report["same"]
+    judged = report["halves"]["judged on"]
+    assert judged["pipeline"]["faults"] == LADDER.seeds - LADDER.seeds // 2
+    assert judged["chosen"]["faults"] == 0
+
+
+def test_each_claim_is_judged_and_says_what_its_verdict_means():
+    parts = []
+    for name in LADDER.steps:
+        for seed in range(2):
+            fallen = name in (LADDER.roles.rate, LADDER.roles.head_unbalanced)
+            letters = "cccccc" if fallen else "......"
+            run = run_of(name, letters, letters, seed)
+            run["test_kappa"] = 0.0 if fallen else 0.5 + 0.01 * len(name)
+            run[["drift_sd", "drift_var"]] = 0.1 if name == LADDER.roles.drifting else 0.0
+            parts.append(run)
+    epochs = pd.concat(parts, ignore_index=True)
+    runs = judged_by(epochs, RULE, LADDER)
+    held = {c["claim"]: c for c in claims(Runs(runs, rows_table(runs), LADDER.roles))}
+    assert list(held) == list(CLAIMS)
+    verdicts = {claim: found["holds"] for claim, found in held.items()}
+    assert verdicts["Full fine-tuning without balancing collapses"] == "no"
+    assert verdicts["There is a collapse of optimisation: the learning rate alone decides"] == "yes"
+    prior = "There is a collapse of the prior: at a sane rate the imbalance decides"
+    assert verdicts[prior] == "yes"
+    assert verdicts["A solved head doesn't collapse"] == "yes"
+    assert all(found["means"] and found["evidence"] for found in held.values())

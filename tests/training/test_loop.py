@@ -170,6 +170,19 @@ def test_the_best_epoch_is_first_by_bal_acc_adj_then_kappa_then_auc():
     assert max(rows, key=best_order) is rows[2]
 
 
+def test_the_last_epoch_is_kept_on_request_unless_it_has_collapsed(folder, backbone, fabric):
+    last = make_run(folder, backbone, fabric, train=dict(keep="last")).train()
+    collapsed = last.rows[-1]["status"] == "collapsed"
+    assert last.best.epoch == 4 or collapsed
+    fine = dict(collapsed_share=1.0, natural_share=0.0, collapsed_kappa=0.0)  # nothing collapses
+    kept = make_run(folder, backbone, fabric, train=dict(keep="last"), collapse=fine).train()
+    assert kept.best.epoch == 4 and not changed(kept.best.state, kept.last)
+    everything = dict(collapsed_kappa=1.0, min_support=1, collapsed_share=0.2, patience=9)
+    none = make_run(folder, backbone, fabric, train=dict(keep="last"), collapse=everything).train()
+    plain = make_run(folder, backbone, fabric, collapse=everything).train()
+    assert none.best.epoch == plain.best.epoch
+
+
 class Constant(Blank):
     """Likewise, for a cut before the last block."""
 

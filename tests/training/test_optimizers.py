@@ -11,7 +11,7 @@ from mammo.training.optimizers import block_scales, make_optimizer, set_learning
 
 def suffix():
     blocks = OrderedDict((name, nn.Linear(2, 2)) for name in ("early", "middle", "late"))
-    return Suffix(blocks, nn.Linear(2, 4))
+    return Suffix(blocks, nn.Linear(2, 4), reads=["late"])
 
 
 def test_each_block_below_the_head_is_scaled_once_more():
@@ -25,8 +25,11 @@ def test_each_block_below_the_head_is_scaled_once_more():
 def test_the_rate_of_a_group_follows_its_scale():
     optimizer = make_optimizer(suffix(), lr=1.0, weight_decay=0.05, layer_decay=0.5)
     set_learning_rate(optimizer, 0.8)
-    assert [g["lr"] for g in optimizer.param_groups] == pytest.approx([0.1, 0.2, 0.4, 0.8])
-    assert {g["weight_decay"] for g in optimizer.param_groups} == {0.05}
+    decayed, others = optimizer.param_groups[::2], optimizer.param_groups[1::2]
+    for groups in (decayed, others):  # weights; biases, which nothing draws to 0
+        assert [g["lr"] for g in groups] == pytest.approx([0.1, 0.2, 0.4, 0.8])
+    assert {g["weight_decay"] for g in decayed} == {0.05}
+    assert {g["weight_decay"] for g in others} == {0.0}
 
 
 def test_no_parameter_is_left_out_even_while_blocks_are_held():

@@ -171,7 +171,14 @@ def choose_step(
         answers: (n, K) log-probabilities of each step, from strong to weak penalty.
         criterion: Of labels of one class, log_loss stands for any.
     """
-    if criterion == "log_loss" or len(np.unique(labels)) < 2:
+    if criterion != "log_loss" and len(np.unique(labels)) < 2:
+        warnings.warn(
+            f"the labels that choose a penalty are of one class: {criterion} tells nothing of "
+            "them, the log-loss decides",
+            stacklevel=2,
+        )
+        criterion = "log_loss"
+    if criterion == "log_loss":
         losses = [_log_loss(labels, weights, answer) for answer in answers]
         return int(np.argmin(losses))
     if criterion == "calibrated_log_loss":

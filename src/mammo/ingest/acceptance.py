@@ -102,13 +102,13 @@ def accept(
         UserError: Two patients share an image.
     """
     inspections = inspect_files(root, [row.path for row in rows], limits, params.workers)
-    candidates = sieve.passed(map(_completed, inspections, rows), _own_faults)
+    candidates = sieve.passed(map(completed, inspections, rows), own_faults)
     candidates = _without_mixed_processing(sieve, candidates)
     candidates = without_repeated_uids(sieve, candidates)
     return without_repeated_pixels(sieve, candidates)
 
 
-def _completed(file: Inspection, row: ImageRow) -> Candidate:
+def completed(file: Inspection, row: ImageRow) -> Candidate:
     """Fill from the header what the table leaves open."""
     header = file.header
     flags = (*file.flags, row.flag) if row.flag else file.flags
@@ -125,7 +125,7 @@ def _completed(file: Inspection, row: ImageRow) -> Candidate:
     return Candidate(row, file, flags)
 
 
-def _own_faults(candidate: Candidate) -> Iterable[FileFault]:
+def own_faults(candidate: Candidate) -> Iterable[FileFault]:
     """Yield what is wrong with an image by itself, the gravest first."""
     row, file = candidate.row, candidate.file
     if file.header:

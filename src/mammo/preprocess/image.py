@@ -30,6 +30,7 @@ class Prepared:
         pixels_say: Where the pixels alone would put it.
         voi: Which of lut, window, percentiles, none made the grey scale.
         flags: What was odd and is counted, sorted.
+        found: The breast, in pixels of the decoded image.
     """
 
     tensor: np.ndarray
@@ -38,6 +39,7 @@ class Prepared:
     pixels_say: str
     voi: str
     flags: tuple[str, ...]
+    found: breast.Breast
 
 
 # In the standard's orientation a left breast hangs from the left border.
@@ -86,6 +88,7 @@ def prepare(
         found.chest_wall,
         kind,
         tuple(sorted(flags)),
+        found,
     )
 
 
@@ -291,26 +294,50 @@ def prepare_file(task: Task) -> tuple[dict[str, Any], np.ndarray]:
     if hashlib.sha256(content).hexdigest() != task["sha256"]:
         raise FileFault("changed_since_ingest", "its SHA-256 differs from data/files.csv")
     params = params.for_manufacturer(task["manufacturer"])
-    if task["kind"] in pictures.FORMATS:
-        pixels = pictures.read_picture(content, task["kind"], limits.max_pixels)
-        grey, flags = _picture_grey(pixels)
-        extent, side = None, ""
-    else:
-        source = dicom.read_source(content, limits)
-        decoded = codecs.decode(source, params.size_px if params.reduced_decode else None)
-        pixels, grey, flags = decoded.pixels, source.grey, decoded.flags
-        part = 2**decoded.reduction
-        extent = (source.layout.rows / part, source.layout.columns / part)
-        side = source.header.chest_wall
-    side = side or _CHEST_WALL.get(task["laterality"], "")
-    prepared = prepare(pixels, grey, params, side, extent)
+    image = read_image(content, task["kind"], params, limits)
+    side = image.side or _CHEST_WALL.get(task["laterality"], "")
+    prepared = prepare(image.pixels, image.grey, params, side, image.extent)
     facts = {
         "chest_wall": prepared.chest_wall,
         "pixels_say": prepared.pixels_say,
         "voi": prepared.voi,
-        "flags": sorted({*flags, *prepared.flags}),
+        "flags": sorted({*image.flags, *prepared.flags}),
     }
     return facts, joined(prepared.tensor, prepared.outline)
+
+
+@dataclass(frozen=True)
+class Image:
+    """A decoded file.
+
+    Attributes:
+        pixels: (rows, columns) stored values, perhaps of a lower resolution level.
+        extent: Height and width in these pixels; None where they are the pixels' own.
+        side: Where the header puts the chest wall; '' where it doesn't say.
+    """
+
+    pixels: np.ndarray
+    grey: greyscale.GreyScale
+    flags: tuple[str, ...]
+    extent: tuple[float, float] | None
+    side: str
+
+
+def read_image(content: bytes, kind: str, params: PreprocessParams, limits: Limits) -> Image:
+    """Decode a DICOM file or a picture.
+
+    Raises:
+        FileFault: It can't be decoded.
+    """
+    if kind in pictures.FORMATS:
+        pixels = pictures.read_picture(content, kind, limits.max_pixels)
+        grey, flags = _picture_grey(pixels)
+        return Image(pixels, grey, flags, None, "")
+    source = dicom.read_source(content, limits)
+    decoded = codecs.decode(source, params.size_px if params.reduced_decode else None)
+    part = 2**decoded.reduction
+    extent = (source.layout.rows / part, source.layout.columns / part)
+    return Image(decoded.pixels, source.grey, decoded.flags, extent, source.header.chest_wall)
 
 
 def joined(tensor: np.ndarray, outline: np.ndarray) -> np.ndarray:

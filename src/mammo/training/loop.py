@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Best:
-    """The best epoch so far: see `best_order`."""
+    """The epoch that is kept: the best so far (`best_order`), or at the end the last one."""
 
     rank: tuple[float, ...] = ()
     epoch: int = 0
@@ -170,6 +170,9 @@ def train(job: Job, suffix: Suffix, start: Callable[[Suffix], list[Row]] | None 
         _rank(training, rows[-1])
     _run_epochs(job, training, done)
     last = copy_state(training.answering)
+    if job.recipe.train.keep == "last" and training.rows[-1]["status"] != "collapsed":
+        kept = training.rows[-1]
+        training.best = Best(best_order(kept), kept["epoch"], last)
     return Outcome(training.rows, training.best, last, training.watch.alerts)
 
 

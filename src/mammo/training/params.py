@@ -107,6 +107,8 @@ class TrainParams(Params):
     """Section `train`: what all strategies share.
 
     Attributes:
+        keep: The epoch that is deployed: the `last` one, unless it has collapsed, or the `best`
+            on val. On a small val the best is a lottery.
         ramp_epochs: The rate of released blocks grows linearly over so many epochs.
         clip_norm: Largest norm of the gradient; 0: no bound.
         batchnorm: BatchNorm of released blocks follows the data (`train`) or stays (`eval`).
@@ -117,6 +119,7 @@ class TrainParams(Params):
     weight_decay: Annotated[float, Field(ge=0)]
     dropout: Annotated[float, Field(ge=0, lt=1)]
     schedule: Literal["cosine", "constant"]
+    keep: Literal["last", "best"]
     early_stopping_epochs: Annotated[int, Field(ge=0)]
     ramp_epochs: Annotated[float, Field(ge=0)]
     clip_norm: Annotated[float, Field(ge=0)]
@@ -126,6 +129,15 @@ class TrainParams(Params):
     ema_decay: Annotated[float, Field(ge=0, lt=1)]
     retrain_head_epochs: Annotated[int, Field(ge=0)]
     checkpoint_every_s: Annotated[float, Field(ge=0)]
+
+    @model_validator(mode="after")
+    def _stops_for_the_best(self) -> Self:
+        if self.early_stopping_epochs and self.keep == "last":
+            raise ValueError(
+                "early_stopping_epochs stops where no epoch is better, so keep must be best, "
+                "got last; or set early_stopping_epochs: 0"
+            )
+        return self
 
     @property
     def scope(self) -> Scope:

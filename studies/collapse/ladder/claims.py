@@ -1,116 +1,203 @@
-"""Hold what is claimed of collapse against the runs of the collapse study."""
+"""What is claimed of collapse, held against the runs: a table of claims, a function each."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from studies.collapse.ladder.records import Ladder
+from studies.collapse.ladder.records import RolesParams
 from studies.collapse.ladder.verdict import paired
 
+Holds = Literal["yes", "in part", "no"]
 
-def claims(
-    runs: pd.DataFrame, rows: dict[str, dict[str, Any]], ladder: Ladder
-) -> list[dict[str, str]]:
-    """Hold each claim against the runs: `claim`, `holds` (yes, no, in part), `evidence`."""
-    roles = ladder.roles
 
-    def collapsed(name: str) -> int:
-        return int(rows[name]["collapsed"])
+@dataclass(frozen=True)
+class Runs:
+    """The judged runs, and what is said of them.
 
-    def counted(names: Sequence[str]) -> str:
-        return ", ".join(f"`{n}` {collapsed(n)} of {rows[n]['seeds']}" for n in names)
+    Attributes:
+        runs: From `studies.collapse.ladder.verdict.runs_table`.
+        rows: From `rows_table`, by row.
+        roles: Which rows the claims are about.
+    """
 
-    def difference(first: str, second: str) -> str:
-        ways = paired(runs, first, second, "bal_acc_adj")
+    runs: pd.DataFrame
+    rows: dict[str, dict[str, Any]]
+    roles: RolesParams
+
+    def collapsed(self, name: str) -> int:
+        """Count a row's collapsed runs."""
+        return int(self.rows[name]["collapsed"])
+
+    def mostly(self, name: str) -> bool:
+        """Say whether more than half of a row's runs collapsed."""
+        return self.collapsed(name) > self.rows[name]["seeds"] / 2
+
+    def differences(self, first: str, second: str, column: str = "kappa") -> np.ndarray:
+        """Subtract two rows seed by seed: (seeds,)."""
+        return paired(self.runs, first, second, column)
+
+    def counted(self, *names: str) -> str:
+        """Say how many runs of some rows collapsed."""
+        parts = (f"`{n}` {self.collapsed(n)} of {self.rows[n]['seeds']}" for n in names)
+        return f"Collapsed runs: {', '.join(parts)}."
+
+    def means(self, *names: str, column: str = "kappa") -> str:
+        """Say the mean of a column for some rows."""
+        parts = (f"`{n}` {self.rows[n][column]['mean']:.2f}" for n in names)
+        return f"Mean {column.replace('_', ' ')} on test: {', '.join(parts)}."
+
+    def difference(self, first: str, second: str, column: str = "kappa") -> str:
+        """Say how two rows differ seed by seed."""
+        ways = self.differences(first, second, column)
         return (
-            f"bal_acc_adj of `{first}` less that of `{second}`, seed by seed: mean "
-            f"{ways.mean():+.2f}, higher with {int((ways > 0).sum())} of {len(ways)} seeds"
+            f"{column} of `{first}` less that of `{second}`, seed by seed: mean "
+            f"{ways.mean():+.2f}, higher with {int((ways > 0).sum())} of {len(ways)} seeds."
         )
 
-    usual = [collapsed(n) > rows[n]["seeds"] / 2 for n in roles.full]
-    fast, sane = roles.optimisation
-    by_rate = collapsed(fast) > rows[fast]["seeds"] / 2 and collapsed(sane) == 0
-    plain, balanced = roles.prior
-    by_prior = collapsed(plain) > rows[plain]["seeds"] / 2 and collapsed(balanced) == 0
-    twins = [roles.unbalanced, roles.sampler]
-    gain = paired(runs, roles.sampler, roles.unbalanced, "bal_acc_adj")
-    swings = paired(runs, roles.double, roles.sampler, "largest_swing")
-    unstable = collapsed(roles.double) > collapsed(roles.sampler) or bool((swings > 0).all())
-    drift, still = rows[roles.drifting], rows[roles.sampler]
-    ungrouped = [n for n in ladder.rows if n in roles.ungrouped]
-    grouped = [n for n in ladder.rows if n not in roles.ungrouped]
-    leaks = [float(np.mean([rows[n]["optimism"] for n in part])) for part in (ungrouped, grouped)]
-    return [
-        {
-            "claim": "Full fine-tuning collapses",
-            "holds": "yes" if all(usual) else "in part" if any(usual) else "no",
-            "evidence": f"Collapsed runs: {counted(roles.full)}.",
-        },
-        {
-            "claim": "There is a collapse of optimisation: the learning rate alone decides",
-            "holds": "yes" if by_rate else "in part" if collapsed(fast) > collapsed(sane) else "no",
-            "evidence": f"Collapsed runs: {counted(roles.optimisation)}; all else is the same.",
-        },
-        {
-            "claim": "There is a collapse of the prior: at a sane rate the imbalance decides",
-            "holds": "yes"
-            if by_prior
-            else "in part"
-            if collapsed(plain) > collapsed(balanced)
-            else "no",
-            "evidence": f"Collapsed runs: {counted(roles.prior)}; all else is the same. "
-            f"{_mean_shares(rows, roles.prior)} With more of the network trained: "
-            f"{counted(twins)}. {_mean_shares(rows, twins)}",
-        },
-        {
-            "claim": "The sampler alone suffices",
-            "holds": "yes"
-            if collapsed(roles.sampler) == 0 and (gain > 0).all()
-            else "in part"
-            if collapsed(roles.sampler) == 0
-            else "no",
-            "evidence": f"Collapsed runs: {counted([roles.sampler])}; "
-            f"{difference(roles.sampler, roles.unbalanced)}; "
-            f"{difference(roles.sampler, roles.weights)}. (Yes: no run collapses, and each seed "
-            "is better than without balancing.)",
-        },
-        {
-            "claim": "Sampler and class weights together are unstable",
-            "holds": "yes" if unstable else "no",
-            "evidence": f"Collapsed runs: {counted([roles.double, roles.sampler])}. From epoch to "
-            f"epoch the largest share swings by {rows[roles.double]['largest_swing']:.2f} on "
-            f"average, with the sampler alone by {still['largest_swing']:.2f}: more with "
-            f"{int((swings > 0).sum())} of {len(swings)} seeds; "
-            f"{difference(roles.double, roles.sampler)}. (Yes: more runs collapse, or all seeds "
-            "swing more.)",
-        },
-        {
-            "claim": "Frozen blocks left in train mode drift, and that does harm",
-            "holds": _harm(paired(runs, roles.drifting, roles.sampler, "bal_acc_adj"), drift),
-            "evidence": f"BatchNorm's running means moved by {drift['drift_sd']:.3f} standard "
-            f"deviations and its variances by {drift['drift_var']:.1%} (mean of channels and "
-            f"seeds), in the pipeline's frozen blocks by {still['drift_sd']:g} and "
-            f"{still['drift_var']:.0%}; {difference(roles.drifting, roles.sampler)}. (Yes: they "
-            "moved and every seed is worse; in part: they moved.)",
-        },
-        {
-            "claim": "A split by image flatters val",
-            "holds": "yes" if leaks[0] > max(leaks[1], 0) else "no",
-            "evidence": f"bal_acc_adj on val less that on test: {leaks[0]:+.2f} on average over "
-            f"the rows split by image, {leaks[1]:+.2f} over those split by patient; the rows "
-            "differ in more than the split.",
-        },
-    ]
+
+Verdict = tuple[Holds, str]
 
 
-def _harm(differences: np.ndarray, drift: dict[str, Any]) -> str:
+def full_collapses(found: Runs) -> Verdict:
+    """Most runs collapse: yes; any: in part."""
+    full = found.roles.full
+    holds: Holds = "yes" if found.mostly(full) else "in part" if found.collapsed(full) else "no"
+    return holds, f"{found.counted(full)} {found.means(full)}"
+
+
+def frozen_does_better(found: Runs) -> Verdict:
+    """Every seed is better: yes; on average: in part."""
+    frozen, full = found.roles.sampler, found.roles.full
+    ways = found.differences(frozen, full)
+    return _by_sign(ways), f"{found.means(frozen, full)} {found.difference(frozen, full)}"
+
+
+def head_underfits(found: Runs) -> Verdict:
+    """The head alone is worse with every seed: yes; on average: in part."""
+    head, deeper, solved = found.roles.head, found.roles.sampler, found.roles.solved
+    ways = found.differences(deeper, head)
+    return _by_sign(ways), (
+        f"{found.means(head, deeper, solved)} {found.difference(head, deeper)} Solved to the end, "
+        f"the same head: {found.difference(solved, head)}"
+    )
+
+
+def rate_alone_decides(found: Runs) -> Verdict:
+    """Most runs collapse at the high rate and none at the other: yes; more of them: in part."""
+    fast, sane = found.roles.rate, found.roles.full
+    return _more_collapse(found, fast, sane), found.counted(fast, sane)
+
+
+def imbalance_decides(found: Runs) -> Verdict:
+    """Most unbalanced runs collapse and none of their balanced twins."""
+    plain, balanced = found.roles.head_unbalanced, found.roles.head
+    twins = found.roles.unbalanced, found.roles.sampler
+    return _more_collapse(found, plain, balanced), (
+        f"{found.counted(plain, balanced)} {found.means(plain, balanced, column='largest_share')} "
+        f"With the last block trained too: {found.counted(*twins)}"
+    )
+
+
+def sampler_suffices(found: Runs) -> Verdict:
+    """None collapses and every seed gains balanced accuracy: yes; none collapses: in part."""
+    sampler, plain, weights = found.roles.sampler, found.roles.unbalanced, found.roles.weights
+    gain = found.differences(sampler, plain, "bal_acc_adj")
+    safe = not found.collapsed(sampler)
+    holds: Holds = "yes" if safe and (gain > 0).all() else "in part" if safe else "no"
+    return holds, (
+        f"{found.counted(sampler)} {found.difference(sampler, plain, 'bal_acc_adj')} "
+        f"{found.difference(sampler, weights, 'bal_acc_adj')}"
+    )
+
+
+def double_is_unstable(found: Runs) -> Verdict:
+    """More runs collapse, or every seed swings more: yes."""
+    double, single = found.roles.double, found.roles.sampler
+    swings = found.differences(double, single, "largest_swing")
+    more = found.collapsed(double) > found.collapsed(single)
+    return "yes" if more or (swings > 0).all() else "no", (
+        f"{found.counted(double, single)} From epoch to epoch the largest share swings by "
+        f"{found.rows[double]['largest_swing']:.2f} on average, with the sampler alone by "
+        f"{found.rows[single]['largest_swing']:.2f}: more with {int((swings > 0).sum())} of "
+        f"{len(swings)} seeds. {found.difference(double, single, 'bal_acc_adj')}"
+    )
+
+
+def solved_start_helps(found: Runs) -> Verdict:
+    """Every seed is better from a solved head: yes; on average: in part."""
+    start, chance = found.roles.start, found.roles.full
+    return _by_sign(found.differences(start, chance)), found.difference(start, chance)
+
+
+def solved_head_holds(found: Runs) -> Verdict:
+    """None collapses, unbalanced as it is: yes; fewer than by gradient: in part."""
+    solved, trained = found.roles.solved_unbalanced, found.roles.head_unbalanced
+    none = not found.collapsed(solved)
+    fewer = found.collapsed(solved) < found.collapsed(trained)
+    holds: Holds = "yes" if none else "in part" if fewer else "no"
+    return holds, (
+        f"{found.counted(solved, trained, found.roles.solved)} {found.difference(solved, trained)}"
+    )
+
+
+def drift_harms(found: Runs) -> Verdict:
+    """BatchNorm moved and every seed is worse: yes; it moved: in part."""
+    drifting, still = found.roles.drifting, found.roles.sampler
+    drift, ways = found.rows[drifting], found.differences(drifting, still)
     if not drift["drift_sd"]:
-        return "no"
-    return "yes" if (differences < 0).all() else "in part"
+        return "no", "Nothing drifted."
+    return "yes" if (ways < 0).all() else "in part", (
+        f"BatchNorm's running means moved by {drift['drift_sd']:.3f} standard deviations and its "
+        f"variances by {drift['drift_var']:.1%} (mean of channels and seeds), in the pipeline's "
+        f"frozen blocks by {found.rows[still]['drift_sd']:g} and "
+        f"{found.rows[still]['drift_var']:.0%}. {found.difference(drifting, still)}"
+    )
 
 
-def _mean_shares(rows: dict[str, dict[str, Any]], names: Sequence[str]) -> str:
-    parts = [f"`{n}` {rows[n]['largest_share']['mean']:.2f}" for n in names]
-    return f"Mean largest share: {', '.join(parts)}."
+def image_split_flatters(found: Runs) -> Verdict:
+    """Val less test is larger by image with every seed: yes; on average: in part."""
+    by_image, grouped = found.roles.sampler, found.roles.grouped
+    ways = found.differences(by_image, grouped, "optimism")
+    return _by_sign(ways), (
+        f"bal_acc_adj on val less that on test: `{by_image}` "
+        f"{found.rows[by_image]['optimism']:+.2f}, `{grouped}` "
+        f"{found.rows[grouped]['optimism']:+.2f}. {found.difference(by_image, grouped, 'optimism')}"
+    )
+
+
+CLAIMS: dict[str, Callable[[Runs], Verdict]] = {
+    "Full fine-tuning without balancing collapses": full_collapses,
+    "A frozen network with its last block trained and the sampler does better": frozen_does_better,
+    "The head alone underfits": head_underfits,
+    "There is a collapse of optimisation: the learning rate alone decides": rate_alone_decides,
+    "There is a collapse of the prior: at a sane rate the imbalance decides": imbalance_decides,
+    "A solved head doesn't collapse": solved_head_holds,
+    "Full fine-tuning is better from a solved head": solved_start_helps,
+    "The sampler alone suffices": sampler_suffices,
+    "Sampler and class weights together are unstable": double_is_unstable,
+    "Frozen blocks left in train mode drift, and that does harm": drift_harms,
+    "A split by image flatters val": image_split_flatters,
+}
+
+
+def claims(found: Runs) -> list[dict[str, str]]:
+    """Hold each claim against the runs: `claim`, `holds`, `means` (when it does), `evidence`."""
+    held = []
+    for claim, judge in CLAIMS.items():
+        holds, evidence = judge(found)
+        means = str(judge.__doc__)
+        held.append({"claim": claim, "holds": holds, "means": means, "evidence": evidence})
+    return held
+
+
+def _by_sign(ways: np.ndarray) -> Holds:
+    return "yes" if (ways > 0).all() else "in part" if ways.mean() > 0 else "no"
+
+
+def _more_collapse(found: Runs, fallen: str, standing: str) -> Holds:
+    if found.mostly(fallen) and not found.collapsed(standing):
+        return "yes"
+    return "in part" if found.collapsed(fallen) > found.collapsed(standing) else "no"

@@ -13,7 +13,7 @@ HEALTHY, COLLAPSED, MEAN = "#0072B2", "#D55E00", "#000000"  # Okabe and Ito 2008
 
 def draw_ladder(runs: pd.DataFrame, ladder: Ladder) -> Figure:
     """Draw every run: bal_acc_adj and largest predicted share on test, a line of dots a row."""
-    names = list(ladder.rows)
+    names = list(ladder.steps)
     figure = Figure(figsize=(11, 0.56 * len(names) + 1.8), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     _ladder_panel(left, runs, names, "bal_acc_adj", ladder.truth.bal_acc_adj_below)
@@ -22,7 +22,7 @@ def draw_ladder(runs: pd.DataFrame, ladder: Ladder) -> Figure:
     right.set_title("Largest predicted share, on test\n(1: one class for all)", fontsize=11)
     left.set_xlim(min(-0.04, runs["bal_acc_adj"].min() - 0.04), 1.04)
     right.set_xlim(0.2, 1.04)
-    labels = [f"{i}. {ladder.rows[name]}" for i, name in enumerate(names, start=1)]
+    labels = [f"{i}. {name}" for i, name in enumerate(names, start=1)]
     left.set_yticks(range(len(names)), labels)
     left.invert_yaxis()
     handles = [

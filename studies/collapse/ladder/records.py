@@ -1,71 +1,105 @@
-"""The collapse study on disk: the ladder's params, the recorded epochs."""
+"""The collapse study on disk: the ladder's params and the recorded epochs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import pandas as pd
 from pydantic import Field
 
-from mammo.params import Params, load_leaf, load_params
+from mammo import paths
+from mammo.evaluation.params import CollapseParams
+from mammo.params import Params, load_leaf, load_params, read_params
 from mammo.storage.files import read_table
-from studies.collapse.ladder.verdict import TruthParams
+from studies.cells.arms import overridden
+from studies.collapse.ladder.rows import StepParams, load_sections
 
-NUMBERS = ("bal_acc_adj", "kappa", "share")
+FLOATS = [
+    f"{split}_{name}" for split in ("val", "test") for name in ("bal_acc_adj", "kappa", "share")
+]
+
+
+class TruthParams(Params):
+    """Section `truth`: an epoch is collapsed if both hold on test."""
+
+    bal_acc_adj_below: Annotated[float, Field(ge=0, le=1)]
+    share_from: Annotated[float, Field(ge=0, le=1)]
+    within_epochs: Annotated[int, Field(ge=0)]
 
 
 class RolesParams(Params):
     """Section `roles`: which rows the claims are about."""
 
-    optimisation: Annotated[list[str], Field(min_length=2, max_length=2)]
-    full: Annotated[list[str], Field(min_length=1)]
-    ungrouped: Annotated[list[str], Field(min_length=1)]
-    prior: Annotated[list[str], Field(min_length=2, max_length=2)]
+    full: str
+    rate: str
+    start: str
     unbalanced: str
-    weights: str
     sampler: str
+    weights: str
     double: str
+    head: str
+    head_unbalanced: str
+    solved: str
+    solved_unbalanced: str
     drifting: str
+    grouped: str
 
 
 @dataclass(frozen=True)
 class Ladder:
-    """What the page needs of the params: each row's `what` and warm-up, roles, truth, sizes."""
+    """What judging the runs needs of the params.
 
-    rows: dict[str, str]
+    Attributes:
+        steps: The rows, in order.
+        warmups: Epochs in which each row's head alone trains.
+        detector: The pipeline's thresholds.
+        roles: Which rows the claims are about.
+        truth: When an epoch is collapsed in truth.
+        seeds: Of every row.
+        images: Of all patients; half of them are tested.
+        shares: Of the classes, as they are drawn.
+        size_px: Side of the pictures.
+    """
+
+    steps: dict[str, StepParams]
     warmups: dict[str, int]
-    patience: int
+    detector: CollapseParams
     roles: RolesParams
     truth: TruthParams
     seeds: int
     images: int
-    held_out: int
     shares: dict[str, float]
     size_px: int
 
+    def label(self, name: str) -> str:
+        """Say in words what a row is."""
+        step = self.steps[name]
+        return step.what if step.after is None else f"as `{step.after}`, with {step.what}"
 
-def load_ladder(study: Path, pipeline: Path) -> Ladder:
-    """Load the ladder from the study's params file, the detector's patience from the root's."""
-    rows = load_leaf("rows", dict[str, dict[str, Any]], study)
+
+def load_ladder(study: Path, pipeline: Path = paths.PARAMS) -> Ladder:
+    """Load the ladder from the study's params file, the detector from the root's."""
+    sections = load_sections(study, pipeline)
+    changes = load_leaf("pictures", list[str], study)
+    pictures = overridden(read_params(pipeline), changes, f"{study}: pictures")
     return Ladder(
-        rows={name: row["what"] for name, row in rows.items()},
-        warmups={name: row["warmup_epochs"] for name, row in rows.items()},
-        patience=load_leaf("collapse.patience", int, pipeline),
+        steps=sections.steps,
+        warmups={name: sections.row(name).strategy.held_epochs for name in sections.steps},
+        detector=sections.collapse,
         roles=load_params("roles", RolesParams, study),
         truth=load_params("truth", TruthParams, study),
-        seeds=load_leaf("seeds", int, study),
-        images=load_leaf("phantom.images", int, study),
-        held_out=load_leaf("held_out.images", int, study),
-        shares=load_leaf("phantom.class_shares", dict[str, float], study),
-        size_px=load_leaf("preprocess.size_px", int, study),
+        seeds=sections.seeds,
+        images=pictures["phantom"]["images"],
+        shares=pictures["phantom"]["class_shares"],
+        size_px=pictures["preprocess"]["size_px"],
     )
 
 
 def read_epochs(folder: Path, rows: Sequence[str]) -> pd.DataFrame:
     """Read the records of all runs, in the order of the ladder."""
-    floats = {f"{split}_{name}": float for split in ("val", "test") for name in NUMBERS}
-    kinds = dict.fromkeys(("seed", "epoch", "alarm"), int) | floats
+    kinds: dict[str, type] = dict.fromkeys(("seed", "epoch", "val_missed"), int)
+    kinds |= dict.fromkeys([*FLOATS, "val_true_share"], float)
     epochs = pd.concat(
         [read_table(folder / f"{name}.csv", **kinds) for name in rows], ignore_index=True
     )

@@ -4,38 +4,28 @@ The truth is taken from test patients whom the detector never sees: a run has co
 last epoch answers (nearly) one class for everybody and is no better than chance.
 """
 
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
 
-from mammo.params import Params
-
-Fraction = Annotated[float, Field(ge=0, le=1)]
-
-
-class TruthParams(Params):
-    """Section `truth`: when an epoch counts as collapsed on test, and when a detection is late."""
-
-    bal_acc_adj_below: Fraction
-    share_from: Fraction
-    within_epochs: Annotated[int, Field(ge=0)]
+from studies.collapse.ladder.records import TruthParams
 
 
 def runs_table(epochs: pd.DataFrame, truth: TruthParams) -> pd.DataFrame:
     """Judge each run: one row a run, in the order of `epochs`.
 
     Args:
-        epochs: The records of `studies.collapse.ladder.rows.run_row`, all runs.
+        epochs: The records of `studies.collapse.ladder.bench.run_row`, all runs, with `fallen` and
+            `alarm` by the rule on trial.
         truth: When an epoch counts as collapsed.
 
     Returns:
-        row, seed; `bal_acc_adj`, `kappa`, `largest_share` on test after the last epoch, and
-        `val_bal_acc_adj`; `largest_swing`, the mean change of the largest share from epoch to
-        epoch on test; `final_status` by the detector; `alarms`, the epoch of the `first_alarm`
-        and of the `standing_alarm` (which no better epoch has cleared by the end), NaN for none;
-        `collapsed` and `onset` in truth; `drift_*`.
+        row, seed; `bal_acc_adj`, `kappa`, `largest_share` on test after the last epoch,
+        `val_bal_acc_adj`, and `optimism`, the latter less the former; `largest_swing`, the mean
+        change of the largest share from epoch to epoch on test; `alarms`, the epoch of the
+        `first_alarm` and of the `standing_alarm` (which no better epoch has cleared by the end),
+        NaN for none; `collapsed` and `onset` in truth; `drift_*`.
     """
     runs = [
         _judge(run.reset_index(drop=True), truth)
@@ -48,7 +38,7 @@ def _judge(run: pd.DataFrame, truth: TruthParams) -> dict[str, Any]:
     last = run.iloc[-1]
     low = run["test_bal_acc_adj"] < truth.bal_acc_adj_below
     in_truth = (low & (run["test_share"] >= truth.share_from)).to_numpy()
-    collapsed_val = (run["val_status"] == "collapsed").to_numpy()
+    collapsed_val = run["fallen"].to_numpy(dtype=bool)
     number = run["epoch"].to_numpy()
     alarms = number[run["alarm"].to_numpy() == 1]
     streak = final_streak(collapsed_val)
@@ -62,8 +52,9 @@ def _judge(run: pd.DataFrame, truth: TruthParams) -> dict[str, Any]:
         "largest_share": last["test_share"],
         "favourite": last["test_favourite"],
         "val_bal_acc_adj": last["val_bal_acc_adj"],
+        "optimism": last["val_bal_acc_adj"] - last["test_bal_acc_adj"],
         "largest_swing": run["test_share"].diff().abs().mean(),
-        "final_status": last["val_status"],
+        "val_status": last["val_status"],
         "alarms": len(alarms),
         "first_alarm": alarms[0] if len(alarms) else np.nan,
         "standing_alarm": standing[0] if len(standing) else np.nan,
@@ -87,8 +78,9 @@ def detector_table(runs: pd.DataFrame, truth: TruthParams) -> dict[str, Any]:
     Returns:
         Counts of runs: `collapsed`; of them `detected` (an alarm stands at the end) and `in_time`
         (it was raised at most `within_epochs` after the onset). Of the others: `healthy`,
-        `alarmed` (an alarm at any time) and, among these, `standing`, and `passing`, for which
-        test too was collapsed in truth at some time. `precision` and `recall` of "an alarm stands
+        `alarmed` (an alarm at any time) and, among these, `standing`, `standing_never` (it stands
+        and test never shows the run collapsed), and `passing`, for which test too was collapsed
+        in truth at some time. `precision` and `recall` of "an alarm stands
         at the end", and of "there ever was an alarm" (`precision_ever`, `recall_ever`); None
         where there is nothing to divide by. `lags`: alarm minus onset, in epochs, of the detected.
     """
@@ -107,6 +99,7 @@ def detector_table(runs: pd.DataFrame, truth: TruthParams) -> dict[str, Any]:
         "healthy": len(healthy),
         "alarmed": int(ever.sum()),
         "standing": int(standing.sum()),
+        "standing_never": int((standing & (healthy["ever_collapsed"] == 0)).sum()),
         "passing": int((ever & (healthy["ever_collapsed"] == 1)).sum()),
         "precision": _share(len(detected), len(detected) + int(standing.sum())),
         "recall": _share(len(detected), len(collapsed)),
@@ -132,7 +125,7 @@ def rows_table(runs: pd.DataFrame) -> dict[str, dict[str, Any]]:
         found[str(name)] = {
             "seeds": len(part),
             **spans,
-            "optimism": (part["val_bal_acc_adj"] - part["bal_acc_adj"]).mean(),
+            "optimism": part["optimism"].mean(),
             "largest_swing": part["largest_swing"].mean(),
             "collapsed": int(part["collapsed"].sum()),
             "alarmed": int((part["alarms"] > 0).sum()),

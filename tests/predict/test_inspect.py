@@ -1,0 +1,72 @@
+from pathlib import Path
+
+import cv2
+import pytest
+import yaml
+
+from mammo.errors import UserError
+from mammo.predict.inspect import main
+from support.dicom_files import JPEG_2000, breast_pixels, dicom_bytes
+
+ROOT = Path(__file__).resolve().parents[2]
+WINDOW = {"WindowCenter": 2048, "WindowWidth": 4096}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working directory with the project's params.yaml and a folder of images."""
+    monkeypatch.chdir(tmp_path)
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    values["preprocess"]["size_px"] = 64
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+    (tmp_path / "images").mkdir()
+    return tmp_path / "images"
+
+
+def lines(capsys) -> dict[str, str]:
+    text = capsys.readouterr().out
+    return {line[2:15].strip(): line[15:] for line in text.splitlines() if line.startswith("  ")}
+
+
+def test_an_accepted_file_is_told_with_what_was_found(folder, capsys, tmp_path):
+    content = dicom_bytes(breast_pixels(rows=256, columns=160), JPEG_2000, **WINDOW)
+    (folder / "a.dcm").write_bytes(content)
+    main([str(folder / "a.dcm"), "--png", str(tmp_path / "out")])
+    said = lines(capsys)
+    assert "accepted" in said
+    assert said["syntax"].startswith("JPEG 2000 Image Compression (Lossless Only)")
+    assert said["grey scale"].startswith("window,")
+    assert said["breast"].startswith("rows 2") and said["chest wall"].startswith("left")
+    assert said["flags"] == "none"
+    assert cv2.imread(str(tmp_path / "out/a.dcm.png")).shape == (64, 64, 3)
+
+
+def test_a_rejected_file_is_told_with_its_reason_and_all_others(folder, capsys):
+    content = dicom_bytes(breast_pixels(), BurnedInAnnotation="YES", PartialView="YES", **WINDOW)
+    (folder / "a.dcm").write_bytes(content)
+    main([str(folder)])
+    said = lines(capsys)
+    assert said["rejected"].startswith("partial_view")
+    assert said["also"].startswith("burned_in_annotation")
+    assert "grey scale" in said  # and it is looked at all the same
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"no image", "not_dicom"),
+        (dicom_bytes(breast_pixels())[:-100], "truncated_pixels"),
+        (dicom_bytes(breast_pixels() * 0), "no_breast"),
+    ],
+)
+def test_what_cant_be_used_is_told(folder, capsys, content, reason):
+    (folder / "a.dcm").write_bytes(content)
+    main([str(folder / "a.dcm")])
+    assert lines(capsys)["rejected"].startswith(reason)
+
+
+def test_no_such_place_is_an_error(folder):
+    with pytest.raises(UserError, match="no such file or folder"):
+        main([str(folder / "gone.dcm")])
+    with pytest.raises(UserError, match="got none"):
+        main([str(folder)])
