@@ -22,7 +22,13 @@ ENSEMBLE = "ensemble"
 class DrawnStrategy(Params, extra="ignore"):
     """What the figures show of one entry of `strategies`; the stage check judges the rest."""
 
+    head: str
     warmup_epochs: int
+
+    @property
+    def held_epochs(self) -> int:
+        """Epochs in which the head alone trains; a solved head needs none."""
+        return 0 if self.head == "solved" else self.warmup_epochs
 
 
 def main() -> None:
@@ -32,10 +38,10 @@ def main() -> None:
         for name, values in load_leaf("strategies", dict[str, Any]).items()
     }
     if load_leaf("ensemble.strategies", list[str]):
-        strategies[ENSEMBLE] = DrawnStrategy(warmup_epochs=0)
+        strategies[ENSEMBLE] = DrawnStrategy(head="solved", warmup_epochs=0)
     warn_of_removed({*strategies, ENSEMBLE})
     tables = comparison_tables({name: read_result(name) for name in strategies})
-    warmup_epochs = {name: strategy.warmup_epochs for name, strategy in strategies.items()}
+    warmup_epochs = {name: strategy.held_epochs for name, strategy in strategies.items()}
     with whole_folder(paths.PLOT_PLOTS) as folder:
         for name, table in tables.items():
             write_table(table, folder / name)

@@ -27,8 +27,10 @@ COLOURS = {
     "last_block": "#0072B2",
     "last_two_blocks": "#009E73",
     "full": "#CC79A7",
+    "probe": "#D55E00",
+    "ensemble": "#56B4E9",
 }
-MORE_COLOURS = ["#D55E00", "#56B4E9", "#000000", "#8C6D31", "#7B4173", "#7F7F7F"]
+MORE_COLOURS = ["#000000", "#8C6D31", "#7B4173", "#7F7F7F"]
 MARKERS = ["o", "s", "D", "^", "v", "P"]
 CLASS_SCALE = (-0.26, 1.28)
 GREY = "#777777"
@@ -69,7 +71,7 @@ def write_png(figure: Figure, path: Path) -> None:
 
 
 def strategy_colours(names: Sequence[str]) -> dict[str, str]:
-    """Give each strategy its colour: the known four theirs, the others the next by name."""
+    """Give each strategy its colour: the known ones theirs, the others the next by name."""
     others = sorted(set(names) - set(COLOURS))
     more = dict(zip(others, islice(cycle(MORE_COLOURS), len(others)), strict=True))
     return {name: COLOURS.get(name) or more[name] for name in names}
