@@ -1,6 +1,7 @@
 """A solved strategy holds on another kind of arithmetic, and doesn't hear of the seed."""
 
 import copy
+import shutil
 
 import pandas as pd
 import pytest
@@ -30,6 +31,7 @@ def values():
 @pytest.mark.slow
 def test_a_solved_strategy_gives_the_same_answers_on_another_arithmetic(values, tmp_path):
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+    shutil.copy(ROOT / values["dataset"]["corrections"], tmp_path)
     run_stages(tmp_path, ["phantom", "ingest", "preprocess", "split"])
     found = stability.measure(tmp_path, values, [SOLVED])
     facts = found["strategies"][SOLVED]

@@ -148,6 +148,13 @@ def test_an_unpublished_split_is_refused():
         assign_patients(table([5, 9, 9, 9]), params(source="published"))
 
 
+@pytest.mark.parametrize(("there", "absent"), [("train", "test"), ("test", "train")])
+def test_a_published_split_without_train_or_test_is_refused(there, absent):
+    images = table([5, 9, 9, 9]).assign(published_split=there)
+    with pytest.raises(UserError, match=rf"got none in {absent}.*dataset\.columns\.split"):
+        assign_patients(images, params(source="published"))
+
+
 def test_a_patient_in_two_splits_is_found_after_the_fact():
     with pytest.raises(UserError, match=r"1 are in several: p1"):
         check_patients(np.array(["p1", "p1", "p2"]), np.array(["train", "test", "val"]))

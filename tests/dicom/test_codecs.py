@@ -261,6 +261,20 @@ def test_a_lossy_stream_that_overshoots_is_clipped():
     )
 
 
+def test_rows_that_the_htj2k_decoder_only_reports_are_refused():
+    stream = bytearray(codestream(PIXELS, HTJ2K))
+    refused = 0
+    for number in range(40):
+        rng = np.random.default_rng(number)
+        place = int(rng.integers(len(stream) // 2, len(stream) - 20))
+        damaged = bytes(stream[:place]) + rng.bytes(8) + bytes(stream[place + 8 :])
+        try:
+            decode(dicom_bytes(PIXELS, HTJ2K, stream=damaged))
+        except FileFault as fault:
+            refused += fault.detail.startswith("HTJ2K: ")
+    assert refused >= 3  # the binding returns their rows blank
+
+
 def test_superfluous_bytes_after_rle_segments_are_ignored():
     stream = codestream(PIXELS, RLE)
     content = dicom_bytes(PIXELS, RLE, stream=stream + b"\x03abcd")

@@ -1,6 +1,8 @@
 """Cuts: what trains, what is frozen, and that frozen means frozen."""
 
 import copy
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -307,3 +309,16 @@ def test_pooled_features_of_frozen_and_trained_blocks_meet_in_one_order(at):
                 expected.append(GlobalPool()(pooled))
         prefix, suffix = cut(blocks, nn.Identity(), at, reads, IMAGENET)
         assert torch.allclose(through(prefix, suffix.eval(), x), torch.cat(expected, 1), atol=1e-5)
+
+
+def test_the_documented_networks_are_those_that_there_are():
+    page = Path(__file__).parents[2] / "docs" / "parameters.md"
+    section = page.read_text().split("## Networks")[1].split("## ")[0]
+    documented = {}
+    for line in section.splitlines():
+        if line.startswith("| `") and "| blocks |" not in line:
+            names, counts = line.split("|")[1:3]
+            found = re.findall(r"`(\w+)`", names)
+            numbers = [int(n) for n in counts.split(",")]
+            documented |= dict(zip(found, numbers * (len(found) // len(numbers)), strict=True))
+    assert documented == {arch: len(names) for arch, names in BLOCK_NAMES.items()}

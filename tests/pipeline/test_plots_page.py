@@ -263,7 +263,8 @@ def test_a_diff_of_confusion_matrices_puts_each_count_under_its_strategy_and_rev
 def test_a_diff_of_strategies_puts_each_value_under_its_metric_and_revision():
     tables = revision_tables()
     found = texts(fill("strategies", tables))
-    metrics = ["kappa", "bal_acc_adj", "kappa_quadratic", "auc_macro", "macro_f1"]
+    metrics = ["kappa_quadratic", "kappa_quadratic_patient", "kappa", "bal_acc_adj"]
+    metrics += ["auc_macro", "macro_f1"]
     for rev in REVISIONS:
         for metric in metrics:
             printed = under(found, metric, rev, metrics, list(REVISIONS))

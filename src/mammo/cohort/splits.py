@@ -79,6 +79,13 @@ def _published(images: pd.DataFrame, params: SplitParams) -> np.ndarray:
             "params.yaml: split.source: published needs a split published for every image, "
             f"got {unknown}; set split.source: grouped"
         )
+    absent = [name for name in ("train", "test") if name not in splits]
+    if absent:
+        raise UserError(
+            f"params.yaml: split.source: published needs images in train and test, got none in "
+            f"{' and '.join(absent)}; name a column that holds both under dataset.columns.split, "
+            "or set split.source: grouped"
+        )
     if "val" not in splits:
         train = images[splits == "train"].reset_index(drop=True)
         held_out = _folds(train, params.folds, params.seed) == params.validation_fold

@@ -5,6 +5,7 @@ Each transfer syntax has one decoder. It raises on damage, or what it returns is
 
 import functools
 import io
+import sys
 from dataclasses import dataclass
 
 import cv2
@@ -131,7 +132,7 @@ def _decode(source: Source, syntax: str, reduction: int) -> np.ndarray:
     if reduction:  # HTJ2K too: OpenJPH lets overshoot wrap around where OpenJPEG clamps it
         return _jpeg_2000_reduced(frame, stream, reduction)
     if syntax in codestream.HTJ2K:
-        return imagecodecs.htj2k_decode(frame)
+        return _htj2k(frame)
     if syntax in codestream.JPEG_2000:
         return imagecodecs.jpeg2k_decode(frame, numthreads=1)
     if syntax in codestream.JPEG_LS:
@@ -143,6 +144,20 @@ def _decode(source: Source, syntax: str, reduction: int) -> np.ndarray:
     else:
         jpeg_scan.check_sequential(frame, stream)
     return _as_signed(pixels, layout)
+
+
+def _htj2k(frame: bytes) -> np.ndarray:
+    """Decode, and raise what the binding only reports: rows that it couldn't read stay blank."""
+    reported: list[str] = []
+    hook = sys.unraisablehook
+    sys.unraisablehook = lambda fault: reported.append(str(fault.exc_value))
+    try:
+        pixels = imagecodecs.htj2k_decode(frame)
+    finally:
+        sys.unraisablehook = hook
+    if reported:
+        raise FileFault("decoder_refused", f"HTJ2K: {reported[0]}")
+    return pixels
 
 
 def _native(frame: bytes | memoryview, layout: Layout, big: bool) -> np.ndarray:

@@ -1,6 +1,8 @@
 """Grey pictures that some datasets publish in place of DICOM: PNG, PGM, JPEG, TIFF."""
 
 import io
+import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +22,24 @@ FORMATS = {"PNG": "PNG", "JPEG": "JPEG", "PGM": "PPM", "TIFF": "TIFF"}  # Pillow
 _BITS_OF_MODE = {"L": 8, "RGB": 8, "I;16": 16, "I;16B": 16, "I": 16}
 _JPEG_END = b"\xff\xd9"
 _MOST_BEHIND = 1024  # bytes that some writers leave behind a JPEG's end marker
+
+
+# What Pillow is seen to raise on damaged pictures.
+_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    OverflowError,
+    EOFError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
 
 
 @dataclass(frozen=True)
@@ -65,7 +85,7 @@ def read_picture_header(path: Path, kind: str, max_pixels: int) -> PictureHeader
                 image.load()  # there is nothing to decode
             elif getattr(image, "n_frames", 1) > 1:
                 raise FileFault("multi_frame", f"a {kind} of several pictures")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except _ERRORS as error:
         raise FileFault("unreadable_picture", f"{kind}: {error}") from error
     if mode not in _BITS_OF_MODE:
         raise FileFault("not_grey", f"a {kind} picture of mode {mode}")
@@ -101,7 +121,7 @@ def read_picture(content: bytes, kind: str, max_pixels: int) -> np.ndarray:
             image.load()
             pixels = np.asarray(image)
             mode = image.mode
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except _ERRORS as error:
         raise FileFault("unreadable_picture", f"{type(error).__name__}: {error}") from error
     if mode == "RGB" and (pixels == pixels[..., :1]).all():
         pixels = pixels[..., 0]

@@ -21,12 +21,13 @@ from mammo.figures.style import (
 from mammo.figures.tables import numbers
 
 STATUS_MARKS = {"collapsed": ("X", "#000000"), "warning": ("^", "#777777")}
+LEVEL_MARKS = {"breast": "s", "patient": "D"}
 COLUMNS = 4
 TITLES = {
     "loss": "loss",
     "kappa": "kappa",
     "bal_acc_adj": "balanced accuracy,\nadjusted",
-    "kappa_quadratic": "kappa,\nquadratic",
+    "kappa_quadratic": "quadratic kappa",
     "auc_macro": "AUC,\nmean of classes",
     "macro_f1": "F1,\nmean of classes",
 }
@@ -183,14 +184,19 @@ def parameter_panel(axes: Axes, strategies: pd.DataFrame) -> None:
 
 
 def metric_panel(axes: Axes, strategies: pd.DataFrame, metric: str, chance: float | None) -> None:
-    """Draw one test metric as bars with the values printed."""
+    """Draw one test metric as bars with the values printed; breasts and patients as marks."""
     values = numbers(strategies[metric].astype(object))
     _bars(axes, strategies, values.fillna(0))
+    farthest = values.fillna(0).clip(lower=0)
+    for level, marker in LEVEL_MARKS.items():
+        if f"{metric}_{level}" in strategies:
+            at = numbers(strategies[f"{metric}_{level}"].astype(object))
+            axes.plot(at, range(len(at)), marker, color="black", markersize=5, zorder=3)
+            farthest = farthest.combine(at.fillna(0), max)
     for row, (value, collapsed) in enumerate(zip(values, strategies["collapsed"], strict=True)):
         text = _signed(value) if np.isfinite(value) else "none"
         text += "  collapsed" if collapsed == "true" else ""
-        at = max(value, 0) if np.isfinite(value) else 0
-        axes.text(at + 0.02, row, text, va="center", fontsize=10)
+        axes.text(farthest.iloc[row] + 0.03, row, text, va="center", fontsize=10)
     if chance is not None:
         axes.axvline(chance, color=GREY, linestyle=":", linewidth=1.2)
     axes.set_xlim(min(0, values.min() * 1.15), 1.19)
@@ -206,6 +212,14 @@ def _bars(axes: Axes, strategies: pd.DataFrame, values: pd.Series) -> None:
     axes.set_ylim(len(names) - 0.45, -0.65)
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
+
+
+def level_handles() -> list[Line2D]:
+    """Explain the marks of `metric_panel`."""
+    return [
+        Line2D([], [], marker=mark, color="black", linestyle="", markersize=5, label=f"by {level}")
+        for level, mark in LEVEL_MARKS.items()
+    ]
 
 
 def curve_handles(curves: pd.DataFrame, warmup_epochs: Mapping[str, int]) -> list[Line2D]:

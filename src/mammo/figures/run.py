@@ -16,6 +16,7 @@ from mammo.figures.panels import (
     confusion_panels,
     curve_handles,
     curve_panel,
+    level_handles,
     metric_panel,
     paired,
     parameter_panel,
@@ -35,9 +36,9 @@ from mammo.figures.tables import numbers
 CURVE_METRICS = ["loss", "kappa", "bal_acc_adj"]
 # Test metric -> its value by chance.
 COMPARED_METRICS = {
+    "kappa_quadratic": 0.0,
     "kappa": 0.0,
     "bal_acc_adj": 0.0,
-    "kappa_quadratic": 0.0,
     "auc_macro": 0.5,
     "macro_f1": None,
 }
@@ -155,19 +156,29 @@ def draw_roc_pr(roc: pd.DataFrame, pr: pd.DataFrame) -> Figure:
 
 def draw_strategies(strategies: pd.DataFrame) -> Figure:
     """Set the strategies' trainable parameters and test metrics side by side."""
-    figure = Figure(figsize=(12.5, 1.7 + 0.55 * len(strategies)), layout="constrained")
+    figure = Figure(figsize=(12.5, 2.0 + 0.55 * len(strategies)), layout="constrained")
+    shown = told_apart(strategies)
     panels = figure.subplots(
         1,
-        1 + len(COMPARED_METRICS),
+        1 + len(shown),
         sharey=True,
         squeeze=False,
-        width_ratios=[1.25] + [1] * len(COMPARED_METRICS),
+        width_ratios=[1.25] + [1] * len(shown),
     )[0]
     parameter_panel(panels[0], strategies)
-    for axes, (metric, chance) in zip(panels[1:], COMPARED_METRICS.items(), strict=True):
-        metric_panel(axes, strategies, metric, chance)
-    figure.supxlabel("test split; dotted: chance", fontsize=10, color=GREY)
+    for axes, metric in zip(panels[1:], shown, strict=True):
+        metric_panel(axes, strategies, metric, COMPARED_METRICS[metric])
+    figure.supxlabel("test split; bars: by image; dotted: chance", fontsize=10, color=GREY)
+    legend_above(figure, level_handles())
     return figure
+
+
+def told_apart(strategies: pd.DataFrame) -> list[str]:
+    """List the metrics to draw: of two classes, quadratic kappa is kappa."""
+    same = numbers(strategies["kappa"].astype(object)).equals(
+        numbers(strategies["kappa_quadratic"].astype(object))
+    )
+    return [m for m in COMPARED_METRICS if not (same and m == "kappa_quadratic")]
 
 
 def draw_overview(tables: Mapping[str, pd.DataFrame], warmup_epochs: Mapping[str, int]) -> Figure:
@@ -182,9 +193,10 @@ def draw_overview(tables: Mapping[str, pd.DataFrame], warmup_epochs: Mapping[str
     bars, history = top.subfigures(1, 2, squeeze=False, width_ratios=[1.45, 1])[0]
     panels = bars.subplots(1, 3, sharey=True, width_ratios=[1.15, 1, 1])
     parameter_panel(panels[0], strategies)
-    for axes, metric in zip(panels[1:], ("kappa", "bal_acc_adj"), strict=True):
+    for axes, metric in zip(panels[1:], told_apart(strategies)[:2], strict=True):
         metric_panel(axes, strategies, metric, COMPARED_METRICS[metric])
-    bars.suptitle("Test split", fontsize=13, fontweight="bold")
+    bars.suptitle("Test split (bars: by image)", fontsize=13, fontweight="bold")
+    bars.legend(handles=level_handles(), loc="outside lower center", ncols=2, fontsize=9.5)
     axes = history.subplots()
     curve_panel(axes, curves, strategies, warmup_epochs, "kappa", "val")
     axes.set_ylabel("kappa")

@@ -92,10 +92,11 @@ def strategy_tables(history: pd.DataFrame, predictions: pd.DataFrame) -> dict[st
     """
     classes = class_names(predictions)
     test = split_rows(predictions, "test")
+    asked = classes if len(classes) > 2 else classes[-1:]  # of two, one mirrors the other
     curves = {
         "confusion.csv": confusion_cells(test["label"], test["prediction"], classes),
-        "roc.csv": curve_points(test, classes, roc_points),
-        "pr.csv": curve_points(test, classes, pr_points),
+        "roc.csv": curve_points(test, asked, roc_points),
+        "pr.csv": curve_points(test, asked, pr_points),
     }
     for table in curves.values():
         table.insert(0, "strategy", _strategy(predictions))

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from joblib import cpu_count
 from PIL import Image, ImageDraw, ImageFont
+from tqdm import tqdm
 
 from mammo.dicom.params import Limits
 from mammo.pages.params import SheetParams
@@ -125,7 +126,8 @@ def with_thumbnails(
     ]
     drawn: dict[str, tuple[dict[str, Any], np.ndarray]] = {}
     function = f"{draw_file.__module__}:{draw_file.__name__}"
-    for outcome in run_tasks(function, tasks, min(cpu_count(), max(1, len(tasks) // 8)), BOUNDS):
+    outcomes = run_tasks(function, tasks, min(cpu_count(), max(1, len(tasks) // 8)), BOUNDS)
+    for outcome in tqdm(outcomes, "sheet", len(tasks), unit="image", disable=None):
         if outcome.array is not None:
             drawn[outcome.task["name"]] = (outcome.facts, outcome.array)
     return [replace(group, cards=[_drawn(card, drawn) for card in group.cards]) for group in groups]

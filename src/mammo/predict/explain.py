@@ -14,6 +14,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
+from tqdm import tqdm
 
 from mammo.embedding.grey import open_grey
 from mammo.embedding.sources import no_grey
@@ -82,7 +83,8 @@ def explain(
     positions = images.positions(keys)
     exact = is_exact(model)
     found = []
-    for start in range(0, len(keys), batch_size):
+    starts = range(0, len(keys), batch_size)
+    for start in tqdm(starts, desc="explain", unit="batch", disable=None):
         part = slice(start, start + batch_size)
         batch = unit_range(images.gather(positions[part]))
         normalisation = model.network.prefix.normalisation

@@ -1,0 +1,146 @@
+"""What a bundle is made from: cross-fitting, conformal scores, origin, card and terms."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mammo.errors import UserError
+from mammo.predict.card import model_card
+from mammo.predict.making import (
+    _check_answers,
+    conformal_facts,
+    cross_fit,
+    licence_text,
+    origin_of,
+    set_facts,
+)
+from mammo.storage.files import write_table
+from mammo.storage.tensors import Tensors, write_shards
+from mammo.training.settings import load_recipe
+from mammo.training.solving import Features
+from support.made_up import predictions
+from support.pipeline_copy import ROOT
+
+CLASSES = ["A", "B", "C", "D"]
+
+
+@pytest.fixture
+def recipe(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    return load_recipe("probe")
+
+
+def features_of(folder, values):
+    """Store one view of made-up features: (n, F)."""
+    folder.mkdir()
+    keys = [f"k{n:03d}" for n in range(len(values))]
+    write_shards(iter(values[:, None].astype(np.float32)), keys, folder, 10**6)
+    return Features(Tensors(folder), np.arange(values.shape[1]))
+
+
+def cases_of(labels):
+    """Four images a patient."""
+    n = len(labels)
+    return pd.DataFrame(
+        {
+            "key": [f"k{i:03d}" for i in range(n)],
+            "patient": [f"p{i // 4:02d}" for i in range(n)],
+            "label": [CLASSES[k] for k in labels],
+        }
+    )
+
+
+def test_cross_fitted_answers_know_what_features_say(tmp_path, recipe):
+    labels = np.repeat(np.arange(40) % 4, 4)
+    random = np.random.default_rng(0)
+    values = labels[:, None] + 0.3 * random.normal(size=(160, 6))
+    fitted = cross_fit(recipe, features_of(tmp_path / "f", values), cases_of(labels))
+    assert fitted.probabilities.shape == (160, 4)
+    assert np.allclose(fitted.probabilities.sum(axis=1), 1)
+    assert (fitted.probabilities.argmax(axis=1) == labels).mean() > 0.9
+
+
+def test_cross_fitted_answers_have_not_seen_the_patient(tmp_path, recipe):
+    """Features that name the patient and nothing else: seen once, they would tell all."""
+    labels = np.repeat(np.random.default_rng(1).integers(0, 4, 40), 4)
+    values = np.repeat(np.eye(40), 4, axis=0) * 10
+    fitted = cross_fit(recipe, features_of(tmp_path / "f", values), cases_of(labels))
+    assert (fitted.probabilities.argmax(axis=1) == labels).mean() < 0.5
+
+
+def test_scores_come_from_val_where_blocks_were_trained():
+    val = np.full((2, 4), 0.25), np.array([0, 1]), np.array(["p", "q"])
+    facts = conformal_facts(None, CLASSES, val)
+    assert facts["scores_from"].startswith("val") and facts["scores"]["A"] == [[0.75]]
+
+
+def test_an_origin_tells_makers_sizes_and_grey_scales_of_train_alone(tmp_path):
+    files = pd.DataFrame(
+        {"key": ["a", "b", "c"], "manufacturer": ["M", "N", "Other"], "rows": ["10", "30", "99"],
+         "columns": ["5", "7", "99"]}
+    )  # fmt: skip
+    facts = pd.DataFrame({"key": ["a", "b", "c"], "voi": ["lut", "window", "none"]})
+    write_table(facts, tmp_path / "facts.csv")
+    origin = origin_of(files, ["a", "b"], tmp_path)
+    assert (origin.makers, origin.grey_scales) == (["M", "N"], ["lut", "window"])
+    assert (origin.rows, origin.columns) == ((10, 30), (5, 7))
+
+
+def test_a_network_that_answers_otherwise_than_evaluate_is_refused():
+    table = predictions("probe", 2.0, n_patients=9)
+    val = table[table["split"] == "val"]
+    answers = val[[f"probability_{c}" for c in CLASSES]].to_numpy()
+    _check_answers(val, answers, table, CLASSES)
+    with pytest.raises(UserError, match="probabilities that differ by up to"):
+        _check_answers(val, answers[:, ::-1], table, CLASSES)
+
+
+def card_facts(**data):
+    """What model.json holds, as far as the card shows it."""
+    table = predictions("probe", 2.0)
+    scores = {c: [[0.2], [0.4]] for c in CLASSES}
+    estimate = {"value": 0.5, "low": 0.4, "high": 0.6}
+    counts = {"images": 4, "patients": 2, "images_by_class": dict.fromkeys(CLASSES, 1),
+              "patients_by_class": dict.fromkeys(CLASSES, 1)}  # fmt: skip
+    return {
+        "strategy": "probe", "classes": CLASSES, "decision": "median", "patient_rule": "denser",
+        "params": {"evaluate": {"prior": "uniform"}},
+        "data": {"name": "csv", "synthetic": True, "splits": {"train": counts}, **data},
+        "origin": {"makers": ["M", ""], "grey_scales": ["lut"], "rows": [1, 2], "columns": [3, 4]},
+        "figures": {"images": 9, "patients": 3, "status": "healthy", "confidence": 0.95,
+                    "image": {"accuracy": estimate},
+                    "patient": {"accuracy": {**estimate, "low": None}}},
+        "conformal": {"scores_from": "here", **set_facts(scores, table, CLASSES, 0.9)},
+        "members": [{"strategy": "probe", "arch": "efficientnet_lite0"}],
+    }  # fmt: skip
+
+
+def test_the_card_says_what_the_facts_say():
+    card = model_card(card_facts())
+    for words in (
+        "Not for clinical use", "synthetic", "0.500 (0.400 to 0.600)", "too few patients",
+        "rule `median`", "denser breast", "Makers in train: M, not stated",
+        "Fewer than 9 patients of class A, B, C, D",
+    ):  # fmt: skip
+        assert words in card, words
+    assert "synthetic" not in model_card(card_facts(synthetic=False))
+
+
+def test_the_facts_are_plain_json():
+    assert json.loads(json.dumps(card_facts(), allow_nan=False))["strategy"] == "probe"
+
+
+@pytest.mark.parametrize(
+    ("provenance", "words"),
+    [
+        ({"weights": "packaged", "source": "a.pth", "licence": "Apache-2.0", "package": "p",
+          "package_version": "1"}, "Licence: Apache-2.0"),
+        ({"weights": "imagenet", "source": "V2"}, "non-commercial research"),
+        ({"weights": "file", "source": "own.safetensors"}, "the user's to state"),
+        ({"weights": "random", "seed": 3}, "random numbers (seed 3)"),
+    ],
+)  # fmt: skip
+def test_the_terms_of_the_weights_are_stated(provenance, words):
+    assert words in licence_text({"arch": "x", "sha256": "0" * 64, **provenance})
