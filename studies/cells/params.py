@@ -11,6 +11,7 @@ from mammo.params import Params, load_params, parse_params, read_params
 from studies.cells.arms import ARMS, load_arms, overridden
 
 STUDIES = Path("studies")
+REAL_HOME = STUDIES / "real_mammograms" / "data" / "home"
 Names = Annotated[list[str], Field(min_length=1)]
 Seed = Annotated[int, Field(ge=0)]
 
@@ -83,6 +84,23 @@ def load_cross_validation(study: str) -> CrossValidationParams:
 def study_params(study: str) -> Path:
     """Name a study's own parameter file."""
     return STUDIES / study / "params.yaml"
+
+
+def home_of(study: str) -> Path:
+    """Name the folder above the data/ whose images a cross-validation is about."""
+    return REAL_HOME if study == "real_mammograms" else Path()
+
+
+def study_values(values: dict[str, Any], params: CrossValidationParams) -> dict[str, Any]:
+    """Return params.yaml as a cross-validation has it: with its own images, if it names any."""
+    if not isinstance(params, RealParams):
+        return values
+    images = [
+        f"dataset.root={params.images.root.resolve()}",
+        f"dataset.table={params.images.table.resolve()}",
+    ]
+    where = str(study_params("real_mammograms"))
+    return overridden(values, [*params.set, *images], where)
 
 
 def check_study(study: str, values: dict[str, Any]) -> None:

@@ -8,36 +8,16 @@ from mammo.params import load_params
 from studies.cells.arms import ArmParams, load_arms, overridden
 from studies.cells.cells import Plan
 from studies.cells.params import (
-    STUDIES,
     ArchitecturesParams,
     CrossValidationParams,
-    RealParams,
     SeedsParams,
+    home_of,
     load_cross_validation,
     study_params,
+    study_values,
 )
 
 TABLES = (paths.TENSORS, paths.IMAGES, paths.LABELS)
-
-
-REAL_HOME = STUDIES / "real_mammograms" / "data" / "home"
-
-
-def home_of(study: str) -> Path:
-    """Name the folder above the data/ whose images a cross-validation is about."""
-    return REAL_HOME if study == "real_mammograms" else Path()
-
-
-def study_values(values: dict[str, Any], params: CrossValidationParams) -> dict[str, Any]:
-    """Return params.yaml as a cross-validation has it: with its own images, if it names any."""
-    if not isinstance(params, RealParams):
-        return values
-    images = [
-        f"dataset.root={params.images.root.resolve()}",
-        f"dataset.table={params.images.table.resolve()}",
-    ]
-    where = str(study_params("real_mammograms"))
-    return overridden(values, [*params.set, *images], where)
 
 
 def plan_cell(study: str, name: str, values: dict[str, Any]) -> dict[str, Plan]:

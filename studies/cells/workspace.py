@@ -30,6 +30,9 @@ def workspace(values: dict[str, Any], shared: Mapping[Path, Path]) -> Iterator[P
     with tempfile.TemporaryDirectory(prefix="study-") as name:
         folder = Path(name)
         (folder / paths.PARAMS).write_text(yaml.safe_dump(values), encoding="utf-8")
+        # A reader's corrections are of the root's images: none apply to those made here.
+        corrections = folder / Path(values["dataset"]["corrections"]).name
+        corrections.write_text("key,old,new,who,when\n", encoding="utf-8")
         for inside, outside in shared.items():
             (folder / inside).parent.mkdir(parents=True, exist_ok=True)
             (folder / inside).symlink_to(outside.resolve())

@@ -12,7 +12,7 @@ from mammo.stage import run_stage
 from mammo.storage.files import whole_folder
 from studies.cells.arms import overridden
 from studies.cells.workspace import keep, run_stages, workspace
-from studies.collapse.ladder.bench import EMBEDDED
+from studies.collapse.ladder.names import EMBEDDED
 
 STUDY = Path("studies/collapse")
 KEPT = (paths.IMAGES, paths.LABELS, paths.TENSORS, paths.WEIGHTS, paths.EMBEDDINGS)

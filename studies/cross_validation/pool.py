@@ -23,8 +23,13 @@ from mammo.storage.files import write_json, write_text
 from studies.cells.arms import load_arms
 from studies.cells.cases import accepted_images, fold_cases
 from studies.cells.figure import forest
-from studies.cells.params import STUDIES, CrossValidationParams, load_cross_validation
-from studies.cells.plans import home_of, study_values
+from studies.cells.params import (
+    STUDIES,
+    CrossValidationParams,
+    home_of,
+    load_cross_validation,
+    study_values,
+)
 from studies.cells.pooling import Runs, mean_of, pool_splits, read_cells
 from studies.cells.repeats import compare_repeats
 from studies.cells.wording import as_values, subject_of

@@ -9,8 +9,7 @@ from mammo.params import read_params
 from mammo.stage import run_stage
 from mammo.storage.files import whole_folder
 from studies.cells.arms import load_arms
-from studies.cells.params import load_cross_validation
-from studies.cells.plans import REAL_HOME, study_values
+from studies.cells.params import REAL_HOME, load_cross_validation, study_values
 from studies.cells.workspace import keep, run_stages, workspace
 
 KEPT = (paths.IMAGES, paths.LABELS, paths.TENSORS, paths.EMBEDDINGS, paths.WEIGHTS)

@@ -20,6 +20,8 @@ from mammo.params import load_params
 from mammo.training.loop import train
 from plain import Plain, Samples, make_network, train_batch
 
+pytestmark = pytest.mark.slow
+
 ARCH = "mobilenet_v2"
 
 

@@ -2,7 +2,11 @@
 
 import dataclasses
 
+import pytest
+
 from support import fuzz
+
+pytestmark = pytest.mark.slow
 
 
 def test_no_damaged_file_of_a_sample_decodes_to_wrong_pixels():

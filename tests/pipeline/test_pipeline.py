@@ -87,27 +87,35 @@ def known(*stages):
 @pytest.mark.parametrize(
     ("key", "value", "expected"),
     [
-        ("split.test_fold", 2, ["split"]),
-        ("balancing.power", 1.0, ["train@"]),
-        ("train.seed", 1, ["train@"]),
-        ("head.model", "multinomial", ["train@"]),
-        ("loss.label_smoothing", 0.1, ["train@"]),
-        ("collapse.patience", 3, ["train@", "evaluate@"]),
-        ("strategies.head_only.lr", 0.01, ["train@head_only", "plot", "compare"]),
-        ("strategies.last_block.epochs", 4, ["train@last_block", "plot", "compare"]),
+        ("split.test_fold", 2, ["split", "evaluate@"]),
+        ("balancing.power", 1.0, ["train@", "evaluate@", "compare", "bundle", "review"]),
+        ("train.seed", 1, ["train@", "evaluate@", "bundle", "review"]),
+        ("head.model", "multinomial", ["train@", "evaluate@", "compare", "bundle", "review"]),
+        ("loss.label_smoothing", 0.1, ["train@", "evaluate@", "bundle", "review"]),
+        ("collapse.patience", 3, ["train@", "evaluate@", "ensemble", "bundle", "review"]),
+        (
+            "strategies.head_only.lr",
+            0.01,
+            ["train@head_only", "evaluate@head_only", "plot", "compare"],
+        ),
+        (
+            "strategies.last_block.epochs",
+            4,
+            ["train@last_block", "evaluate@last_block", "plot", "compare"],
+        ),
         (
             "strategies.last_block.unfreeze_last_blocks",
             2,
-            ["embed@last_block", "train@last_block", "plot", "compare"],
+            ["embed@last_block", "train@last_block", "evaluate@last_block", "plot", "compare"],
         ),
-        ("preprocess.crop", False, ["preprocess"]),
-        ("augment.rotate_deg", 5, ["embed@", "train@"]),
+        ("preprocess.crop", False, ["preprocess", "evaluate@", "bundle"]),
+        ("augment.rotate_deg", 5, ["embed@", "train@", "evaluate@", "bundle", "review"]),
         ("embed.views", 2, ["embed@"]),
-        ("backbone.seed", 1, ["weights", "embed@", "train@", "evaluate@"]),
-        ("compare.seed", 1, ["compare"]),
-        ("evaluate.test_time_flip", False, ["evaluate@"]),
-        ("phantom.seed", 2, ["phantom"]),
-        ("ingest.policies.spot_view", "flag", ["ingest"]),
+        ("backbone.seed", 1, ["weights", "embed@", "train@", "evaluate@", "bundle", "review"]),
+        ("compare.seed", 1, ["compare", "bundle"]),
+        ("evaluate.test_time_flip", False, ["evaluate@", "ensemble", "bundle"]),
+        ("phantom.seed", 2, ["phantom", "evaluate@"]),
+        ("ingest.policies.spot_view", "flag", ["ingest", "bundle"]),
     ],
 )
 def test_a_changed_parameter_touches_exactly_the_stages_that_read_it(
@@ -117,15 +125,18 @@ def test_a_changed_parameter_touches_exactly_the_stages_that_read_it(
     assert changed_stages(restored) == known("check", *expected)
 
 
+JUDGED = ["evaluate@", "ensemble", "compare", "report", "bundle", "review"]
+
+
 @pytest.mark.parametrize(
     ("module", "expected"),
     [
-        ("cohort/splits", ["ingest", "split", "train@", "evaluate@", "report"]),
-        ("dicom/voi", ["ingest", "preprocess", "sheet"]),
-        ("evaluation/collapse", ["train@", "evaluate@", "report"]),
+        ("cohort/splits", [*JUDGED, "ingest", "split", "train@"]),
+        ("dicom/greyscale", ["ingest", "preprocess", "sheet", "bundle", "review"]),
+        ("evaluation/collapse", [*JUDGED, "train@"]),
         ("figures/tables", ["plot", "compare", "report"]),
-        ("embedding/augment", ["embed@", "train@", "evaluate@"]),
-        ("comparison/page", ["compare"]),
+        ("embedding/augment", ["embed@", "train@", "evaluate@", "compare", "bundle", "review"]),
+        ("comparison/page", ["compare", "bundle", "review"]),
     ],
 )
 def test_an_edited_module_touches_exactly_the_stages_that_reach_it(restored, module, expected):
@@ -135,7 +146,7 @@ def test_an_edited_module_touches_exactly_the_stages_that_reach_it(restored, mod
 
 
 AFTER_TRAINING = ["evaluate@", "plot", "compare"]
-REPORTED = ["report"]
+REPORTED = ["report", "bundle", "review"]
 
 
 @pytest.mark.parametrize(

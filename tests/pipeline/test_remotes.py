@@ -16,7 +16,10 @@ from support.pipeline_copy import PipelineCopy
 pytestmark = pytest.mark.slow
 
 PUBLISHED = {"data/images.csv", "data/labels.csv", "data/splits.csv", "data/tensors"}
-PRIVATE = ("data/files.csv", "data/quarantine.csv", "data/quarantine_pixels.csv", "data/sheet")
+PRIVATE = (
+    "data/files.csv", "data/quarantine.csv", "data/quarantine_pixels.csv", "data/sheet",
+    "data/review",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,8 @@ from mammo.training.solving import Features
 from support.made_up import predictions
 from support.pipeline_copy import ROOT
 
+pytestmark = pytest.mark.slow
+
 CLASSES = ["A", "B", "C", "D"]
 
 

@@ -181,6 +181,7 @@ def start_stage(folder: Path) -> subprocess.Popen:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_stage_goes_on_where_it_stopped(tmp_path, how):
     folder = stage_folder(tmp_path, 60)

@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
+from pydicom.dataset import Dataset
 
 from mammo.dicom.codecs import decode
 from mammo.dicom.source import read_source
 from mammo.errors import FileFault
-from mammo.preprocess.image import fit, pad, parted, prepare, prepare_file
+from mammo.preprocess.image import fit, pad, parted, prepare, prepare_file, widened
 from mammo.preprocess.params import PreprocessParams
 from support.dicom_files import EXPLICIT, JPEG_2000, LOSSLESS, breast_pixels, dicom_bytes
 from support.preprocessing import LIMITS, PARAMS
@@ -167,6 +168,127 @@ def test_fit_keeps_the_aspect_and_the_left_border(rows, columns, size):
     assert abs(height - rows * size / max(rows, columns)) <= 1
     assert abs(width - columns * size / max(rows, columns)) <= 1
     assert round(float(square.sum())) == height * width
+
+
+# ---- the breast after the grey scale
+
+
+@pytest.mark.parametrize(
+    ("window", "fault"),
+    [
+        ({"WindowCenter": 128, "WindowWidth": 256}, "window_saturated"),  # of an 8-bit copy
+        ({"WindowCenter": 32768, "WindowWidth": 65536}, "window_constant"),  # of a 16-bit one
+        ({"WindowCenter": 0.456, "WindowWidth": 0.913}, "window_invalid"),
+        ({"WindowCenter": [1, 2], "WindowWidth": 5}, "window_invalid"),
+    ],
+)
+def test_a_window_that_shows_nothing_gives_way_and_is_flagged(tmp_path, window, fault):
+    facts, tensor = prepared(tmp_path, dicom_bytes(PIXELS, **window))
+    assert facts["voi"] == "percentiles" and fault[:6] == "window"
+    assert facts["flags"] in ([fault], ["window_constant"])  # a step is both
+    _, without = prepared(tmp_path, dicom_bytes(PIXELS))
+    np.testing.assert_array_equal(tensor, without)
+    with pytest.raises(FileFault, match="window_"):
+        prepared(tmp_path, dicom_bytes(PIXELS, **window), voi="window")
+
+
+def test_another_window_goes_before_percentiles(tmp_path):
+    windows = {"WindowCenter": [32768, 2048], "WindowWidth": [65536, 4096]}
+    facts, tensor = prepared(tmp_path, dicom_bytes(PIXELS, **windows))
+    _, good = prepared(tmp_path, dicom_bytes(PIXELS, **WINDOW))
+    assert (facts["voi"], facts["flags"]) == ("window", ["window_constant"])
+    np.testing.assert_array_equal(tensor, good)
+
+
+def test_broken_attributes_that_are_not_chosen_do_no_harm(tmp_path):
+    broken = dicom_bytes(PIXELS, WindowCenter=[1, 2], WindowWidth=5)
+    facts, _ = prepared(tmp_path, broken, voi="percentiles")
+    assert facts["flags"] == []
+
+
+def test_a_lut_of_fewer_bits_than_it_says_is_shown_in_full(tmp_path):
+    tensors = []
+    for bits in (12, 16):
+        item = Dataset()
+        item.LUTDescriptor = [4096, 0, bits]
+        item.LUTData = np.arange(4096, dtype="<u2").tobytes()
+        facts, tensor = prepared(tmp_path, dicom_bytes(PIXELS, VOILUTSequence=[item]))
+        assert facts["voi"] == "lut"
+        assert facts["flags"] == (["depth_from_data"] if bits == 16 else [])
+        tensors.append(tensor)
+    np.testing.assert_array_equal(*tensors)
+
+
+def test_a_16_bit_picture_of_12_bit_values_is_shown_in_full(tmp_path):
+    path = tmp_path / "image.png"
+    Image.fromarray(PIXELS).save(path)
+    facts, tensor = prepared(tmp_path, path.read_bytes(), "PNG")
+    assert facts["flags"] == ["depth_from_data"] and tensor.max() > 150
+    facts, _ = prepared(tmp_path, path.read_bytes(), "PNG", voi="percentiles")
+    assert facts["voi"] == "percentiles"  # an explicit voi is obeyed
+    with pytest.raises(FileFault, match="voi_absent"):
+        prepared(tmp_path, path.read_bytes(), "PNG", voi="window")
+
+
+@pytest.mark.parametrize("level", [0, 900])
+def test_a_blank_exposure_is_quarantined(tmp_path, level):
+    noise = np.random.default_rng(0).integers(0, 4, PIXELS.shape)
+    with pytest.raises(FileFault, match=r"no_breast|no_contrast"):
+        prepared(tmp_path, dicom_bytes((level + noise).astype(np.uint16)))
+
+
+# ---- orientation, background, makers
+
+
+def test_the_header_decides_on_the_chest_wall_unless_pixels_shall(tmp_path):
+    content = dicom_bytes(PIXELS, **WINDOW)
+    facts, tensor = prepared(tmp_path, content, laterality="R")
+    assert (facts["chest_wall"], facts["pixels_say"]) == ("right", "left")
+    assert facts["flags"] == ["chest_wall_against_laterality"]
+    own, as_seen = prepared(tmp_path, content, laterality="R", orientation="pixels")
+    assert own["chest_wall"] == "left" and own["flags"] == facts["flags"]
+    assert not np.array_equal(tensor, as_seen)
+    oriented = dicom_bytes(PIXELS, PatientOrientation=["A", "F"], **WINDOW)
+    facts, _ = prepared(tmp_path, oriented, laterality="R")
+    assert facts["chest_wall"] == "left" and facts["flags"] == []
+
+
+def test_a_black_background_leaves_the_skin(tmp_path):
+    pixels = PIXELS.copy()
+    pixels[4:14, 130:156] = 3000  # a label in the corner of the box
+    pixels[30:36, 100:110] = 3000
+    content = dicom_bytes(pixels, **WINDOW)
+    _, kept = prepared(tmp_path, content, crop=False)
+    _, black = prepared(tmp_path, content, crop=False, background="zero")
+    _, clean = prepared(tmp_path, dicom_bytes(PIXELS, **WINDOW), crop=False)
+    assert kept[1:3, 33:38].min() > 100 and black[1:3, 33:38].max() == 0
+    lost = (clean > 12) & (black == 0)
+    assert lost.sum() < 0.01 * (clean > 12).sum()
+
+
+@pytest.mark.shared
+def test_a_black_background_costs_less_than_a_hundredth_of_real_breasts(shared):
+    paths = sorted((shared / "data/cdd-cesm/dicom").glob("*/*.dcm"))[::60]
+    for path in paths:
+        source = read_source(path, LIMITS)
+        image = prepare(decode(source, 64).pixels, source.grey, PARAMS)
+        skin = widened(image.outline)
+        bright = image.tensor > np.median(image.tensor[~skin]) + 3
+        beside = cv2.dilate(skin.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool)
+        lost = (bright & beside & ~skin).sum()
+        assert lost < 0.01 * image.outline.sum(), path.name
+
+
+def test_a_maker_may_have_a_grey_scale_of_its_own(tmp_path):
+    maker = {"manufacturer": "hologic", "voi": "percentiles", "voi_index": 0}
+    params = PreprocessParams.model_validate(PARAMS.model_dump() | {"by_manufacturer": [maker]})
+    assert params.for_manufacturer("HOLOGIC, Inc.").voi == "percentiles"
+    assert params.for_manufacturer("GE").voi == "auto"
+    entries = params.by_manufacturer
+    content = dicom_bytes(PIXELS, **WINDOW)
+    own, _ = prepared(tmp_path, content, manufacturer="HOLOGIC", by_manufacturer=entries)
+    other, _ = prepared(tmp_path, content, manufacturer="GE", by_manufacturer=entries)
+    assert (own["voi"], other["voi"]) == ("percentiles", "window")
 
 
 def test_params_out_of_order_are_refused():

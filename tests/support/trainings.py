@@ -50,8 +50,8 @@ COLLAPSE = CollapseParams(
 )  # fmt: skip
 TRAIN = TrainParams(
     seed=3, batch_size=8, weight_decay=0.01, dropout=0.2, schedule="cosine",
-    keep="best", early_stopping_epochs=0, ramp_epochs=0, clip_norm=0, batchnorm="train", batchnorm_only=False,
-    layer_decay=1, ema_decay=0, retrain_head_epochs=0, checkpoint_every_s=0,
+    keep="best", early_stopping_epochs=0, ramp_epochs=0, clip_norm=0, batchnorm="train",
+    batchnorm_only=False, layer_decay=1, ema_decay=0, retrain_head_epochs=0, checkpoint_every_s=0,
 )  # fmt: skip
 BALANCING = BalancingParams(
     weighted_sampler=True, class_weights="none", power=1, effective_beta=None, allow_double=False

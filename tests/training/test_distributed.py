@@ -27,6 +27,8 @@ from support.pipeline_copy import ROOT, TINY, PipelineCopy
 from support.several_processes import COMPUTE, TRAININGS, outcome_of
 from support.trainings import BACKBONE, lively_network, stored_folder, write_data
 
+pytestmark = pytest.mark.slow
+
 # Sums over two halves of a batch round otherwise than one sum, 2^-24 of a value at a time.
 TOLERANCE = 1e-5
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]

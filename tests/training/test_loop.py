@@ -89,6 +89,7 @@ def test_only_the_head_trains_in_the_warmup_and_everything_after_it(folder, back
     assert changed(states[2], states[3]) == set(states[0])  # BatchNorm's statistics included
 
 
+@pytest.mark.slow
 def test_training_learns_what_can_be_learnt(folder, backbone, fabric):
     tensors, whole = Tensors(folder / "tensors"), network_of(folder, backbone, BLOCKS)
     source = FreshViews(tensors, whole.prefix, torch.float32, Augmentation(AUGMENT))
@@ -428,6 +429,7 @@ def test_trainable_parameters_are_those_in_scope(folder, backbone):
     )
 
 
+@pytest.mark.slow
 def test_the_moving_average_is_what_is_judged_and_kept(folder, backbone, fabric):
     run = make_run(folder, backbone, fabric, train=dict(ema_decay=0.9))
     outcome = run.train()
@@ -473,6 +475,7 @@ def test_batches_differ_by_one_image_at_most():
 
 
 @pytest.mark.parametrize("trained", [0, 1, 3, BLOCKS])
+@pytest.mark.slow
 def test_the_deployed_path_equals_the_embedded_path(folder, backbone, fabric, trained):
     """Tensors through the whole network give what stored half-precision activations give."""
     network = network_of(folder, backbone, trained)

@@ -227,14 +227,16 @@ def fit(image: np.ndarray, size_px: int, extent: tuple[float, float] | None = No
 def _averaged(image: np.ndarray, rows: int, height: float) -> np.ndarray:
     """Average over `rows` bands of equal height, borders split exactly: (rows, columns)."""
     image = np.ascontiguousarray(image)
+    borders = np.minimum(np.arange(rows + 1) * (height / rows), height)
+    first = borders[:-1].astype(np.int64)
+    last = np.minimum(np.ceil(borders[1:]), len(image)).astype(np.int64)
+    # The share of each row in its band: 1 inside, a part at both ends.
+    row = first[:, None] + np.arange((last - first).max())
+    share = np.minimum(row + 1, borders[1:, None]) - np.maximum(row, borders[:-1, None])
+    weights = (share.clip(0) / share.clip(0).sum(axis=1, keepdims=True)).astype(np.float32)
     bands = np.empty((rows, image.shape[1]), np.float32)
-    for band in range(rows):
-        start, end = band * height / rows, min((band + 1) * height / rows, height)
-        first, last = int(start), min(math.ceil(end), len(image))
-        weights = np.ones(last - first, np.float32)
-        weights[0] -= start - first
-        weights[-1] -= last - end
-        np.dot(weights / weights.sum(), image[first:last], out=bands[band])
+    for band, (start, end) in enumerate(zip(first.tolist(), last.tolist(), strict=True)):
+        np.dot(weights[band, : end - start], image[start:end], out=bands[band])
     return bands
 
 

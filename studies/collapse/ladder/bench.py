@@ -28,10 +28,10 @@ from mammo.storage.files import read_table
 from mammo.training.history import Row
 from mammo.training.settings import Recipe
 from mammo.training.trial import Stored, Trial, prepare, run_trial
+from studies.collapse.ladder.names import EMBEDDED
 from studies.collapse.ladder.rows import CLASSES, RowParams, Sections, draw_cases
 
 WORKERS = 2  # processes of one thread each
-EMBEDDED = "full"  # the strategy whose embeddings hold the pooled features
 JUDGED = {"bal_acc_adj": "bal_acc_adj", "kappa": "kappa", "share": "max_predicted_share"}
 
 
