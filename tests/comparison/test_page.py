@@ -320,7 +320,7 @@ def test_two_classes_have_no_column_twice():
     tables = {}
     for name, skill in (("good", 1.5), (INTENSITY_HISTOGRAM, 0.5)):
         table = predictions(name, skill)
-        folded = table.drop(columns=[c for c in table if c.startswith("probability")])
+        folded = table.drop(columns=[c for c in map(str, table) if c.startswith("probability")])
         folded["label"] = folded["label"].map(two)
         folded["probability_AB"] = table["probability_A"] + table["probability_B"]
         tables[name] = folded.assign(probability_CD=1 - folded["probability_AB"])
