@@ -162,10 +162,14 @@ def test_a_patient_in_two_splits_is_found_after_the_fact():
 
 def test_a_fold_finds_its_images_in_a_store_that_holds_more():
     rows = pd.DataFrame(
-        {"key": ["b", "c", "d"], "label": ["B", "A", "D"], "split": ["train", "val", "test"]}
-    )
+        {
+            "key": ["b", "c", "d"], "patient": ["q", "p", "q"], "label": ["B", "A", "D"],
+            "split": ["train", "val", "test"],
+        }
+    )  # fmt: skip
     fold = make_fold(["a", "b", "c", "d"], rows, CLASSES)
     assert list(fold.labels) == [-1, 1, 0, 3]
+    assert list(fold.patients) == [-1, 1, 0, 1]
     assert list(fold.train) == [1]
     assert list(fold.val) == [2]
 

@@ -147,6 +147,8 @@ def write_results(results: dict[str, Result], root: Path) -> None:
             result.predictions, root / paths.EVALUATION_PLOTS / strategy / "predictions.csv"
         )
         write_json(result.metrics, root / paths.EVALUATION_PLOTS / strategy / "metrics.json")
-    arms = "".join(f"  {name}: {{head: gradient, warmup_epochs: 2, epochs: 8}}\n" for name in results)
+    arms = "".join(
+        f"  {name}: {{head: gradient, warmup_epochs: 2, epochs: 8}}\n" for name in results
+    )
     text = f"strategies:\n{arms}ensemble: {{strategies: []}}\n"
     (root / paths.PARAMS).write_text(text, encoding="utf-8")

@@ -83,6 +83,10 @@ def defences(recipe: Recipe, counts: np.ndarray) -> list[str]:
             f"start from a solved head (strategies.{recipe.name}.head: solved), or warm up longer "
             f"(strategies.{recipe.name}.warmup_epochs, now {strategy.warmup_epochs})"
         )
+    if not recipe.trained_blocks:
+        lacking.append(
+            "more patients of the rare classes, or fewer classes (dataset.classes: ab_cd)"
+        )
     return lacking
 
 
