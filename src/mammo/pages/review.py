@@ -38,7 +38,8 @@ class Reviewed:
             (reasons, or ''), suggested (another label, or ''), quality (of the label, 0 to 1),
             probability_<class> and cross_fitted_<class>.
         pictures: (n, size, size) uint8 or uint16.
-        maps: (n, h, w) floats, positive where a position speaks for the answer; None for none.
+        maps: (n, h, w) floats, positive where a position speaks for the answer; zeros, or None,
+            for no map.
         map_note: What the maps show.
         corrections: Those made before: columns key, old, new, who, when.
     """
@@ -137,7 +138,8 @@ def _image(
     shown["quality"] = round(float(row["quality"]), 4)
     shown["probabilities"] = [round(float(row[f"probability_{c}"]), 4) for c in reviewed.classes]
     shown["jpeg"] = _jpeg(reviewed.pictures[position], params.picture_px)
-    shown["map"] = "" if reviewed.maps is None else encode_map(reviewed.maps[position])
+    values = None if reviewed.maps is None else reviewed.maps[position]
+    shown["map"] = encode_map(values) if values is not None and values.any() else ""
     return shown
 
 

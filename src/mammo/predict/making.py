@@ -51,7 +51,7 @@ from mammo.training.settings import Recipe
 from mammo.training.solving import Features
 from mammo.training.trial import Stored
 
-SAME_ANSWER = 1e-3  # probabilities of one network may differ by rounding, batch by batch
+SAME_ANSWER = 0.05  # in bfloat16, probabilities of one network differ from batch to batch
 MOST_TRAIN_IMAGES = 2000  # that describe the features of train: as good as all of them
 
 

@@ -73,14 +73,18 @@ def review(
     rows = choose(rows, params.max_images).reset_index(drop=True)
     rows["unfamiliar"] = _strangeness(bundle, recipe, rows, stored, fabric)
     keys = list(rows["key"])
-    maps = explain(bundle, stored.tensors, keys, list(rows["answer"]))
+    # Train images that nobody doubts go without a map: it costs more than their answer.
+    shown = rows[(rows["split"] != "train") | (rows["suggested"] != "")]
+    maps = explain(bundle, stored.tensors, list(shown["key"]), list(shown["answer"]))
+    values = np.zeros((len(rows), *maps.values.shape[1:]), dtype=np.float32)
+    values[shown.index] = maps.values
     images = Tensors(stored.tensors)
     return Reviewed(
         strategy=bundle.name,
         classes=bundle.classes,
         rows=rows,
         pictures=images.gather(images.positions(keys)),
-        maps=maps.values,
+        maps=values,
         map_note=maps.note,
         corrections=tables.corrections,
     )

@@ -75,7 +75,7 @@ class Ladder:
     def label(self, name: str) -> str:
         """Say in words what a row is."""
         step = self.steps[name]
-        return step.what if step.after is None else f"as `{step.after}`, with {step.what}"
+        return step.what if step.after is None else f"as `{step.after}`; changed: {step.what}"
 
 
 def load_ladder(study: Path, pipeline: Path = paths.PARAMS) -> Ladder:
