@@ -196,10 +196,10 @@ def metric_panel(axes: Axes, strategies: pd.DataFrame, metric: str, chance: floa
     for row, (value, collapsed) in enumerate(zip(values, strategies["collapsed"], strict=True)):
         text = _signed(value) if np.isfinite(value) else "none"
         text += "  collapsed" if collapsed == "true" else ""
-        axes.text(farthest.iloc[row] + 0.03, row, text, va="center", fontsize=10)
+        axes.text(farthest.iloc[row] + 0.06, row, text, va="center", fontsize=10)
     if chance is not None:
         axes.axvline(chance, color=GREY, linestyle=":", linewidth=1.2)
-    axes.set_xlim(min(0, values.min() * 1.15), 1.19)
+    axes.set_xlim(min(0, values.min() * 1.15), 1.25)
     axes.set_xticks([0, 0.5, 1])
     axes.set_title(TITLES[metric])
 

@@ -79,7 +79,10 @@ def whole_answer(bundle: Bundle) -> PictureToAnswer:
             ratio = np.divide(new, old, out=np.zeros(len(old)), where=old > 0)
         ratios.append(ratio.tolist())
     members = [WholeNetwork(model.network).float() for model in bundle.members]
-    return PictureToAnswer(members, scale, normalisation.mean, normalisation.std, ratios)
+    return PictureToAnswer(
+        members, scale, normalisation.mean, normalisation.std, ratios,
+        bundle.evaluate.test_time_flip,
+    )  # fmt: skip
 
 
 def _grey_width(bundle: Bundle) -> int:

@@ -60,6 +60,7 @@ class PictureToAnswer(nn.Module):
         scale: The largest grey level.
         mean, std: Of the input's normalisation, one a channel.
         ratios: For each member, what its probabilities are multiplied by to change the prior.
+        flip: Average each member's probabilities over the image and its vertical flip.
     """
 
     mean: Tensor  # (1, 3, 1, 1)
@@ -73,8 +74,10 @@ class PictureToAnswer(nn.Module):
         mean: Sequence[float],
         std: Sequence[float],
         ratios: Sequence[Sequence[float]],
+        flip: bool,
     ):
         super().__init__()
+        self.flip = flip
         self.members = nn.ModuleList(members)
         self.scale = float(scale)
         self.register_buffer("mean", torch.tensor(mean)[None, :, None, None])
@@ -88,6 +91,9 @@ class PictureToAnswer(nn.Module):
         pictures = (unit - self.mean) / self.std  # -> (B, 3, H, W)
         answers = []
         for member, ratio in zip(self.members, self.ratios, strict=True):
-            moved = member(pictures, grey).softmax(dim=1) * ratio
+            seen = member(pictures, grey).softmax(dim=1)
+            if self.flip:
+                seen = (seen + member(pictures.flip(2), grey).softmax(dim=1)) / 2
+            moved = seen * ratio
             answers.append(moved / moved.sum(dim=1, keepdim=True))
         return torch.stack(answers).mean(dim=0)
