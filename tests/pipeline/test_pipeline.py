@@ -145,7 +145,7 @@ def test_an_edited_module_touches_exactly_the_stages_that_reach_it(restored, mod
     assert changed_stages(restored) == known("check", *expected)
 
 
-AFTER_TRAINING = ["evaluate@", "plot", "compare"]
+AFTER_TRAINING = ["evaluate@", "ensemble", "plot", "compare"]
 REPORTED = ["report", "bundle", "review"]
 
 
@@ -155,13 +155,13 @@ REPORTED = ["report", "bundle", "review"]
         ({"split.test_fold": 2}, ["split", "train@", *AFTER_TRAINING, *REPORTED]),
         (
             {"strategies.last_block.lr": 1e-5},
-            ["train@last_block", "evaluate@last_block", "plot", "compare"],
+            ["train@last_block", "evaluate@last_block", "ensemble", "plot", "compare"],
         ),
         ({"strategy": "head_only"}, REPORTED),
         (
             {"strategies.last_block.unfreeze_last_blocks": 2},
             [f"{stage}@last_block" for stage in ("embed", "train", "evaluate")]
-            + ["plot", "compare"],
+            + ["ensemble", "plot", "compare"],
         ),
     ],
     ids=["test fold", "rate of another strategy", "strategy", "cut of another strategy"],
