@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONPATH := src
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: help repro setup extras test fuzz chaos check verify forget bench stability tune params readme experiments lock
+.PHONY: help repro setup extras test longtest fuzz chaos check verify forget bench stability tune params readme experiments lock
 
 repro: setup               ## Rebuild whatever isn't up to date.
 	dvc repro
@@ -39,7 +39,10 @@ test: $(VENV)/.dev         ## Format check, lint, types, floors, tests with cove
 	lint-imports --no-logo
 	mypy
 	mypy --config-file tests/mypy.ini
-	pytest --cov --cov-report=term:skip-covered
+	pytest -m "not rebuild" --cov --cov-report=term:skip-covered
+
+longtest: test             ## Also what rebuilds the pipeline many times: experiments, remotes, studies, benchmarks.
+	pytest -m rebuild
 
 fuzz: $(VENV)/.dev         ## Damage real files in over a thousand ways; none may decode wrongly.
 	python tests/support/fuzz.py

@@ -20,7 +20,7 @@ from mammo.params import load_params
 from mammo.training.loop import train
 from plain import Plain, Samples, make_network, train_batch
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.rebuild]
 
 ARCH = "mobilenet_v2"
 

@@ -32,6 +32,7 @@ def values():
 
 
 @pytest.mark.slow
+@pytest.mark.rebuild
 def test_a_solved_strategy_gives_the_same_answers_on_another_arithmetic(values, tmp_path):
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
     shutil.copy(ROOT / values["dataset"]["corrections"], tmp_path)

@@ -12,7 +12,7 @@ import pytest
 from experiments import WIDTH, read_experiments
 from support.pipeline_copy import ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.rebuild]
 
 # A command, what it prints, and what it leaves.
 LINE = re.compile(r'^(?!#)(.+)\n# prints "(.*?)"; .*?leaves (.*)$', re.MULTILINE)

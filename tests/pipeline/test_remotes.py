@@ -13,7 +13,7 @@ import pytest
 
 from support.pipeline_copy import PipelineCopy
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.rebuild]
 
 PUBLISHED = {"data/images.csv", "data/labels.csv", "data/splits.csv", "data/tensors"}
 PRIVATE = (

@@ -221,6 +221,7 @@ def read_cell(study, name):
 
 
 @pytest.mark.slow
+@pytest.mark.rebuild
 def test_a_study_runs_a_cell_an_arm_and_fold_and_then_nothing(study):
     folds = [f"fold@last_block-{fold}" for fold in range(3)]
     assert sorted(study.ran) == ["arm@power_1", "arm@probe", "check", *folds, "pool"]
@@ -229,6 +230,7 @@ def test_a_study_runs_a_cell_an_arm_and_fold_and_then_nothing(study):
 
 
 @pytest.mark.slow
+@pytest.mark.rebuild
 def test_a_cell_whose_blocks_train_is_the_pipelines_own_to_the_byte(study):
     table, facts = read_cell(study, "last_block-0")
     assert list(facts) == ["0-0"] and set(table["run"]) == {"0-0"}
@@ -239,6 +241,7 @@ def test_a_cell_whose_blocks_train_is_the_pipelines_own_to_the_byte(study):
 
 
 @pytest.mark.slow
+@pytest.mark.rebuild
 def test_a_solved_arm_is_judged_in_every_fold_and_answers_as_from_pixels(study):
     table, _ = read_cell(study, "probe")
     tested = table[table["split"] == "test"]
@@ -252,6 +255,7 @@ def test_a_solved_arm_is_judged_in_every_fold_and_answers_as_from_pixels(study):
 
 
 @pytest.mark.slow
+@pytest.mark.rebuild
 def test_the_page_has_every_arm_and_the_baselines(study):
     folder = study.folder / "studies/cross_validation"
     results = json.loads((folder / "results.json").read_text())
