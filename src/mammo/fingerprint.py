@@ -36,10 +36,10 @@ def take(stage: Stage) -> Fingerprint:
     """
     ignored = _ignored_names(stage.folder)
     found: Fingerprint = {}
-    for file, keys in stage.params.items():
-        found |= _parameters(stage.folder / file, file, keys)
     for dependency in stage.deps:
         found |= _files(stage.folder / dependency, dependency, ignored)
+    for file, keys in stage.params.items():  # last: what people edit, as late as possible
+        found |= _parameters(stage.folder / file, file, keys)
     return found
 
 

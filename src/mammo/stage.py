@@ -1,5 +1,6 @@
 """How a stage runs: its inputs watched, messages to stderr, a clear end, a log of its cost."""
 
+import atexit
 import contextlib
 import errno
 import logging
@@ -54,13 +55,15 @@ def run_stage(main: Callable[[], None]) -> None:
     sys.excepthook = _last_resort
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
-        _run(main)
+        watched = _run(main)
     except UserError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
     finally:
         _log_usage()
+    if watched:
+        _leave()
 
 
 def after_success(action: Callable[[], None]) -> None:
@@ -81,12 +84,13 @@ def seconds_since_start() -> float:
     return time.time() - psutil.Process().create_time()
 
 
-def _run(main: Callable[[], None]) -> None:
+def _run(main: Callable[[], None]) -> bool:
+    """Run `main`; tell whether this is a stage of a dvc.yaml, whose inputs were watched."""
     stage = running_stage(sys.argv, dict(os.environ))
     if stage is None:
         main()
         _finish()
-        return
+        return False
     with _alone(stage):
         before = take(stage)
         edited = edited_since(stage, time.time() - seconds_since_start() + _TICK_S)
@@ -98,6 +102,19 @@ def _run(main: Callable[[], None]) -> None:
         if changed:
             raise UserError(complaint(stage, changed))
         _finish()
+    return True
+
+
+def _leave() -> None:
+    """End the process with exit code 0, without taking the interpreter apart.
+
+    That takes a second where PyTorch is loaded, and whatever is edited in it is locked unseen.
+    """
+    atexit._run_exitfuncs()
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _finish() -> None:

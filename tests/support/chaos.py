@@ -136,14 +136,18 @@ class Pipeline:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(delay)
         victims = [process.pid] if whom == "dvc" else self._stages_of(process.pid)
-        for victim in victims:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(victim, number)
+        self._signal(victims, number)
         process.communicate(timeout=PATIENCE_S)
         if not victims:
             self.seconds[stage] = time.monotonic() - started
         verdict = self.finish()
         return "noticed" if verdict == "same" and process.returncode else verdict
+
+    @staticmethod
+    def _signal(victims: list[int], number: int) -> None:
+        for victim in victims:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(victim, number)
 
     def _stages_of(self, pid: int) -> list[int]:
         with contextlib.suppress(psutil.Error):
@@ -227,24 +231,32 @@ class Pipeline:
         return "noticed" if verdict == "same" else verdict
 
     def edit_meanwhile(self) -> str:
-        """Edit params.yaml while a stage runs: nothing of it may be locked."""
+        """Edit params.yaml while a stage runs: nothing of it may be locked.
+
+        The stage is stopped for the edit while it holds its lock. Once it has let go it has
+        compared, and what is edited before DVC has written dvc.lock can't be seen by anybody.
+        """
         params = self.folder / "params.yaml"
         text = params.read_text()
         process = self.start("dvc", "repro", "-f", "-s", "preprocess")
-        while process.poll() is None and not self._stages_of(process.pid):
-            time.sleep(0.02)
-        time.sleep(self.draw.uniform(0.3, 1))
-        params.write_text(text.replace("size_px: 32", "size_px: 48"))
+        lock = self.folder / ".cache/locks/preprocess.lock"
+        while process.poll() is None and not lock.exists():
+            time.sleep(0.01)
+        time.sleep(self.draw.uniform(0, 0.15))
+        stages = self._stages_of(process.pid)
+        self._signal(stages, signal.SIGSTOP)
+        running = lock.exists()
+        if running:
+            params.write_text(text.replace("size_px: 32", "size_px: 48"))
+        self._signal(stages, signal.SIGCONT)
         said = process.communicate(timeout=PATIENCE_S)[0]
-        edited = process.returncode == 0 and "changed" not in said
-        if edited:  # the stage had ended, or begun with the edit: then DVC must see a difference
-            status = self.start("dvc", "status", "preprocess").communicate(timeout=PATIENCE_S)[0]
-            sizes = {Tensors(self.folder / "data/tensors").shape[-1]}
-            if "up to date" in status and sizes != {48}:
-                return "an edited size is locked for tensors of another"
+        # A stage that began with the edit has made tensors of that size.
+        size = Tensors(self.folder / "data/tensors").shape[-1] if process.returncode == 0 else 48
         params.write_text(text)
+        if running and size != 48:
+            return f"an edited size is locked for tensors of another:\n{said[-1000:]}"
         verdict = self.finish()
-        return "noticed" if verdict == "same" else verdict
+        return "noticed" if verdict == "same" and running else verdict
 
 
 def loosen(path: Path) -> None:
