@@ -1,23 +1,25 @@
 """Put the reported strategy into one folder that predicts by itself: models/S, … -> bundle/.
 
 Reads data/{images,labels,splits,files}.csv, data/{tensors,weights}, data/embeddings/S,
-plots/evaluation/S and metrics/evaluate/S.json.
+plots/evaluation/S and metrics/evaluate/S.json; of an ensemble, models and embeddings of each
+member that models/ensemble names.
 """
 
 from mammo import paths
 from mammo.cohort.cases import read_cases
 from mammo.comparison.params import CompareParams
+from mammo.evaluation.ensemble import ENSEMBLE
 from mammo.evaluation.model import load_model
 from mammo.network.compute import start
+from mammo.network.params import BackboneParams, ComputeParams
 from mammo.params import load_leaf, load_params, read_params
+from mammo.predict.cross_fitting import load_solving, stored_of
 from mammo.predict.evaluate import Bootstrap
 from mammo.predict.making import Ingredients, make_bundle
 from mammo.predict.params import BundleParams
 from mammo.stage import run_stage
 from mammo.storage.digests import code_sha256, file_sha256
 from mammo.storage.files import read_json, read_table, whole_folder
-from mammo.training.settings import load_recipe
-from mammo.training.trial import Stored
 
 CODE = (
     "mammo.dicom", "mammo.preprocess", "mammo.ingest", "mammo.network", "mammo.heads",
@@ -29,13 +31,16 @@ DATA = (paths.FILES, paths.LABELS, paths.SPLITS, paths.TENSOR_INDEX, paths.BACKB
 def main() -> None:
     """Run the stage."""
     name = load_leaf("strategy", str)
-    recipe = load_recipe(name)
+    solving = load_solving()
     compare = load_params("compare", CompareParams)
     settings = read_params()
-    fabric = start(recipe.compute)
-    suffix = paths.MODELS / name / "best_model.safetensors"
-    probabilities = {f"probability_{label}": float for label in recipe.classes}
+    fabric = start(load_params("compute", ComputeParams))
+    suffixes = [paths.MODELS / member / "best_model.safetensors" for member in members_of(name)]
+    backbone = load_params("backbone", BackboneParams)
+    models = [load_model(suffix, paths.BACKBONE, backbone) for suffix in suffixes]
+    probabilities = {f"probability_{label}": float for label in solving.classes}
     given = Ingredients(
+        name=name,
         cases=read_cases(paths.IMAGES, paths.LABELS, paths.SPLITS),
         files=read_table(paths.FILES),
         predictions=read_table(paths.EVALUATION_PLOTS / name / "predictions.csv", **probabilities),
@@ -51,21 +56,26 @@ def main() -> None:
             "dataset": settings["dataset"],
         },
         digests={
-            "data": {str(path): file_sha256(path) for path in (*DATA, suffix)},
+            "data": {str(path): file_sha256(path) for path in (*DATA, *suffixes)},
             "code": {package: code_sha256(package) for package in CODE},
         },
     )
     with whole_folder(paths.BUNDLE) as folder:
         make_bundle(
-            load_model(suffix, paths.BACKBONE, recipe.backbone),
-            recipe,
+            models,
+            solving,
             given,
-            Stored(paths.BACKBONE, paths.EMBEDDINGS / name, paths.TENSORS),
+            stored_of(models),
             Bootstrap(compare.draws, compare.seed, compare.confidence, compare.calibration_bins),
             load_params("bundle", BundleParams).coverage,
             fabric,
             folder,
         )
+
+
+def members_of(name: str) -> list[str]:
+    """Name the strategies whose networks answer: the strategy itself, or an ensemble's members."""
+    return list(read_json(paths.MODELS / name / paths.MEMBERS)) if name == ENSEMBLE else [name]
 
 
 if __name__ == "__main__":

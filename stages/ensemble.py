@@ -1,7 +1,8 @@
 """Average the probabilities of the strategies named by `ensemble.strategies`, as an arm more.
 
 Reads plots/evaluation/S of its members (data/answers holds their digests); writes what `evaluate`
-writes, and plots/training/ensemble with a header alone. Without members there is nothing in it.
+writes, plots/training/ensemble with a header alone, and where a strategy has its network and its
+embeddings, members.json: whose take their place. Without members there is nothing in any of them.
 """
 
 from typing import Any
@@ -24,10 +25,15 @@ def main() -> None:
     collapse = load_params("collapse", CollapseParams)
     classes = load_leaf("dataset.classes", ClassSet)
     metrics: dict[str, Any] = {}
+    answers = {n: read_json(paths.ANSWERS / f"{n}.json") for n in members}
     with (
         whole_folder(paths.EVALUATION_PLOTS / ENSEMBLE) as evaluation,
         whole_folder(paths.TRAINING_PLOTS / ENSEMBLE) as training,
+        whole_folder(paths.MODELS / ENSEMBLE) as models,
+        whole_folder(paths.EMBEDDINGS / ENSEMBLE) as embeddings,
     ):
+        for folder in (models, embeddings):  # a digest each: what reads a member reruns with it
+            write_json(answers, folder / paths.MEMBERS)
         write_table(history_header(CLASSES[classes]), training / "history.csv")
         if members:
             folders = {name: paths.EVALUATION_PLOTS / name for name in members}

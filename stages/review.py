@@ -1,7 +1,7 @@
 """A page to look at images, answers, maps and doubtful labels: bundle/, … -> data/review/.
 
-Reads data/{images,labels,splits,files}.csv, data/tensors, data/embeddings/S, the answers of the
-reported strategy and the corrections made so far.
+Reads data/{images,labels,splits,files}.csv, data/tensors, data/embeddings/S (of an ensemble, each
+member's), the answers of the reported strategy and the corrections made so far.
 """
 
 import logging
@@ -10,15 +10,15 @@ from pathlib import Path
 from mammo import paths
 from mammo.cohort.cases import read_cases
 from mammo.network.compute import start
+from mammo.network.params import ComputeParams
 from mammo.pages.params import ReviewParams
 from mammo.pages.review import write_review
 from mammo.params import load_leaf, load_params
 from mammo.predict.bundle import read_bundle
+from mammo.predict.cross_fitting import load_solving, stored_of
 from mammo.predict.reviewing import Tables, read_corrections, review
 from mammo.stage import run_stage
 from mammo.storage.files import read_table, whole_folder
-from mammo.training.settings import load_recipe
-from mammo.training.trial import Stored
 
 logger = logging.getLogger("review")
 
@@ -26,19 +26,18 @@ logger = logging.getLogger("review")
 def main() -> None:
     """Run the stage."""
     name = load_leaf("strategy", str)
-    recipe = load_recipe(name)
+    solving = load_solving()
+    bundle = read_bundle(paths.BUNDLE)
     params = load_params("review", ReviewParams)
-    probabilities = {f"probability_{label}": float for label in recipe.classes}
+    probabilities = {f"probability_{label}": float for label in solving.classes}
     tables = Tables(
         cases=read_cases(paths.IMAGES, paths.LABELS, paths.SPLITS),
         files=read_table(paths.FILES),
         predictions=read_table(paths.EVALUATION_PLOTS / name / "predictions.csv", **probabilities),
         corrections=read_corrections(Path(load_leaf("dataset.corrections", str))),
     )
-    stored = Stored(paths.BACKBONE, paths.EMBEDDINGS / name, paths.TENSORS)
-    reviewed = review(
-        read_bundle(paths.BUNDLE), recipe, tables, stored, params, start(recipe.compute)
-    )
+    fabric = start(load_params("compute", ComputeParams))
+    reviewed = review(bundle, solving, tables, stored_of(bundle.members), params, fabric)
     with whole_folder(paths.REVIEW) as folder:
         write_review(reviewed, len(tables.cases), params, folder)
     doubtful = int((reviewed.rows["suggested"] != "").sum())

@@ -28,6 +28,7 @@ EMBEDDINGS = DATA / "embeddings"
 ANSWERS = DATA / "answers"
 
 MODELS = Path("models")
+MEMBERS = "members.json"  # in models/ensemble and data/embeddings/ensemble
 BUNDLE = Path("bundle")
 METRICS = Path("metrics")
 PHANTOM_METRICS = METRICS / "phantom.json"

@@ -7,10 +7,19 @@ import pytest
 import torch
 
 from mammo.errors import UserError
-from mammo.evaluation.inference import predict_from_pixels
+from mammo.evaluation.inference import predict_cases, predict_from_pixels
+from mammo.predict.answers import answer
 from mammo.predict.bundle import read_bundle
 from mammo.storage.tensors import Tensors, write_shards
-from support.bundles import SIZE, fabric, make_model, sections, write_bundle
+from support.bundles import (
+    SIZE,
+    fabric,
+    make_model,
+    sections,
+    write_bundle,
+    write_ensemble,
+    write_images,
+)
 
 
 @pytest.fixture
@@ -78,3 +87,22 @@ def test_two_bundles_differ_in_their_id(tmp_path):
         for name, rule in (("a", "argmax"), ("b", "median"))
     )
     assert one.id != two.id and len(one.id) == 64
+
+
+def test_an_ensemble_holds_a_whole_network_of_each_member_and_answers_with_their_mean(tmp_path):
+    bundle = write_ensemble(tmp_path / "bundle")
+    assert {p.stem for p in (tmp_path / "bundle").glob("*.safetensors")} == {
+        "probe", "last_two", "familiarity",
+    }  # fmt: skip
+    keys = write_images(tmp_path / "images")
+    found = answer(bundle, tmp_path / "images", keys, fabric()).probabilities
+    one, other = (
+        bundle.answering(n).assume(
+            predict_cases(
+                model, tmp_path / "images", keys, bundle.evaluate, bundle.compute, fabric()
+            )
+        )
+        for n, model in enumerate(bundle.members)
+    )
+    assert np.abs(one - other).max() > 0.05  # the members differ
+    np.testing.assert_allclose(found, (one + other) / 2, atol=1e-7)

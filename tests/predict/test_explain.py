@@ -11,12 +11,20 @@ from mammo.predict.explain import (
     EXACT_ORDINAL,
     GRAD_CAM,
     explain,
+    mean_maps,
     overlay,
     score_terms,
 )
 from mammo.predict.whole import WholeNetwork
 from mammo.storage.tensors import write_shards
-from support.bundles import CLASSES, SIZE, make_model, write_bundle
+from support.bundles import (
+    CLASSES,
+    SIZE,
+    make_model,
+    write_bundle,
+    write_ensemble,
+    write_images,
+)
 
 
 @pytest.fixture
@@ -39,7 +47,7 @@ def pictures_of(model, images):
 
 def test_the_terms_of_an_ordinal_score_sum_to_it(tmp_path, images):
     model = make_model(tmp_path, "ordinal")
-    whole, pictures = WholeNetwork(model.network), pictures_of(model, images)
+    whole, pictures = WholeNetwork(model), pictures_of(model, images)
     terms = score_terms(whole, pictures, np.array([0, 1, 2]))
     with torch.no_grad():
         score = whole.head.linear(whole.features(pictures, torch.zeros(3, 0)))[:, 0]
@@ -48,7 +56,7 @@ def test_the_terms_of_an_ordinal_score_sum_to_it(tmp_path, images):
 
 def test_the_terms_of_a_class_sum_to_its_logit_over_the_others(tmp_path, images):
     model = make_model(tmp_path, "multinomial")
-    whole, pictures = WholeNetwork(model.network), pictures_of(model, images)
+    whole, pictures = WholeNetwork(model), pictures_of(model, images)
     terms = score_terms(whole, pictures, np.array([3, 3, 1]))
     with torch.no_grad():
         linear = whole.head.linear
@@ -61,7 +69,7 @@ def test_the_terms_of_a_class_sum_to_its_logit_over_the_others(tmp_path, images)
 def test_terms_sum_to_the_score_on_grids_that_do_not_divide_each_other(tmp_path):
     model = make_model(tmp_path, "ordinal")
     odd = np.random.default_rng(1).integers(0, 256, (1, 75, 75), dtype=np.uint8)
-    whole, pictures = WholeNetwork(model.network), pictures_of(model, odd)
+    whole, pictures = WholeNetwork(model), pictures_of(model, odd)
     terms = score_terms(whole, pictures, np.array([0]))
     with torch.no_grad():
         score = whole.head.linear(whole.features(pictures, torch.zeros(1, 0)))[:, 0]
@@ -91,11 +99,41 @@ def test_trained_blocks_and_kernels_are_explained_by_grad_cam_and_the_note_says_
     assert maps.values.shape == (3, SIZE, SIZE) and (maps.values >= 0).all()
 
 
+def test_an_ensemble_shows_the_mean_of_its_members_maps_and_says_so(tmp_path, tensors):
+    models = [
+        make_model(tmp_path / "weights", name=name, seed=seed)
+        for name, seed in (("probe", 1), ("head_only", 2))
+    ]
+    alone = [
+        explain(write_bundle(tmp_path / f"{n}", model), tensors, ["k0", "k2"], ["A", "D"]).values
+        for n, model in enumerate(models)
+    ]
+    bundle = write_bundle(tmp_path / "both", *models, strategy="ensemble")
+    maps = explain(bundle, tensors, ["k0", "k2"], ["A", "D"])
+    scaled = [values / np.abs(values).max(axis=(1, 2), keepdims=True) for values in alone]
+    np.testing.assert_allclose(maps.values, (scaled[0] + scaled[1]) / 2, atol=1e-6)
+    assert "mean of the members' maps (probe, head_only)" in maps.note
+    assert maps.note.endswith(EXACT_ORDINAL)
+
+
+def test_where_one_member_has_no_exact_map_all_are_explained_by_grad_cam(tmp_path):
+    bundle, keys = write_ensemble(tmp_path / "bundle"), write_images(tmp_path / "images")
+    maps = explain(bundle, tmp_path / "images", keys, ["A"] * 6)
+    assert maps.note.endswith(GRAD_CAM) and "probe, last_two" in maps.note
+    assert maps.values.shape == (6, SIZE, SIZE) and (maps.values >= 0).all()
+    assert len(explain(bundle, tmp_path / "images", [], []).values) == 0
+
+
+def test_coarser_maps_are_spread_over_the_finest_grid():
+    coarse, fine = np.array([[[2.0, 4.0]]]), np.array([[[1.0, 0, 0, -1.0]]])
+    np.testing.assert_allclose(mean_maps([coarse, fine]), [[[0.75, 0.25, 0.5, 0]]])
+
+
 def test_the_whole_network_is_the_one_that_is_cut(tmp_path, images):
     model = make_model(tmp_path, "multinomial", at=7)
     pictures = pictures_of(model, images)
     with torch.no_grad():
-        whole = WholeNetwork(model.network)(pictures, torch.zeros(3, 0))
+        whole = WholeNetwork(model)(pictures, torch.zeros(3, 0))
         cut = model.network.suffix(*model.network.prefix(pictures))
     assert torch.allclose(whole, cut, atol=1e-5) and whole.shape == (3, len(CLASSES))
 

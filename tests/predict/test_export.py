@@ -4,11 +4,20 @@ import numpy as np
 import pytest
 import torch
 
+from mammo.embedding.grey import open_grey
 from mammo.errors import UserError
 from mammo.predict.answers import answer
 from mammo.predict.export import agreement, export_onnx, run_onnx, whole_answer
 from mammo.storage.tensors import Tensors, write_shards
-from support.bundles import SIZE, fabric, make_model, write_bundle
+from support.bundles import (
+    SIZE,
+    fabric,
+    make_model,
+    sections,
+    write_bundle,
+    write_ensemble,
+    write_images,
+)
 
 pytest.importorskip("onnx", reason="the extra onnx isn't installed")
 pytest.importorskip("onnxruntime", reason="the extra onnx isn't installed")
@@ -26,9 +35,12 @@ def tensors(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_exported_file_answers_as_the_deployed_path(tmp_path, tensors):
-    bundle = write_bundle(tmp_path / "bundle")
-    keys = [f"k{n}" for n in range(6)]
+@pytest.mark.parametrize(("write", "flip"), [(write_bundle, True), (write_ensemble, False)])
+def test_the_exported_file_answers_as_the_deployed_path(tmp_path, write, flip):
+    params = sections()
+    params["evaluate"] |= {"test_time_flip": flip}  # without it the export takes half the time
+    bundle, tensors = write(tmp_path / "bundle", params=params), tmp_path / "images"
+    keys = write_images(tensors)
     export_onnx(bundle, tmp_path / "model.onnx")
     exported = run_onnx(tmp_path / "model.onnx", bundle, tensors, keys)
     deployed = answer(bundle, tensors, keys, fabric()).probabilities
@@ -46,6 +58,16 @@ def test_what_is_exported_answers_as_the_deployed_path(tmp_path, tensors, kind, 
     with torch.no_grad():
         exported = whole_answer(bundle)(images, torch.zeros(6, 0)).numpy()
     deployed = answer(bundle, tensors, keys, fabric()).probabilities
+    assert np.abs(exported - deployed).max() < 1e-4
+
+
+def test_a_member_gets_the_grey_features_that_it_reads_and_no_more(tmp_path):
+    bundle, keys = write_ensemble(tmp_path / "bundle"), write_images(tmp_path / "images")
+    images = torch.from_numpy(Tensors(tmp_path / "images").gather(np.arange(6)))
+    grey = torch.from_numpy(open_grey(tmp_path / "images")(np.arange(6)))
+    with torch.no_grad():
+        exported = whole_answer(bundle)(images, grey).numpy()
+    deployed = answer(bundle, tmp_path / "images", keys, fabric()).probabilities
     assert np.abs(exported - deployed).max() < 1e-4
 
 

@@ -6,20 +6,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mammo.embedding.sources import StoredViews
+from mammo.embedding.store import PLAN, POOLED
 from mammo.errors import UserError
 from mammo.predict.card import model_card
+from mammo.predict.cross_fitting import Stored, cross_fit, cross_fit_all, load_solving
 from mammo.predict.making import (
     _check_answers,
     conformal_facts,
-    cross_fit,
     licence_text,
     origin_of,
     set_facts,
 )
-from mammo.storage.files import write_table
+from mammo.storage.files import write_json, write_table
 from mammo.storage.tensors import Tensors, write_shards
-from mammo.training.settings import load_recipe
-from mammo.training.solving import Features
+from support.bundles import make_model
 from support.made_up import predictions
 from support.pipeline_copy import ROOT
 
@@ -29,9 +30,9 @@ CLASSES = ["A", "B", "C", "D"]
 
 
 @pytest.fixture
-def recipe(monkeypatch):
+def solving(monkeypatch):
     monkeypatch.chdir(ROOT)
-    return load_recipe("probe")
+    return load_solving()
 
 
 def features_of(folder, values):
@@ -39,7 +40,7 @@ def features_of(folder, values):
     folder.mkdir()
     keys = [f"k{n:03d}" for n in range(len(values))]
     write_shards(iter(values[:, None].astype(np.float32)), keys, folder, 10**6)
-    return Features(Tensors(folder), np.arange(values.shape[1]))
+    return StoredViews(Tensors(folder), np.arange(values.shape[1]))
 
 
 def cases_of(labels):
@@ -54,22 +55,47 @@ def cases_of(labels):
     )
 
 
-def test_cross_fitted_answers_know_what_features_say(tmp_path, recipe):
+def test_cross_fitted_answers_know_what_features_say(tmp_path, solving):
     labels = np.repeat(np.arange(40) % 4, 4)
     random = np.random.default_rng(0)
     values = labels[:, None] + 0.3 * random.normal(size=(160, 6))
-    fitted = cross_fit(recipe, features_of(tmp_path / "f", values), cases_of(labels))
+    fitted = cross_fit(solving, features_of(tmp_path / "f", values), cases_of(labels))
     assert fitted.probabilities.shape == (160, 4)
     assert np.allclose(fitted.probabilities.sum(axis=1), 1)
     assert (fitted.probabilities.argmax(axis=1) == labels).mean() > 0.9
 
 
-def test_cross_fitted_answers_have_not_seen_the_patient(tmp_path, recipe):
+def test_cross_fitted_answers_have_not_seen_the_patient(tmp_path, solving):
     """Features that name the patient and nothing else: seen once, they would tell all."""
     labels = np.repeat(np.random.default_rng(1).integers(0, 4, 40), 4)
     values = np.repeat(np.eye(40), 4, axis=0) * 10
-    fitted = cross_fit(recipe, features_of(tmp_path / "f", values), cases_of(labels))
+    fitted = cross_fit(solving, features_of(tmp_path / "f", values), cases_of(labels))
     assert (fitted.probabilities.argmax(axis=1) == labels).mean() < 0.5
+
+
+def test_an_ensemble_averages_its_members_cross_fitted_answers(tmp_path, solving):
+    """Each reads columns of its own, of its own folder."""
+    labels = np.repeat(np.arange(40) % 4, 4)
+    random = np.random.default_rng(0)
+    widths = {"features3": 40, "features5": 112, "features7": 192, "features8": 320}
+    folders, alone, models = [], [], []
+    for name, at in (("probe", 9), ("last_two", 7)):
+        folder = tmp_path / name
+        folder.mkdir()
+        values = random.normal(size=(160, sum(widths.values())))
+        values[:, [0, -1]] += labels[:, None]
+        features = features_of(folder / POOLED, values)
+        write_json({"blocks": widths}, folder / PLAN)
+        models.append(make_model(tmp_path / "weights", at=at, name=name))
+        folders.append(folder)
+        read = sum(widths[block] for block in models[-1].facts["reads"])
+        columns = np.arange(read) if at == 9 else np.arange(344, 344 + read)
+        own = StoredViews(features.pooled, columns)
+        alone.append(cross_fit(solving, own, cases_of(labels)).probabilities)
+    stored = Stored(folders, tmp_path)
+    both = cross_fit_all(models, solving, stored, cases_of(labels), "as_trained")
+    assert np.abs(alone[0] - alone[1]).max() > 0.1
+    np.testing.assert_allclose(both.probabilities, (alone[0] + alone[1]) / 2)
 
 
 def test_scores_come_from_val_where_blocks_were_trained():
@@ -108,6 +134,7 @@ def card_facts(**data):
               "patients_by_class": dict.fromkeys(CLASSES, 1)}  # fmt: skip
     return {
         "strategy": "probe", "classes": CLASSES, "decision": "median", "patient_rule": "denser",
+        "temperature": 1.04,
         "params": {"evaluate": {"prior": "uniform"}},
         "data": {"name": "csv", "synthetic": True, "splits": {"train": counts}, **data},
         "origin": {"makers": ["M", ""], "grey_scales": ["lut"], "rows": [1, 2], "columns": [3, 4]},
@@ -124,10 +151,20 @@ def test_the_card_says_what_the_facts_say():
     for words in (
         "Not for clinical use", "synthetic", "0.500 (0.400 to 0.600)", "too few patients",
         "rule `median`", "denser breast", "Makers in train: M, not stated",
-        "Fewer than 9 patients of class A, B, C, D",
+        "temperature 1.04", "Fewer than 9 patients of class A, B, C, D",
     ):  # fmt: skip
         assert words in card, words
     assert "synthetic" not in model_card(card_facts(synthetic=False))
+    assert "no temperature suits" not in card
+    assert "no temperature suits" in model_card({**card_facts(), "temperature": 20.0})
+
+
+def test_the_card_of_an_ensemble_names_its_members_and_whose_features_judge():
+    facts = card_facts()
+    assert "the mean of theirs" not in model_card(facts)
+    card = model_card({**facts, "members": [*facts["members"], {"strategy": "b", "arch": "x"}]})
+    for words in ("`b` (x)", "probabilities are the mean of theirs", "features of `probe`"):
+        assert words in card, words
 
 
 def test_the_facts_are_plain_json():

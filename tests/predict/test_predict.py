@@ -66,6 +66,19 @@ def test_probabilities_answers_and_sets_agree(made):
     assert set(images["decision"]) == {"argmax"}
 
 
+def test_calibrated_probabilities_follow_from_the_temperature_and_change_no_answer(made):
+    types = {f"{kind}_{c}": float for kind in ("probability", "calibrated") for c in "ABCD"}
+    images = read_table(made / "out/predictions.csv", **types)
+    stated, calibrated = (
+        images[[f"{kind}_{c}" for c in "ABCD"]].to_numpy() for kind in ("probability", "calibrated")
+    )
+    cooled = stated ** (1 / 1.5)  # the temperature that support.bundles writes
+    np.testing.assert_allclose(calibrated, cooled / cooled.sum(axis=1, keepdims=True), atol=1e-7)
+    assert np.abs(calibrated - stated).max() > 0.01
+    assert list(images["answer"]) == ["ABCD"[k] for k in stated.argmax(axis=1)]
+    assert json.loads((made / "out/run.json").read_text())["temperature"] == 1.5
+
+
 def test_the_answers_are_those_of_the_deployed_path(made, tmp_path):
     """The same files, prepared and answered as the stages do it."""
     bundle = read_bundle(made / "bundle")

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from mammo.embedding.grey import GREY_NAMES
 from mammo.evaluation.model import Model
 from mammo.network.backbones import architecture_of
 from mammo.network.compute import start
@@ -23,6 +24,7 @@ from mammo.predict.bundle import (
     write_model,
 )
 from mammo.predict.familiarity import fit_features
+from mammo.storage.tensors import OUTLINES, packed, write_shards
 from support.dicom_files import breast_pixels, dicom_bytes
 from support.pipeline_copy import ROOT
 
@@ -45,19 +47,27 @@ def fabric():
     return start(COMPUTE)
 
 
-def make_model(folder: Path, kind: str = "ordinal", at: int = 9, kernel: int = 0) -> Model:
+def make_model(
+    folder: Path,
+    kind: str = "ordinal",
+    at: int = 9,
+    kernel: int = 0,
+    grey: int = 0,
+    name: str = "probe",
+    seed: int = 1,
+) -> Model:
     """Make a network with a random head, cut before block `at` of 9."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = folder / "backbone.safetensors"
     save_backbone(imagenet_body(), weights)
     reads = ("features3", "features5", "features7") if at == 9 else ("features8",)
-    shape = head_shape(BACKBONE, reads, 0, kind, len(CLASSES), kernel)
-    network = build_network(weights, BACKBONE, Design(at, reads, 0, shape, seed=1))
+    shape = head_shape(BACKBONE, reads, grey, kind, len(CLASSES), kernel)
+    network = build_network(weights, BACKBONE, Design(at, reads, grey, shape, seed=seed))
     with torch.no_grad():  # answers that differ from image to image
         network.suffix.head.linear.weight.mul_(2)
     network.suffix.eval()
     facts = {
-        "strategy": "probe", "arch": BACKBONE.arch, "cut": at, "reads": list(reads), "grey": 0,
+        "strategy": name, "arch": BACKBONE.arch, "cut": at, "reads": list(reads), "grey": grey,
         "head": shape.as_values(), "classes": CLASSES, "counts": [4, 8, 16, 4],
         "prior": [0.2, 0.3, 0.3, 0.2], "backbone_sha256": network.backbone_sha256,
     }  # fmt: skip
@@ -75,22 +85,24 @@ def sections() -> dict:
     return {name: values[name] for name in names}
 
 
-def write_bundle(folder: Path, model: Model | None = None, **facts) -> Bundle:
-    """Write a bundle of a model and open it; `facts` replace entries of model.json."""
-    model = model or make_model(folder.with_name(f"{folder.name}-weights"))
+def write_bundle(folder: Path, *models: Model, **facts) -> Bundle:
+    """Write a bundle of some models and open it; `facts` replace entries of model.json."""
+    models = models or (make_model(folder.with_name(f"{folder.name}-weights")),)
     folder.mkdir(parents=True, exist_ok=True)
-    width = model.facts["head"]["features"]
+    width = models[0].facts["head"]["features"]
     random = np.random.default_rng(0)
     features = fit_features(random.normal(size=(40, width)), random.normal(size=(20, width)))
+    members = [{**m.facts, "file": f"{m.facts['strategy']}.safetensors"} for m in models]
     files = {
-        "probe.safetensors": save_network(model.network, folder / "probe.safetensors"),
-        FAMILIARITY: save_familiarity(features, folder / FAMILIARITY),
+        member["file"]: save_network(model.network, folder / member["file"])
+        for member, model in zip(members, models, strict=True)
     }
+    files[FAMILIARITY] = save_familiarity(features, folder / FAMILIARITY)
     estimate = {"value": 0.5, "low": 0.4, "high": 0.6}
     values = {
         "strategy": "probe", "classes": CLASSES, "class_set": "a_b_c_d", "decision": "argmax",
-        "patient_rule": "denser",
-        "members": [{**model.facts, "file": "probe.safetensors"}], "files": files,
+        "patient_rule": "denser", "temperature": 1.5,
+        "members": members, "files": files,
         "params": sections(),
         "origin": {"makers": ["Maker"], "grey_scales": ["window"], "rows": [96, 96],
                    "columns": [64, 64]},
@@ -102,6 +114,26 @@ def write_bundle(folder: Path, model: Model | None = None, **facts) -> Bundle:
     }  # fmt: skip
     write_model(values, folder)
     return read_bundle(folder)
+
+
+def write_ensemble(folder: Path, **facts) -> Bundle:
+    """Write a bundle of two networks, of which one reads grey features and one trained blocks."""
+    weights = folder.with_name(f"{folder.name}-weights")
+    one = make_model(weights, grey=len(GREY_NAMES))
+    other = make_model(weights, at=7, name="last_two", seed=2)
+    return write_bundle(folder, one, other, strategy="ensemble", **facts)
+
+
+def write_images(folder: Path, n: int = 6) -> list[str]:
+    """Write prepared images with their breasts' outlines, as stage `preprocess` does; keys."""
+    keys = [f"k{number}" for number in range(n)]
+    random = np.random.default_rng(0)
+    images = [random.integers(0, 40 * n + 20, (SIZE, SIZE), dtype=np.uint8) for n in range(n)]
+    outline = np.tri(SIZE, dtype=bool)[::-1]  # a breast at the left border
+    for at, arrays in ((folder, images), (folder / OUTLINES, [packed(outline)] * n)):
+        at.mkdir(parents=True)
+        write_shards(iter(arrays), keys, at, 10**6)
+    return keys
 
 
 def write_mammograms(folder: Path, patients: int = 2) -> list[Path]:

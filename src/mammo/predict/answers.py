@@ -9,7 +9,10 @@ from lightning_fabric import Fabric
 
 from mammo.evaluation.decision import decide
 from mammo.evaluation.inference import predict_cases
-from mammo.predict.bundle import Bundle, head_inputs
+from mammo.evaluation.model import Model
+from mammo.evaluation.params import EvaluateParams
+from mammo.network.params import ComputeParams
+from mammo.predict.bundle import Bundle, answering_of, head_inputs
 
 
 @dataclass(frozen=True)
@@ -38,12 +41,36 @@ def answer(bundle: Bundle, tensors: Path, keys: Sequence[str], fabric: Fabric) -
         keys: Which ones.
         fabric: Device and processes.
     """
+    probabilities, features = answer_with(
+        bundle.members, tensors, keys, bundle.evaluate, bundle.compute, fabric
+    )
+    return Answers(probabilities, bundle.familiarity.distance(features))
+
+
+def answer_with(
+    models: Sequence[Model],
+    tensors: Path,
+    keys: Sequence[str],
+    evaluate: EvaluateParams,
+    compute: ComputeParams,
+    fabric: Fabric,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Average the probabilities of networks: (n, K), and what the first one's head reads: (n, F).
+
+    Args:
+        models: The networks; each one's probabilities come to the prior first.
+        tensors: The folder of the prepared images.
+        keys: Which ones.
+        evaluate: Prior, batch size and test-time flip.
+        compute: Precision.
+        fabric: Device and processes.
+    """
     every = []
     features = np.zeros((0, 0))
-    for number, model in enumerate(bundle.members):
+    for number, model in enumerate(models):
         with head_inputs(model) as read:
-            raw = predict_cases(model, tensors, keys, bundle.evaluate, bundle.compute, fabric)
-        every.append(bundle.answering(number).assume(raw))
+            raw = predict_cases(model, tensors, keys, evaluate, compute, fabric)
+        every.append(answering_of(model, evaluate).assume(raw))
         if number == 0:
             features = read.array(len(keys))
-    return Answers(np.mean(every, axis=0), bundle.familiarity.distance(features))
+    return np.mean(every, axis=0), features

@@ -71,7 +71,7 @@ class Bundle:
 
     @property
     def name(self) -> str:
-        """The reported strategy."""
+        """The reported strategy, or `ensemble`."""
         return str(self.facts["strategy"])
 
     @property
@@ -85,14 +85,23 @@ class Bundle:
         return self.facts["decision"]
 
     @property
+    def temperature(self) -> float:
+        """By which the logarithms of probabilities are divided to calibrate them."""
+        return float(self.facts["temperature"])
+
+    @property
     def scores(self) -> Scores:
         """The conformal scores."""
         return self.facts["conformal"]["scores"]
 
     def answering(self, member: int) -> Answering:
         """How a member's probabilities come to assume the prior asked for."""
-        facts = self.members[member].facts
-        return Answering(self.evaluate.prior, facts["prior"], facts["counts"])
+        return answering_of(self.members[member], self.evaluate)
+
+
+def answering_of(model: Model, evaluate: EvaluateParams) -> Answering:
+    """Say how a network's probabilities come to assume the prior asked for."""
+    return Answering(evaluate.prior, model.facts["prior"], model.facts["counts"])
 
 
 def save_network(network: Network, path: Path) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from mammo.comparison.calibration import at_bound
 from mammo.predict.conformal import PROMISE, fewest_patients
 
 
@@ -120,6 +121,9 @@ def _sets(facts: Mapping[str, Any]) -> str:
 
 
 def _limits(facts: Mapping[str, Any]) -> str:
+    temperature = f"{facts['temperature']:.2f}, fitted on val"
+    if at_bound(facts["temperature"]):
+        temperature += " (an end of the range searched: no temperature suits them)"
     return (
         "## Limits\n\n"
         "- Labels are readers' opinions: readers differ from each other, and from themselves.\n"
@@ -127,15 +131,24 @@ def _limits(facts: Mapping[str, Any]) -> str:
         "outside of what was tested; the flag `unfamiliar` catches some of that, not all.\n"
         "- Probabilities assume the class shares named above; where densities are distributed "
         "otherwise, they are off.\n"
+        f"- The columns `calibrated_…` are the same probabilities at the temperature {temperature}; "
+        "answers and sets don't use them.\n"
         "- `mammo evaluate` measures the model on another data set: do that first."
     )
 
 
 def _technical(facts: Mapping[str, Any]) -> str:
     members = ", ".join(f"`{m['strategy']}` ({m['arch']})" for m in facts["members"])
+    mean = ""
+    if len(facts["members"]) > 1:
+        mean = (
+            " Each reads the image, and the probabilities are the mean of theirs; decision rule, "
+            "figures and prediction sets are those of the mean. `unfamiliar` is judged by the "
+            f"features of `{facts['members'][0]['strategy']}`."
+        )
     return (
         "## How it was made\n\n"
         f"Networks: {members}; parameters of the backbone: see WEIGHTS_LICENSE.md. "
         "model.json holds every parameter of the preprocessing, the SHA-256 of data and code, "
-        "and all figures."
+        f"and all figures.{mean}"
     )

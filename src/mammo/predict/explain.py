@@ -2,7 +2,8 @@
 
 Where nothing but a linear head was fitted, its score is a sum over positions, and the map shows
 the terms of that sum: exact. Where blocks were trained, or the head isn't linear in the pooled
-features (a kernel, grey features), the map is Grad-CAM: a local approximation.
+features (a kernel, grey features), the map is Grad-CAM: a local approximation. Of several networks
+it is the mean of theirs, all exact or all Grad-CAM.
 """
 
 from collections.abc import Sequence
@@ -33,6 +34,10 @@ EXACT_ORDINAL = (
 EXACT_CLASS = (
     "Exact: the answer's score over that of the other classes is a sum over positions. Orange "
     "speaks for the answer, blue against it, relative to the image's own mean."
+)
+MEAN = (
+    "The mean of the members' maps ({names}), each scaled by its own largest value; the answer "
+    "is that of the mean of their probabilities."
 )
 GRAD_CAM = (
     "Grad-CAM, an approximation: orange is where the last features raise the score of the answer."
@@ -66,7 +71,7 @@ def is_exact(model: Model) -> bool:
 def explain(
     bundle: Bundle, tensors: Path, keys: Sequence[str], answers: Sequence[str], batch_size: int = 16
 ) -> Maps:
-    """Draw a map for each image and its answer, by the bundle's first member.
+    """Draw a map for each image and its answer; of several members the mean of their maps.
 
     Args:
         bundle: The model.
@@ -75,13 +80,33 @@ def explain(
         answers: The class that each map is of.
         batch_size: Images at once.
     """
-    model = bundle.members[0]
-    images, whole = Tensors(tensors), WholeNetwork(model.network).to(CPU).float()
-    grey = open_grey(tensors) if model.facts["grey"] else no_grey
     number = {name: k for k, name in enumerate(bundle.classes)}
     classes = np.array([number[name] for name in answers], dtype=np.int64)
+    # An exact map of an ordinal score and a Grad-CAM speak of different things: no mean has both.
+    exact = all(is_exact(model) for model in bundle.members)
+    kinds = {model.facts["head"]["kind"] for model in bundle.members}
+    note = GRAD_CAM if not exact else EXACT_ORDINAL if kinds == {"ordinal"} else EXACT_CLASS
+    every = [
+        _member_maps(model, tensors, keys, classes, exact, batch_size) for model in bundle.members
+    ]
+    if len(every) == 1:
+        return Maps(every[0], note)
+    names = ", ".join(str(model.facts["strategy"]) for model in bundle.members)
+    return Maps(mean_maps(every), f"{MEAN.format(names=names)} Of each: {note}")
+
+
+def _member_maps(
+    model: Model,
+    tensors: Path,
+    keys: Sequence[str],
+    classes: np.ndarray,
+    exact: bool,
+    batch_size: int,
+) -> np.ndarray:
+    """Draw the maps of one network: (n, h, w)."""
+    images, whole = Tensors(tensors), WholeNetwork(model).to(CPU).float()
+    grey = open_grey(tensors) if model.facts["grey"] else no_grey
     positions = images.positions(keys)
-    exact = is_exact(model)
     found = []
     starts = range(0, len(keys), batch_size)
     for start in tqdm(starts, desc="explain", unit="batch", disable=None):
@@ -94,12 +119,21 @@ def explain(
         else:
             side = torch.from_numpy(grey(positions[part]))
             found.append(_grad_cam(whole, pictures, side, classes[part]))
-    values = np.concatenate(found) if found else np.zeros((0, 1, 1))
-    kind = model.facts["head"]["kind"]
-    note = GRAD_CAM if not exact else EXACT_ORDINAL if kind == "ordinal" else EXACT_CLASS
-    if len(bundle.members) > 1:
-        note += f" Of the member {model.facts['strategy']} alone."
-    return Maps(values, note)
+    return np.concatenate(found) if found else np.zeros((0, 1, 1))
+
+
+def mean_maps(every: Sequence[np.ndarray]) -> np.ndarray:
+    """Average maps of the same images, each scaled by its largest value: each (n, h, w).
+
+    Coarser maps are spread over the finest grid.
+    """
+    size = max((maps.shape[1:] for maps in every), key=lambda shape: shape[0] * shape[1])
+    scaled = []
+    for maps in every:
+        largest = np.abs(maps).max(axis=(1, 2), keepdims=True, initial=1e-12)
+        spread = interpolate(torch.from_numpy(maps / largest)[:, None], size=size, mode="nearest")
+        scaled.append(spread[:, 0].numpy())
+    return np.mean(scaled, axis=0)
 
 
 def exact_maps(whole: WholeNetwork, pictures: Tensor, classes: np.ndarray) -> np.ndarray:

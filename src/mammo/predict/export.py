@@ -26,8 +26,8 @@ OPSET = 18
 def export_onnx(bundle: Bundle, path: Path) -> None:
     """Write one ONNX file: `images` (n, size, size) and `grey` (n, G) -> `probabilities` (n, K).
 
-    Scaling, normalisation, softmax and prior are inside; images are as `mammo predict` prepares
-    them. Arithmetic is float32.
+    All members, scaling, normalisation, softmax, prior and the mean are inside; images are as
+    `mammo predict` prepares them. Arithmetic is float32.
 
     Raises:
         UserError: The package isn't installed.
@@ -78,7 +78,7 @@ def whole_answer(bundle: Bundle) -> PictureToAnswer:
             new = prior_shares(answering.prior, answering.counts)
             ratio = np.divide(new, old, out=np.zeros(len(old)), where=old > 0)
         ratios.append(ratio.tolist())
-    members = [WholeNetwork(model.network).float() for model in bundle.members]
+    members = [WholeNetwork(model).float() for model in bundle.members]
     return PictureToAnswer(
         members, scale, normalisation.mean, normalisation.std, ratios,
         bundle.evaluate.test_time_flip,

@@ -11,18 +11,15 @@ from lightning_fabric import Fabric
 
 from mammo import paths
 from mammo.comparison.calibration import fit_temperature
-from mammo.embedding.grey import open_grey
-from mammo.embedding.sources import feature_columns, no_grey
-from mammo.embedding.store import PLAN, POOLED
 from mammo.errors import UserError
 from mammo.evaluation.decision import Rule
 from mammo.evaluation.inference import predict_cases
 from mammo.evaluation.levels import PatientRule, settle_patient_rule
 from mammo.evaluation.model import Model
 from mammo.evaluation.params import EvaluateParams
-from mammo.evaluation.predictions import Answering, labels_and_probabilities
-from mammo.heads.multinomial import Objective
-from mammo.heads.path import Table, solve_path
+from mammo.evaluation.predictions import labels_and_probabilities
+from mammo.network.params import ComputeParams
+from mammo.predict.answers import answer_with
 from mammo.predict.bundle import (
     CARD,
     FAMILIARITY,
@@ -40,84 +37,21 @@ from mammo.predict.conformal import (
     scores_of,
     thresholds_of,
 )
+from mammo.predict.cross_fitting import (
+    CrossFitted,
+    Solving,
+    Stored,
+    cross_fit_all,
+    is_frozen,
+    open_features,
+)
 from mammo.predict.evaluate import Bootstrap, figures
 from mammo.predict.familiarity import Origin, fit_features
 from mammo.predict.intake import grey_scales
-from mammo.storage.files import read_json, write_text
-from mammo.storage.tensors import Tensors
-from mammo.training.balancing import class_counts, expected_weights, resolve, training_prior
-from mammo.training.losses import logit_adjustment
-from mammo.training.settings import Recipe
-from mammo.training.solving import Features
-from mammo.training.trial import Stored
+from mammo.storage.files import write_text
 
 SAME_ANSWER = 0.05  # in bfloat16, probabilities of one network differ from batch to batch
 MOST_TRAIN_IMAGES = 2000  # that describe the features of train: as good as all of them
-
-
-@dataclass(frozen=True)
-class CrossFitted:
-    """Probabilities of images by heads that saw nobody of their patients.
-
-    Attributes:
-        keys: Of the images.
-        labels: (n,) positions among the classes.
-        patients: (n,).
-        probabilities: (n, K).
-    """
-
-    keys: list[str]
-    labels: np.ndarray
-    patients: np.ndarray
-    probabilities: np.ndarray
-
-
-def open_features(recipe: Recipe, embeddings: Path, tensors: Path) -> Features:
-    """Open the stored features that a strategy's head reads."""
-    columns = feature_columns(read_json(embeddings / PLAN)["blocks"], recipe.reads)
-    grey = open_grey(tensors) if recipe.strategy.grey else no_grey
-    return Features(Tensors(embeddings / POOLED), columns, grey)
-
-
-def cross_fit(
-    recipe: Recipe, features: Features, cases: pd.DataFrame, prior: Answering | None = None
-) -> CrossFitted:
-    """Solve the strategy's head on stored features, fold by fold of patients.
-
-    The head is solved whatever the strategy trains: it costs seconds, and a label that it doubts
-    is as doubtful.
-
-    Args:
-        recipe: Of the strategy; its balancing applies.
-        features: What its head reads.
-        cases: Columns key, patient, label; of the images to use.
-        prior: Whose prior the probabilities shall assume; None leaves that of the balancing.
-    """
-    classes = len(recipe.classes)
-    number = {label: k for k, label in enumerate(recipe.classes)}
-    labels = cases["label"].map(number).to_numpy(dtype=np.int64)
-    patients = cases["patient"].to_numpy()
-    counts = class_counts(labels, classes)
-    balancing = resolve(recipe.balancing, recipe.loss, counts)
-    adjustment = logit_adjustment(counts, recipe.loss)
-    objective = None
-    if recipe.head.model == "multinomial":
-        gamma = recipe.loss.gamma if recipe.loss.name == "focal" else 0.0
-        objective = Objective(adjustment, recipe.loss.label_smoothing, gamma)
-    positions = features.pooled.positions(list(cases["key"]))
-    weights = expected_weights(counts, balancing)[labels]
-    table = Table(features.views(positions), labels, weights, pd.factorize(patients)[0])
-    params = recipe.head.model_copy(update={"select": "cross_fit"})
-    path = solve_path(table, classes, params, objective)
-    assert path.chosen is not None  # with `cross_fit` a step is chosen
-    answers = path.steps[path.chosen].cross_fitted
-    assert answers is not None
-    probabilities = np.exp(answers)
-    if prior is not None:
-        shares = training_prior(counts, balancing, adjustment)
-        own = Answering(prior.prior, [float(s) for s in shares], [int(n) for n in counts])
-        probabilities = own.assume(probabilities)
-    return CrossFitted(list(cases["key"]), labels, patients, probabilities)
 
 
 def conformal_facts(
@@ -191,9 +125,10 @@ def licence_text(provenance: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Ingredients:
-    """What a bundle is made from, beside the network.
+    """What a bundle is made from, beside the networks.
 
     Attributes:
+        name: The reported strategy, or `ensemble`.
         cases: Columns key, patient, laterality, view, label, split; all that take part.
         files: data/files.csv.
         predictions: plots/evaluation/S/predictions.csv: answers on val and test.
@@ -204,6 +139,7 @@ class Ingredients:
         digests: SHA-256 of data and code, by name.
     """
 
+    name: str
     cases: pd.DataFrame
     files: pd.DataFrame
     predictions: pd.DataFrame
@@ -214,8 +150,8 @@ class Ingredients:
 
 
 def make_bundle(
-    model: Model,
-    recipe: Recipe,
+    models: Sequence[Model],
+    solving: Solving,
     given: Ingredients,
     stored: Stored,
     bootstrap: Bootstrap,
@@ -223,11 +159,11 @@ def make_bundle(
     fabric: Fabric,
     folder: Path,
 ) -> None:
-    """Write the bundle of one strategy into a folder.
+    """Write the bundle of one strategy, or of an ensemble, into a folder.
 
     Args:
-        model: The trained network.
-        recipe: Its parameters.
+        models: The trained networks, whose probabilities are averaged.
+        solving: How their heads are solved, to cross-fit them.
         given: All else.
         stored: Embeddings and tensors.
         bootstrap: Of the intervals.
@@ -236,44 +172,44 @@ def make_bundle(
         folder: An empty folder.
 
     Raises:
-        UserError: The network doesn't answer as stage `evaluate` wrote down.
+        UserError: The networks don't answer as stages `evaluate` and `ensemble` wrote down.
     """
-    classes, cases = recipe.classes, given.cases
+    classes, cases = solving.classes, given.cases
     evaluate = EvaluateParams.model_validate(given.settings["evaluate"])
-    answering = Answering(evaluate.prior, model.facts["prior"], model.facts["counts"])
+    compute = ComputeParams.model_validate(given.settings["compute"])
     val = cases[cases["split"] == "val"].sort_values("key", ignore_index=True)
     train = cases[cases["split"] == "train"].sort_values("key").head(MOST_TRAIN_IMAGES)
-    with head_inputs(model) as read:
-        raw = predict_cases(
-            model, stored.tensors, list(val["key"]), evaluate, recipe.compute, fabric
-        )
-    answers = answering.assume(raw)
+    answers, of_val = answer_with(
+        models, stored.tensors, list(val["key"]), evaluate, compute, fabric
+    )
     _check_answers(val, answers, given.predictions, classes)
-    of_train = features_of(model, recipe, stored, list(train["key"]), evaluate, fabric)
-    familiarity = fit_features(of_train, read.array(len(val)))
+    of_train = features_of(models[0], stored, list(train["key"]), evaluate, compute, fabric)
+    familiarity = fit_features(of_train, of_val)
     labels = val["label"].map({c: k for k, c in enumerate(classes)}).to_numpy(dtype=np.int64)
     fitted = None
-    if not recipe.trained_blocks:
-        table = open_features(recipe, stored.embeddings, stored.tensors)
+    if all(is_frozen(model) for model in models):
         both = cases[cases["split"].isin(["train", "val"])]
-        fitted = cross_fit(recipe, table, both, answering)
+        fitted = cross_fit_all(models, solving, stored, both, evaluate.prior)
     conformal = conformal_facts(fitted, classes, (answers, labels, val["patient"].to_numpy()))
     trained_on = list(cases.loc[cases["split"] == "train", "key"])
-    file = f"{recipe.name}.safetensors"
+    files = [f"{model.facts['strategy']}.safetensors" for model in models]
     sha256 = {
-        file: save_network(model.network, folder / file),
-        FAMILIARITY: save_familiarity(familiarity, folder / FAMILIARITY),
+        file: save_network(model.network, folder / file)
+        for file, model in zip(files, models, strict=True)
     }
+    sha256[FAMILIARITY] = save_familiarity(familiarity, folder / FAMILIARITY)
     rule = given.metrics["decision"]
     patient_rule = settle_patient_rule(given.predictions, evaluate.patient)
     facts = {
-        "strategy": recipe.name,
+        "strategy": given.name,
         "classes": classes,
         "class_set": given.settings["dataset"]["classes"],
         "decision": rule,
         "patient_rule": patient_rule,
         "temperature": _temperature(labels, answers),
-        "members": [{**model.facts, "file": file}],
+        "members": [
+            {**model.facts, "file": file} for file, model in zip(files, models, strict=True)
+        ],
         "files": sha256,
         "params": {
             name: given.settings[name]
@@ -299,25 +235,25 @@ def make_bundle(
 
 def features_of(
     model: Model,
-    recipe: Recipe,
     stored: Stored,
     keys: Sequence[str],
-    params: EvaluateParams,
+    evaluate: EvaluateParams,
+    compute: ComputeParams,
     fabric: Fabric,
 ) -> np.ndarray:
-    """Get what the network's head reads: stored where no block was trained, else computed."""
-    if not recipe.trained_blocks:
-        features = open_features(recipe, stored.embeddings, stored.tensors)
-        return features.clean(features.pooled.positions(keys))
+    """Get what the first network's head reads: stored where no block was trained, else computed."""
+    if is_frozen(model):
+        features = open_features(model, stored.embeddings[0], stored.tensors)
+        return features.clean_batch(features.pooled.positions(keys))[1]
     with head_inputs(model) as read:
-        predict_cases(model, stored.tensors, keys, params, recipe.compute, fabric)
+        predict_cases(model, stored.tensors, keys, evaluate, compute, fabric)
     return read.array(len(keys))
 
 
 def _check_answers(
     val: pd.DataFrame, answers: np.ndarray, predictions: pd.DataFrame, classes: Sequence[str]
 ) -> None:
-    """Check that the network answers val as stage `evaluate` wrote down.
+    """Check that the networks answer val as stage `evaluate` or `ensemble` wrote down.
 
     Raises:
         UserError: It doesn't: other weights, or another precision.
@@ -327,13 +263,13 @@ def _check_answers(
     largest = float(np.abs(written - answers).max())
     if largest > SAME_ANSWER:
         raise UserError(
-            f"{paths.EVALUATION_PLOTS}: must hold the answers of this network, got probabilities "
+            f"{paths.EVALUATION_PLOTS}: must hold the answers of this model, got probabilities "
             f"that differ by up to {largest:.3g}; run `dvc repro`"
         )
 
 
 def _temperature(labels: np.ndarray, answers: np.ndarray) -> float:
-    """Fit the temperature on val: stated for whoever wants to apply it; no answer uses it."""
+    """Fit the temperature on val, for calibrated probabilities; no answer uses it."""
     return round(float(fit_temperature(labels, answers)), 4)
 
 

@@ -21,6 +21,7 @@ import pandas as pd
 from lightning_fabric import Fabric
 from tqdm import tqdm
 
+from mammo.comparison.calibration import apply_temperature
 from mammo.dicom import codecs
 from mammo.errors import UserError
 from mammo.evaluation.decision import decide
@@ -149,7 +150,10 @@ def image_table(run: Predicted, request: Request) -> pd.DataFrame:
     table["laterality"], table["view"] = files["laterality"], files["view"]
     for k, name in enumerate(bundle.classes):
         table[f"probability_{name}"] = answers.probabilities[:, k]
-    table["answer"] = answers.decided(bundle)
+    calibrated = apply_temperature(answers.probabilities, bundle.temperature)
+    for k, name in enumerate(bundle.classes):
+        table[f"calibrated_{name}"] = calibrated[:, k]
+    table["answer"] = answers.decided(bundle)  # of the probabilities that `evaluate` judges
     table["decision"] = bundle.rule
     table["set"] = set_names(inside, bundle.classes)
     table["unfamiliar"] = strangeness(bundle, files, answers)
@@ -248,6 +252,7 @@ def _run_facts(
         "strategy": bundle.name,
         "decision": bundle.rule,
         "prior": bundle.evaluate.prior,
+        "temperature": bundle.temperature,
         "coverage": request.coverage,
         "classes_with_the_pooled_threshold": thresholds.pooled,
         "identifiers": request.identifiers,

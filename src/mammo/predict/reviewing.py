@@ -13,13 +13,12 @@ from mammo.pages.params import ReviewParams
 from mammo.pages.review import Reviewed, choose
 from mammo.predict.bundle import Bundle
 from mammo.predict.conformal import prediction_sets, set_names, thresholds_of
+from mammo.predict.cross_fitting import CrossFitted, Solving, Stored, cross_fit_all
 from mammo.predict.explain import explain
 from mammo.predict.familiarity import unfamiliar
 from mammo.predict.intake import grey_scales
-from mammo.predict.making import CrossFitted, cross_fit, features_of, open_features
+from mammo.predict.making import features_of
 from mammo.storage.tensors import Tensors
-from mammo.training.settings import Recipe
-from mammo.training.trial import Stored
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Tables:
 
 def review(
     bundle: Bundle,
-    recipe: Recipe,
+    solving: Solving,
     tables: Tables,
     stored: Stored,
     params: ReviewParams,
@@ -54,15 +53,14 @@ def review(
 
     Args:
         bundle: Of the reported strategy.
-        recipe: Its parameters.
+        solving: How heads are solved, to cross-fit them.
         tables: What the page is about.
         stored: Embeddings and tensors.
         params: How much the page holds.
         fabric: Device and processes.
     """
     cases = tables.cases.sort_values("key", ignore_index=True)
-    features = open_features(recipe, stored.embeddings, stored.tensors)
-    fitted = cross_fit(recipe, features, cases, bundle.answering(0))
+    fitted = cross_fit_all(bundle.members, solving, stored, cases, bundle.evaluate.prior)
     rows = _answered(bundle, cases, fitted, tables.predictions)
     doubts = doubtful_labels(fitted.labels, fitted.probabilities, bundle.classes)
     rows["suggested"], rows["quality"] = doubts["suggested"], doubts["quality"]
@@ -71,7 +69,7 @@ def review(
     rows = rows.merge(grey_scales(stored.tensors), on="key", validate="one_to_one")
     rows["maker"] = rows["manufacturer"].replace("", "not stated")
     rows = choose(rows, params.max_images).reset_index(drop=True)
-    rows["unfamiliar"] = _strangeness(bundle, recipe, rows, stored, fabric)
+    rows["unfamiliar"] = _strangeness(bundle, rows, stored, fabric)
     keys = list(rows["key"])
     # Train images that nobody doubts go without a map: it costs more than their answer.
     shown = rows[(rows["split"] != "train") | (rows["suggested"] != "")]
@@ -110,16 +108,14 @@ def _answered(
     return rows
 
 
-def _strangeness(
-    bundle: Bundle, recipe: Recipe, rows: pd.DataFrame, stored: Stored, fabric: Fabric
-) -> list[str]:
+def _strangeness(bundle: Bundle, rows: pd.DataFrame, stored: Stored, fabric: Fabric) -> list[str]:
     """Say in what an image differs from the training images; these themselves differ in nothing."""
     model = bundle.members[0]
     others = rows[rows["split"] != "train"]
     found = dict.fromkeys(rows["key"], "")
     if len(others):
         keys = list(others["key"])
-        features = features_of(model, recipe, stored, keys, bundle.evaluate, fabric)
+        features = features_of(model, stored, keys, bundle.evaluate, bundle.compute, fabric)
         distances = bundle.familiarity.distance(features)
         for (_, row), distance in zip(others.iterrows(), distances, strict=True):
             strange = bundle.origin.strangeness(

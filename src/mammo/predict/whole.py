@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from mammo.evaluation.model import Model
 from mammo.network.backbones import GlobalPool
-from mammo.network.network import Network
 
 
 class WholeNetwork(nn.Module):
@@ -21,10 +21,13 @@ class WholeNetwork(nn.Module):
         blocks: In order.
         reads: Names of the blocks whose pooled features the head reads.
         head: The head.
+        grey: The number of grey features that it reads before them.
     """
 
-    def __init__(self, network: Network):
+    def __init__(self, model: Model):
         super().__init__()
+        network = model.network
+        self.grey = int(model.facts["grey"])
         frozen = dict(network.prefix.blocks.named_children())
         names = list(frozen)
         self.blocks = nn.ModuleDict(OrderedDict({**frozen, **network.suffix.blocks}))
@@ -91,9 +94,10 @@ class PictureToAnswer(nn.Module):
         pictures = (unit - self.mean) / self.std  # -> (B, 3, H, W)
         answers = []
         for member, ratio in zip(self.members, self.ratios, strict=True):
-            seen = member(pictures, grey).softmax(dim=1)
+            side = grey[:, : member.grey]  # all of them or none
+            seen = member(pictures, side).softmax(dim=1)
             if self.flip:
-                seen = (seen + member(pictures.flip(2), grey).softmax(dim=1)) / 2
+                seen = (seen + member(pictures.flip(2), side).softmax(dim=1)) / 2
             moved = seen * ratio
             answers.append(moved / moved.sum(dim=1, keepdim=True))
         return torch.stack(answers).mean(dim=0)

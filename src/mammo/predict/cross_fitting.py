@@ -1,0 +1,164 @@
+"""Answers of heads on patients that they haven't seen: solved on stored features, fold by fold."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mammo import paths
+from mammo.cohort.classes import CLASSES, ClassSet
+from mammo.embedding.grey import open_grey
+from mammo.embedding.sources import StoredViews, feature_columns, no_grey
+from mammo.embedding.store import PLAN, POOLED
+from mammo.evaluation.model import Model
+from mammo.evaluation.params import Prior
+from mammo.evaluation.predictions import Answering
+from mammo.heads.multinomial import Objective
+from mammo.heads.params import HeadParams
+from mammo.heads.path import Table, solve_path
+from mammo.params import load_leaf, load_params
+from mammo.storage.files import read_json
+from mammo.storage.tensors import Tensors
+from mammo.training.balancing import class_counts, expected_weights, resolve, training_prior
+from mammo.training.losses import logit_adjustment
+from mammo.training.params import BalancingParams, LossParams
+
+
+@dataclass(frozen=True)
+class Solving:
+    """How heads are solved: the same for every strategy.
+
+    Attributes:
+        classes: The class names.
+    """
+
+    classes: list[str]
+    head: HeadParams
+    balancing: BalancingParams
+    loss: LossParams
+
+
+def load_solving() -> Solving:
+    """Load the sections of params.yaml by which heads are solved."""
+    return Solving(
+        classes=list(CLASSES[load_leaf("dataset.classes", ClassSet)]),
+        head=load_params("head", HeadParams),
+        balancing=load_params("balancing", BalancingParams),
+        loss=load_params("loss", LossParams),
+    )
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What the pipeline has stored of the networks that answer.
+
+    Attributes:
+        embeddings: Each network's folder of features.
+        tensors: The folder of the images.
+    """
+
+    embeddings: Sequence[Path]
+    tensors: Path
+
+
+def stored_of(models: Sequence[Model]) -> Stored:
+    """Find what is stored of some networks, by their strategies."""
+    folders = [paths.EMBEDDINGS / str(model.facts["strategy"]) for model in models]
+    return Stored(folders, paths.TENSORS)
+
+
+def is_frozen(model: Model) -> bool:
+    """Say whether the head alone was trained: what it reads is stored."""
+    return model.network.cut == model.network.blocks
+
+
+def open_features(model: Model, embeddings: Path, tensors: Path) -> StoredViews:
+    """Open the stored features that a network's head reads."""
+    columns = feature_columns(read_json(embeddings / PLAN)["blocks"], model.facts["reads"])
+    grey = open_grey(tensors) if model.facts["grey"] else no_grey
+    return StoredViews(Tensors(embeddings / POOLED), columns, grey=grey)
+
+
+def all_views(features: StoredViews, positions: np.ndarray) -> np.ndarray:
+    """Gather the features of every view: (n,) -> (n, V, G + F)."""
+    numbers = range(features.pooled.shape[0])
+    views = [features.train_batch(positions, np.full(len(positions), v))[1] for v in numbers]
+    return np.stack(views, axis=1)
+
+
+@dataclass(frozen=True)
+class CrossFitted:
+    """Probabilities of images by heads that saw nobody of their patients.
+
+    Attributes:
+        keys: Of the images.
+        labels: (n,) positions among the classes.
+        patients: (n,).
+        probabilities: (n, K).
+    """
+
+    keys: list[str]
+    labels: np.ndarray
+    patients: np.ndarray
+    probabilities: np.ndarray
+
+
+def cross_fit_all(
+    models: Sequence[Model], solving: Solving, stored: Stored, cases: pd.DataFrame, prior: Prior
+) -> CrossFitted:
+    """Cross-fit the head of each network, and average the probabilities as its answers are.
+
+    Args:
+        models: The networks, which say what their heads read.
+        solving: How heads are solved.
+        stored: The networks' features.
+        cases: Columns key, patient, label; of the images to use.
+        prior: That the probabilities shall assume.
+    """
+    every = [
+        cross_fit(solving, open_features(model, embeddings, stored.tensors), cases, prior)
+        for model, embeddings in zip(models, stored.embeddings, strict=True)
+    ]
+    mean = np.mean([fitted.probabilities for fitted in every], axis=0)
+    return replace(every[0], probabilities=mean)
+
+
+def cross_fit(
+    solving: Solving, features: StoredViews, cases: pd.DataFrame, prior: Prior = "as_trained"
+) -> CrossFitted:
+    """Solve a strategy's head on stored features, fold by fold of patients.
+
+    The head is solved whatever the strategy trains: it costs seconds, and a label that it doubts
+    is as doubtful.
+
+    Args:
+        solving: How; the balancing applies.
+        features: What the head reads.
+        cases: Columns key, patient, label; of the images to use.
+        prior: That the probabilities shall assume; `as_trained` leaves that of the balancing.
+    """
+    classes = len(solving.classes)
+    number = {label: k for k, label in enumerate(solving.classes)}
+    labels = cases["label"].map(number).to_numpy(dtype=np.int64)
+    patients = cases["patient"].to_numpy()
+    counts = class_counts(labels, classes)
+    balancing = resolve(solving.balancing, solving.loss, counts)
+    adjustment = logit_adjustment(counts, solving.loss)
+    objective = None
+    if solving.head.model == "multinomial":
+        gamma = solving.loss.gamma if solving.loss.name == "focal" else 0.0
+        objective = Objective(adjustment, solving.loss.label_smoothing, gamma)
+    positions = features.pooled.positions(list(cases["key"]))
+    weights = expected_weights(counts, balancing)[labels]
+    table = Table(all_views(features, positions), labels, weights, pd.factorize(patients)[0])
+    params = solving.head.model_copy(update={"select": "cross_fit"})
+    path = solve_path(table, classes, params, objective)
+    assert path.chosen is not None  # with `cross_fit` a step is chosen
+    answers = path.steps[path.chosen].cross_fitted
+    assert answers is not None
+    probabilities = np.exp(answers)
+    shares = training_prior(counts, balancing, adjustment)
+    own = Answering(prior, [float(s) for s in shares], [int(n) for n in counts])
+    return CrossFitted(list(cases["key"]), labels, patients, own.assume(probabilities))
