@@ -116,12 +116,12 @@ def write_bundle(folder: Path, *models: Model, **facts) -> Bundle:
     return read_bundle(folder)
 
 
-def write_ensemble(folder: Path, **facts) -> Bundle:
+def write_ensemble(folder: Path) -> Bundle:
     """Write a bundle of two networks, of which one reads grey features and one trained blocks."""
     weights = folder.with_name(f"{folder.name}-weights")
     one = make_model(weights, grey=len(GREY_NAMES))
     other = make_model(weights, at=7, name="last_two", seed=2)
-    return write_bundle(folder, one, other, strategy="ensemble", **facts)
+    return write_bundle(folder, one, other, strategy="ensemble")
 
 
 def write_images(folder: Path, n: int = 6) -> list[str]:

@@ -131,8 +131,8 @@ def _limits(facts: Mapping[str, Any]) -> str:
         "outside of what was tested; the flag `unfamiliar` catches some of that, not all.\n"
         "- Probabilities assume the class shares named above; where densities are distributed "
         "otherwise, they are off.\n"
-        f"- The columns `calibrated_…` are the same probabilities at the temperature {temperature}; "
-        "answers and sets don't use them.\n"
+        "- The columns `calibrated_…` are the same probabilities at the temperature "
+        f"{temperature}; answers and sets don't use them.\n"
         "- `mammo evaluate` measures the model on another data set: do that first."
     )
 
