@@ -116,12 +116,20 @@ def test_an_ensemble_shows_the_mean_of_its_members_maps_and_says_so(tmp_path, te
     assert maps.note.endswith(EXACT_ORDINAL)
 
 
-def test_where_one_member_has_no_exact_map_all_are_explained_by_grad_cam(tmp_path):
+def test_where_one_member_has_no_exact_map_all_are_explained_by_grad_cam(tmp_path, tensors):
+    exact = make_model(tmp_path / "weights")
+    trained = make_model(tmp_path / "weights", at=7, name="last_two")
+    bundle = write_bundle(tmp_path / "bundle", exact, trained)
+    maps = explain(bundle, tensors, ["k0", "k2"], ["A", "D"])
+    assert maps.note.endswith(GRAD_CAM) and "probe, last_two" in maps.note
+    assert maps.values.shape == (2, SIZE, SIZE) and (maps.values >= 0).all()
+    assert len(explain(bundle, tensors, [], []).values) == 0
+
+
+def test_a_member_that_reads_grey_features_is_explained_among_others(tmp_path):
     bundle, keys = write_ensemble(tmp_path / "bundle"), write_images(tmp_path / "images")
     maps = explain(bundle, tmp_path / "images", keys, ["A"] * 6)
-    assert maps.note.endswith(GRAD_CAM) and "probe, last_two" in maps.note
-    assert maps.values.shape == (6, SIZE, SIZE) and (maps.values >= 0).all()
-    assert len(explain(bundle, tmp_path / "images", [], []).values) == 0
+    assert maps.note.endswith(GRAD_CAM) and maps.values.shape == (6, SIZE, SIZE)
 
 
 def test_coarser_maps_are_spread_over_the_finest_grid():
