@@ -17,6 +17,7 @@ from mammo.predict.bundle import read_bundle
 from mammo.predict.cli import main
 from mammo.predict.intake import find_sources
 from mammo.preprocess.dataset import decode_files
+from mammo.storage.cells import restored
 from mammo.storage.files import read_table
 from mammo.storage.scratch import Store
 from support.bundles import fabric, write_bundle, write_mammograms
@@ -156,6 +157,36 @@ def test_a_run_that_fails_leaves_the_earlier_results_whole(made, monkeypatch):
     with pytest.raises(RuntimeError, match="stopped"):
         run(made)
     assert whole(made / "out") == before and "run.json" in before
+
+
+def test_no_cell_that_comes_from_outside_is_a_formula_and_all_come_back(made, tmp_path):
+    folder, names = tmp_path / "in", ["=cmd.dcm", "+1.dcm", "-1.dcm", "@x.dcm", "'quoted.dcm"]
+    folder.mkdir()
+    for number, name in enumerate(names):
+        patient = {"PatientID": f"{name[0]}P{number}", "StudyInstanceUID": f"1.2.66.{number}"}
+        content = dicom_bytes(
+            breast_pixels(seed=number), SOPInstanceUID=f"1.2.6.{number}", **patient
+        )
+        (folder / name).write_bytes(content)
+    (folder / "=HYPERLINK(1).dcm").write_bytes(b"no DICOM at all")
+    arguments = ["predict", str(folder), "--bundle", str(made / "bundle"),
+                 "--out", str(tmp_path / "out")]  # fmt: skip
+    main(arguments)
+    tables = {
+        name: read_table(tmp_path / "out" / f"{name}.csv")
+        for name in ("predictions", "breasts", "patients", "quarantine")
+    }
+    for name, table in tables.items():
+        cells = table.to_numpy().ravel().tolist()
+        assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))], name
+    assert sorted(restored(tables["predictions"])["file"]) == sorted(names)
+    patients = sorted(f"{name[0]}P{number}" for number, name in enumerate(names))
+    for name in ("predictions", "breasts", "patients"):
+        assert sorted(restored(tables[name])["patient"]) == patients, name
+    assert list(restored(tables["quarantine"])["file"]) == ["=HYPERLINK(1).dcm"]
+    before = whole(tmp_path / "out")
+    main(arguments)
+    assert whole(tmp_path / "out") == before
 
 
 def test_hashed_identifiers_leave_no_trace_of_the_real_ones(made, tmp_path):

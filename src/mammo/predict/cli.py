@@ -166,6 +166,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     from mammo.predict.bundle import read_bundle
     from mammo.predict.evaluate import Bootstrap, evaluate_elsewhere, external_page
     from mammo.predict.predict import WORK, results
+    from mammo.storage.cells import neutralised
     from mammo.storage.files import write_json, write_table, write_text
 
     bundle = read_bundle(options.bundle)
@@ -181,8 +182,8 @@ def _evaluate(options: argparse.Namespace) -> None:
         found = evaluate_elsewhere(
             bundle, dataset, options.out / WORK, bootstrap, coverage, start(bundle.compute)
         )
-        write_table(found.predictions, folder / "predictions.csv")
-        write_table(found.quarantine, folder / "quarantine.csv")
+        write_table(neutralised(found.predictions), folder / "predictions.csv")
+        write_table(neutralised(found.quarantine), folder / "quarantine.csv")
         write_json(found.metrics, folder / "metrics.json")
         write_text(external_page(bundle, dataset.name, found.metrics), folder / "report.md")
     logger.info(_DONE, options.out / "report.md")

@@ -17,6 +17,7 @@ from mammo.predict.explain import explain
 from mammo.predict.familiarity import unfamiliar
 from mammo.predict.intake import grey_scales
 from mammo.predict.making import CrossFitted, cross_fit, features_of, open_features
+from mammo.storage.cells import restored
 from mammo.storage.tensors import Tensors
 from mammo.training.settings import Recipe
 from mammo.training.trial import Stored
@@ -131,9 +132,12 @@ def _strangeness(
 
 
 def read_corrections(path: Path) -> pd.DataFrame:
-    """Read the corrections made so far: columns key, old, new, who, when; none is no error."""
+    """Read the corrections made so far: columns key, old, new, who, when; none is no error.
+
+    The page and labels.csv are `neutralised`, so what a reader saves from them is.
+    """
     columns = ["key", "old", "new", "who", "when"]
     if not path.is_file():
         return pd.DataFrame(columns=columns)
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    return table.reindex(columns=columns, fill_value="")
+    return restored(table.reindex(columns=columns, fill_value=""))
