@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +24,8 @@ from mammo.storage.files import read_table
 from mammo.storage.scratch import Store
 from support.bundles import fabric, write_bundle, write_mammograms
 from support.dicom_files import breast_pixels, dicom_bytes
+from support.pipeline_copy import ROOT
+from support.read_only import run_beside_read_only
 
 KEY = "0123456789abcdef" * 4
 
@@ -249,6 +253,23 @@ def test_a_folder_with_other_things_in_it_is_not_written_over(made, tmp_path):
             ["predict", str(made / "in"), "--bundle", str(made / "bundle"), "--out", str(tmp_path)]
         )
     assert (tmp_path / "thesis.tex").exists() and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_read_only_folder_for_the_results_is_one_line(made, tmp_path):
+    (tmp_path / "out").mkdir()
+    command = [sys.executable, "-m", "mammo.predict", "predict", str(made / "in"), "--bundle",
+               str(made / "bundle"), "--out", str(tmp_path / "out")]  # fmt: skip
+    done = run_beside_read_only(
+        tmp_path / "out", command, tmp_path, {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    )
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert re.match(
+        rf"error: {tmp_path}/out/\S+: (Read-only file system: .*write to another one"
+        r"|Permission denied: check the permissions)",
+        last,
+    ), done.stderr
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_an_unfamiliar_maker_and_size_are_flagged(made, tmp_path):
