@@ -9,8 +9,9 @@ from scipy.stats import false_discovery_control
 from sklearn.metrics import cohen_kappa_score
 
 from mammo.comparison.arms import Arm
-from mammo.comparison.compare import choose_reference, compare, comparison_table
+from mammo.comparison.compare import choose_reference, compare
 from mammo.comparison.params import CompareParams
+from mammo.comparison.tables import comparison_table
 from mammo.errors import UserError
 from mammo.evaluation.metrics import classification_metrics
 from support.made_up import predictions

@@ -18,7 +18,7 @@ import yaml
 from mammo.cohort.cases import read_cases
 from mammo.comparison.arms import Arm
 from mammo.comparison.baselines import GREY_FEATURES, INTENSITY_HISTOGRAM, MAJORITY_CLASS
-from mammo.comparison.compare import calibration_table, compare, comparison_table
+from mammo.comparison.compare import compare
 from mammo.comparison.inputs import (
     Training,
     predict_baselines,
@@ -29,6 +29,7 @@ from mammo.comparison.inputs import (
 )
 from mammo.comparison.page import Evidence, report
 from mammo.comparison.params import CompareParams
+from mammo.comparison.tables import calibration_table, comparison_table
 from mammo.errors import UserError
 from mammo.figures.evidence import forest_plot, reliability_diagram
 from mammo.figures.style import write_png
