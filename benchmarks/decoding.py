@@ -23,9 +23,9 @@ import imagecodecs
 import numpy as np
 import pandas as pd
 import pydicom
+from pydicom import uid
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import UID
 
 from machine import machine
 from mammo.dicom.params import Limits
@@ -37,10 +37,10 @@ from mammo.storage.tensors import Tensors, write_shards
 ROWS, COLUMNS = 3518, 2800
 SIZE_PX = 512
 KINDS = {
-    "JPEG 2000 lossless": "1.2.840.10008.1.2.4.90",
-    "JPEG Lossless": "1.2.840.10008.1.2.4.70",
-    "RLE": "1.2.840.10008.1.2.5",
-    "uncompressed": "1.2.840.10008.1.2.1",
+    "JPEG 2000 lossless": uid.JPEG2000Lossless,
+    "JPEG Lossless": uid.JPEGLosslessSV1,
+    "RLE": uid.RLELossless,
+    "uncompressed": uid.ExplicitVRLittleEndian,
 }
 TARGETS = {"JPEG 2000 lossless": "10", "JPEG Lossless": "3", "RLE": "–", "uncompressed": "–"}
 LIMITS = Limits(max_pixels=64_000_000, max_inflated_mb=512)
@@ -92,11 +92,11 @@ def image(base: np.ndarray, number: int) -> np.ndarray:
 
 def compressed(pixels: np.ndarray, syntax: str) -> bytes:
     """Encode one frame."""
-    if syntax.endswith(".90"):
+    if syntax == KINDS["JPEG 2000 lossless"]:
         return imagecodecs.jpeg2k_encode(
             pixels, level=0, reversible=True, codecformat="j2k", bitspersample=12, numthreads=2
         )
-    if syntax.endswith(".70"):
+    if syntax == KINDS["JPEG Lossless"]:
         return imagecodecs.jpeg8_encode(pixels, lossless=True, predictor=1, bitspersample=12)
     planes = [pixels >> 8, pixels & 255]
     segments = []
@@ -111,11 +111,11 @@ def compressed(pixels: np.ndarray, syntax: str) -> bytes:
 def dicom(pixels: np.ndarray, syntax: str) -> bytes:
     """Wrap pixels as a mammogram with a window."""
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = UID("1.2.840.10008.5.1.4.1.1.1.2")
-    meta.MediaStorageSOPInstanceUID = UID("1.2.3")
-    meta.TransferSyntaxUID = UID(syntax)
+    meta.MediaStorageSOPClassUID = uid.DigitalMammographyXRayImageStorageForPresentation
+    meta.MediaStorageSOPInstanceUID = uid.UID("1.2.3")
+    meta.TransferSyntaxUID = uid.UID(syntax)
     ds = FileDataset("", {}, preamble=b"\0" * 128, file_meta=meta)
-    ds.SOPClassUID, ds.SOPInstanceUID = meta.MediaStorageSOPClassUID, UID("1.2.3")
+    ds.SOPClassUID, ds.SOPInstanceUID = meta.MediaStorageSOPClassUID, uid.UID("1.2.3")
     ds.Modality, ds.PhotometricInterpretation = "MG", "MONOCHROME2"
     ds.Rows, ds.Columns = pixels.shape
     ds.SamplesPerPixel, ds.PixelRepresentation = 1, 0
