@@ -29,6 +29,7 @@ from pydicom.encaps import encapsulate
 
 from machine import machine
 from mammo.dicom.params import Limits
+from mammo.params import read_params
 from mammo.preprocess.dataset import decode_files
 from mammo.preprocess.params import PreprocessParams
 from mammo.storage.scratch import Store
@@ -44,24 +45,9 @@ KINDS = {
 }
 TARGETS = {"JPEG 2000 lossless": "10", "JPEG Lossless": "3", "RLE": "–", "uncompressed": "–"}
 LIMITS = Limits(max_pixels=64_000_000, max_inflated_mb=512)
-PARAMS = PreprocessParams(
-    size_px=SIZE_PX,
-    dtype="uint8",
-    voi="auto",
-    voi_index=0,
-    by_manufacturer=[],
-    percentile_low=0.5,
-    percentile_high=99.5,
-    crop=True,
-    orientation="auto",
-    background="keep",
-    reduced_decode=True,
-    duplicate_pixels="flag",
-    workers=1,
-    timeout_s=60,
-    memory_mb=1024,
-    shard_mb=256,
-    scheduler=None,
+CHANGES = {"size_px": SIZE_PX, "duplicate_pixels": "flag", "workers": 1, "memory_mb": 1024}
+PARAMS = PreprocessParams.model_validate(
+    read_params(Path(__file__).parents[1] / "params.yaml")["preprocess"] | CHANGES
 )
 
 
