@@ -23,12 +23,13 @@ import imagecodecs
 import numpy as np
 import pandas as pd
 import pydicom
+from pydicom import uid
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import UID
 
 from machine import machine
 from mammo.dicom.params import Limits
+from mammo.params import read_params
 from mammo.preprocess.dataset import decode_files
 from mammo.preprocess.params import PreprocessParams
 from mammo.storage.scratch import Store
@@ -37,31 +38,16 @@ from mammo.storage.tensors import Tensors, write_shards
 ROWS, COLUMNS = 3518, 2800
 SIZE_PX = 512
 KINDS = {
-    "JPEG 2000 lossless": "1.2.840.10008.1.2.4.90",
-    "JPEG Lossless": "1.2.840.10008.1.2.4.70",
-    "RLE": "1.2.840.10008.1.2.5",
-    "uncompressed": "1.2.840.10008.1.2.1",
+    "JPEG 2000 lossless": uid.JPEG2000Lossless,
+    "JPEG Lossless": uid.JPEGLosslessSV1,
+    "RLE": uid.RLELossless,
+    "uncompressed": uid.ExplicitVRLittleEndian,
 }
 TARGETS = {"JPEG 2000 lossless": "10", "JPEG Lossless": "3", "RLE": "–", "uncompressed": "–"}
 LIMITS = Limits(max_pixels=64_000_000, max_inflated_mb=512)
-PARAMS = PreprocessParams(
-    size_px=SIZE_PX,
-    dtype="uint8",
-    voi="auto",
-    voi_index=0,
-    by_manufacturer=[],
-    percentile_low=0.5,
-    percentile_high=99.5,
-    crop=True,
-    orientation="auto",
-    background="keep",
-    reduced_decode=True,
-    duplicate_pixels="flag",
-    workers=1,
-    timeout_s=60,
-    memory_mb=1024,
-    shard_mb=256,
-    scheduler=None,
+CHANGES = {"size_px": SIZE_PX, "duplicate_pixels": "flag", "workers": 1, "memory_mb": 1024}
+PARAMS = PreprocessParams.model_validate(
+    read_params(Path(__file__).parents[1] / "params.yaml")["preprocess"] | CHANGES
 )
 
 
@@ -92,11 +78,11 @@ def image(base: np.ndarray, number: int) -> np.ndarray:
 
 def compressed(pixels: np.ndarray, syntax: str) -> bytes:
     """Encode one frame."""
-    if syntax.endswith(".90"):
+    if syntax == KINDS["JPEG 2000 lossless"]:
         return imagecodecs.jpeg2k_encode(
             pixels, level=0, reversible=True, codecformat="j2k", bitspersample=12, numthreads=2
         )
-    if syntax.endswith(".70"):
+    if syntax == KINDS["JPEG Lossless"]:
         return imagecodecs.jpeg8_encode(pixels, lossless=True, predictor=1, bitspersample=12)
     planes = [pixels >> 8, pixels & 255]
     segments = []
@@ -111,11 +97,11 @@ def compressed(pixels: np.ndarray, syntax: str) -> bytes:
 def dicom(pixels: np.ndarray, syntax: str) -> bytes:
     """Wrap pixels as a mammogram with a window."""
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = UID("1.2.840.10008.5.1.4.1.1.1.2")
-    meta.MediaStorageSOPInstanceUID = UID("1.2.3")
-    meta.TransferSyntaxUID = UID(syntax)
+    meta.MediaStorageSOPClassUID = uid.DigitalMammographyXRayImageStorageForPresentation
+    meta.MediaStorageSOPInstanceUID = uid.UID("1.2.3")
+    meta.TransferSyntaxUID = uid.UID(syntax)
     ds = FileDataset("", {}, preamble=b"\0" * 128, file_meta=meta)
-    ds.SOPClassUID, ds.SOPInstanceUID = meta.MediaStorageSOPClassUID, UID("1.2.3")
+    ds.SOPClassUID, ds.SOPInstanceUID = meta.MediaStorageSOPClassUID, uid.UID("1.2.3")
     ds.Modality, ds.PhotometricInterpretation = "MG", "MONOCHROME2"
     ds.Rows, ds.Columns = pixels.shape
     ds.SamplesPerPixel, ds.PixelRepresentation = 1, 0

@@ -11,10 +11,11 @@ import pandas as pd
 from mammo import paths
 from mammo.cohort.cases import read_cases
 from mammo.cohort.classes import ClassSet, class_of
-from mammo.comparison.compare import calibration_table, compare, comparison_table
+from mammo.comparison.compare import compare
 from mammo.comparison.inputs import predict_baselines, read_arms, read_trainings
 from mammo.comparison.page import Evidence, report
 from mammo.comparison.params import CompareParams
+from mammo.comparison.tables import calibration_table, comparison_table
 from mammo.evaluation.ensemble import ENSEMBLE
 from mammo.evaluation.levels import PatientRule
 from mammo.figures.evidence import forest_plot, reliability_diagram

@@ -3,6 +3,7 @@
 import copy
 import math
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -10,12 +11,18 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+import yaml
 
 from mammo.check import check_inputs, check_params
 from mammo.errors import UserError
 from mammo.params import load_leaf, load_params, read_params
 from mammo.renamed import RENAMED, renamed_keys
 from mammo.training.params import TrainParams
+from support.read_only import run_beside_read_only
+
+ROOT = Path(__file__).parents[1]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
 
 
 @pytest.fixture
@@ -322,6 +329,70 @@ def test_what_params_name_and_is_not_there_is_refused_before_anything_runs(own, 
         check_inputs(own)
 
 
+@pytest.fixture
+def checkout(values, tmp_path):
+    """A folder in which stage check runs: the committed params.yaml, and what it names."""
+
+    def write(**changes):
+        for key, value in changes.items():
+            change(values, key.replace("__", "."), value)
+        (tmp_path / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+        (tmp_path / "corrections.csv").write_text("key,old,new,who,when\n")
+        (tmp_path / "data").mkdir()
+        return [sys.executable, str(ROOT / "stages/check.py")]
+
+    return write
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 9\n",
+        "<!DOCTYPE html>\n<title>Sign in</title>",
+        "Rate limit exceeded",  # the unpickler reads an R as an order, and fails on it
+        "",
+    ],
+)
+def test_a_pth_of_text_ends_the_check_with_one_line(checkout, tmp_path, text):
+    weights = tmp_path / "theirs.pth"
+    weights.write_text(text)
+    command = checkout(backbone__weights="file", backbone__file=str(weights))
+    done = subprocess.run(
+        command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith(
+        f"error: {weights}: backbone.file must be what torch.save writes, got text that begins "
+        f"with {text.splitlines()[0] if text else ''!r}; "
+    )
+    assert "download the file anew" in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "data/check.txt").exists()
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_what_torch_saves_is_no_text(own, tmp_path, zipped):
+    torch.save(
+        {"weight": torch.zeros(3)},
+        tmp_path / "w.pth",
+        _use_new_zipfile_serialization=zipped,
+    )
+    change(own, "backbone.weights", "file")
+    change(own, "backbone.file", str(tmp_path / "w.pth"))
+    assert check_inputs(own)["backbone.file"] == tmp_path / "w.pth"
+
+
+def test_a_read_only_folder_ends_the_check_with_one_line(checkout, tmp_path):
+    command = checkout()
+    done = run_beside_read_only(tmp_path / "data", command, tmp_path, ENVIRONMENT)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
+    assert re.match(
+        r"error: data/\S+: (Read-only file system: .*write to another one"
+        r"|Permission denied: check the permissions); the traceback is in logs/",
+        done.stderr,
+    ), done.stderr
+    assert "Traceback" not in done.stderr and not list((tmp_path / "data").iterdir())
+
+
 def test_a_fifo_and_a_socket_below_the_root_are_refused_by_name(own, tmp_path):
     os.mkfifo(tmp_path / "images/deep/pipe")
     with socket.socket(socket.AF_UNIX) as server:
@@ -329,7 +400,7 @@ def test_a_fifo_and_a_socket_below_the_root_are_refused_by_name(own, tmp_path):
         try:
             server.bind("images/socket")
         finally:
-            os.chdir(Path(__file__).parents[1])
+            os.chdir(ROOT)
         with pytest.raises(UserError) as raised:
             check_inputs(own)
     assert "images/deep/pipe: is a FIFO" in str(raised.value)
@@ -345,8 +416,7 @@ def test_check_imports_nothing_that_takes_seconds(module):
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src")},
-        capture_output=True, text=True, check=True,
+        env=ENVIRONMENT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout.strip() == "[]"
 
@@ -354,13 +424,12 @@ def test_check_imports_nothing_that_takes_seconds(module):
 @pytest.mark.parametrize("script", ["check", "report"])
 def test_stages_that_only_read_start_without_torch_and_scikit_learn(script):
     """Their imports alone are run; with torch a stage of a second takes fourteen."""
-    root = Path(__file__).parents[1]
     code = (
         f"import sys, runpy; runpy.run_path('stages/{script}.py', run_name='imported'); "
         "print([m for m in 'torch torchvision sklearn scipy cv2'.split() if m in sys.modules])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True,
-        env={**os.environ, "PYTHONPATH": str(root / "src")},
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True,
+        env=ENVIRONMENT,
     )  # fmt: skip
     assert done.stdout.strip() == "[]"

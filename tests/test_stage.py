@@ -1,10 +1,7 @@
 """How a stage runs: what it read is what DVC may lock, and every end has its message."""
 
-import os
 import re
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -108,10 +105,7 @@ def test_the_fingerprint_of_the_dearest_stage_takes_a_fifth_of_a_second_at_most(
 
 def test_a_second_run_of_the_same_stage_is_refused_and_told_of_the_first(pipeline):
     act = "Path('at_work').touch(); import time; time.sleep(30)"
-    pipeline.write("act.py", act)
-    command = [sys.executable, "stages/train.py", "a", "0.5"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    first = subprocess.Popen(command, cwd=pipeline.folder, env=environment)
+    first = pipeline.start(act)
     try:
         while not (pipeline.folder / "at_work").exists():
             time.sleep(0.02)
@@ -155,10 +149,7 @@ def test_a_log_that_can_not_be_written_costs_a_warning(pipeline):
 
 def test_a_terminated_stage_still_cleans_up(pipeline):
     act = "import time\ntry:\n Path('on').touch(); time.sleep(30)\nfinally: Path('clean').touch()"
-    pipeline.write("act.py", act)
-    command = [sys.executable, "stages/train.py", "a", "0.5"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    process = subprocess.Popen(command, cwd=pipeline.folder, env=environment)
+    process = pipeline.start(act)
     while not (pipeline.folder / "on").exists():
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)

@@ -56,6 +56,8 @@ SECTIONS: dict[str, type[Params]] = {
     "compute": ComputeParams,
 }
 
+_START_BYTES = 64  # of a weights file, enough to tell text
+
 # The other arms of the comparison: a stage's, and those without a network.
 RESERVED = ("ensemble", "majority_class", "intensity_histogram", "grey_features")
 
@@ -125,6 +127,8 @@ def check_inputs(values: dict[str, Any]) -> dict[str, Path | None]:
         faults.append(str(error))
     if backbone.file is not None and not backbone.file.is_file():
         faults.append(f"params.yaml: backbone.file: no such file, got {str(backbone.file)!r}")
+    elif backbone.file is not None and backbone.file.suffix in (".pth", ".pt"):
+        faults += _text_for_tensors(backbone.file)
     if faults:
         raise UserError("\n".join(faults))
     secret = dataset.key_file not in (None, PUBLIC)
@@ -146,6 +150,18 @@ def _untrackable(root: Path) -> Iterator[str]:
         yield (
             f"{root}/{shown(path)}: the name isn't UTF-8, which DVC can't track: rename the file, "
             f"for instance with `convmv -f latin1 -t utf8 --notest -r {root}`"
+        )
+
+
+def _text_for_tensors(path: Path) -> Iterator[str]:
+    """Name a file of text: the unpickler takes some for a damaged file, others for a program."""
+    with path.open("rb") as file:
+        start = file.read(_START_BYTES)
+    if start.isascii() and b"\0" not in start:  # a zip has a NUL by then, a pickle begins with 0x80
+        line = start.decode().partition("\n")[0]
+        yield (
+            f"{path}: backbone.file must be what torch.save writes, got text that begins with "
+            f"{line!r}; download the file anew: a Git LFS pointer or a web page is in its place"
         )
 
 

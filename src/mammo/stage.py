@@ -32,7 +32,7 @@ _RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
 _REMEDIES = {
     errno.ENOSPC: "make room on this disk, then run again",
     errno.EDQUOT: "make room within your quota, then run again",
-    errno.EROFS: "this file system can only be read: work in a checkout on another one",
+    errno.EROFS: "this file system can only be read: write to another one",
     errno.EACCES: "check the permissions of the file and of its folder",
     errno.EPERM: "check the permissions of the file and of its folder",
     errno.EMFILE: "raise the limit of open files (`ulimit -n`)",
@@ -151,10 +151,11 @@ def _last_resort(
         where = f"the traceback is in {file}"
     except OSError:
         where = f"no traceback could be kept in {paths.LOGS}:\n{text}"
-    sys.stderr.write(f"error: {_worded(error)}; {where}\n")
+    sys.stderr.write(f"error: {worded(error)}; {where}\n")
 
 
-def _worded(error: BaseException) -> str:
+def worded(error: BaseException) -> str:
+    """Word a fault that isn't a `UserError`: file, fault and remedy, where they are known."""
     if isinstance(error, OSError):
         name = error.filename2 or error.filename
         place = f"{os.fsdecode(name)}: " if isinstance(name, str | bytes) else ""

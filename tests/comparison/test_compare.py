@@ -9,21 +9,13 @@ from scipy.stats import false_discovery_control
 from sklearn.metrics import cohen_kappa_score
 
 from mammo.comparison.arms import Arm
-from mammo.comparison.compare import choose_reference, compare, comparison_table
-from mammo.comparison.params import CompareParams
+from mammo.comparison.compare import choose_reference, compare
+from mammo.comparison.tables import comparison_table
 from mammo.errors import UserError
 from mammo.evaluation.metrics import classification_metrics
-from support.made_up import predictions
+from support.made_up import compare_params, predictions
 
-PARAMS = CompareParams(
-    draws=200,
-    seed=0,
-    confidence=0.95,
-    calibration_bins=10,
-    tested_metrics=["kappa_quadratic", "kappa"],
-    false_discovery_rate=0.05,
-    histogram={"bins": 8},
-)
+PARAMS = compare_params(confidence=0.95, false_discovery_rate=0.05)
 CLASSES = ("A", "B", "C", "D")
 
 

@@ -18,7 +18,7 @@ import yaml
 from mammo.cohort.cases import read_cases
 from mammo.comparison.arms import Arm
 from mammo.comparison.baselines import GREY_FEATURES, INTENSITY_HISTOGRAM, MAJORITY_CLASS
-from mammo.comparison.compare import calibration_table, compare, comparison_table
+from mammo.comparison.compare import compare
 from mammo.comparison.inputs import (
     Training,
     predict_baselines,
@@ -28,25 +28,16 @@ from mammo.comparison.inputs import (
     summarise_history,
 )
 from mammo.comparison.page import Evidence, report
-from mammo.comparison.params import CompareParams
+from mammo.comparison.tables import calibration_table, comparison_table
 from mammo.errors import UserError
 from mammo.figures.evidence import forest_plot, reliability_diagram
 from mammo.figures.style import write_png
 from mammo.heads.params import HeadParams
 from mammo.storage.files import write_json, write_table
 from mammo.storage.tensors import OUTLINES, packed, write_shards
-from support.made_up import predictions
+from support.made_up import compare_params, predictions
 
 ROOT = Path(__file__).resolve().parents[2]
-COMPARE = {
-    "draws": 200,
-    "seed": 0,
-    "confidence": 0.9,
-    "calibration_bins": 10,
-    "tested_metrics": ["kappa_quadratic", "kappa"],
-    "false_discovery_rate": 0.1,
-    "histogram": {"bins": 8},
-}
 HISTORY = pd.DataFrame(
     [
         ("train", 1, "", 0.5),
@@ -111,7 +102,7 @@ def evidence(
     result = compare(
         {name: Arm(table, "argmax", "0123abcd", "healthy") for name, table in strategies.items()},
         {name: Arm(table) for name, table in baselines.items()},
-        CompareParams(**COMPARE),
+        compare_params(),
         truth=cases[["key"]].assign(true_class=slips) if ceiling else None,
         groups=cases[["key"]].assign(maker="Phantom Alpha"),
     )
@@ -327,7 +318,7 @@ def test_two_classes_have_no_column_twice():
     result = compare(
         {"good": Arm(tables["good"])},
         {INTENSITY_HISTOGRAM: Arm(tables[INTENSITY_HISTOGRAM])},
-        CompareParams(**COMPARE),
+        compare_params(),
     )
     cases = tables["good"][["key", "patient", "label", "split"]]
     page = report(Evidence("csv", False, "resnet50", cases, {"good": training()}, result))
@@ -470,7 +461,7 @@ def world(root, strategies):
         "head": HEAD.model_dump(),
         "balancing": {"power": 0.5},
         "strategies": {name: {} for name in strategies},
-        "compare": COMPARE,
+        "compare": compare_params().model_dump(mode="json"),
     }
     (root / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
 

@@ -5,6 +5,7 @@ import cv2
 import numpy as np
 import pydicom
 import pytest
+from pydicom import uid
 
 from mammo.dicom import codecs
 from mammo.dicom.params import Limits
@@ -70,7 +71,7 @@ def test_lossy_jpeg_stays_close(syntax, bits):
 @pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT, BIG_ENDIAN, RLE])
 def test_signed_pixels_keep_their_sign(syntax):
     pixels = breast_pixels().astype(np.int16) - 1000
-    content = dicom_bytes(pixels, syntax, bits=16, SOPClassUID="1.2.840.10008.5.1.4.1.1.7")
+    content = dicom_bytes(pixels, syntax, bits=16, SOPClassUID=uid.SecondaryCaptureImageStorage)
     np.testing.assert_array_equal(decode(content), pixels)
 
 
@@ -296,7 +297,7 @@ def ct(shared: Path, syntax: str) -> Path:
     return next((shared / CT).parent.glob(f"CTImage.dcm_*_{syntax}.dcm"))
 
 
-CT_LOSSLESS = [s for s in LOSSLESS if s != HTJ2K] + ["1.2.840.10008.1.2.4.57"]
+CT_LOSSLESS = [s for s in LOSSLESS if s != HTJ2K] + [uid.JPEGLossless]
 
 
 @pytest.mark.shared
@@ -309,7 +310,7 @@ def test_one_ct_in_every_lossless_syntax_is_one_image(shared, syntax):
 @pytest.mark.shared
 @pytest.mark.parametrize(
     ("syntax", "tolerance"),
-    [("1.2.840.10008.1.2.4.81", 3), ("1.2.840.10008.1.2.4.91", 200)],
+    [(uid.JPEGLSNearLossless, 3), (uid.JPEG2000, 200)],
 )
 def test_lossy_ct_stays_near_the_original(shared, syntax, tolerance):
     reference = pydicom.dcmread(shared / CT).pixel_array.astype(int)

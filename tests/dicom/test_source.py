@@ -7,6 +7,7 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
+from pydicom.uid import MPEG2MPML, CTImageStorage
 
 from mammo.dicom.params import Limits
 from mammo.dicom.source import read_header, read_source
@@ -153,7 +154,7 @@ def test_a_deflate_bomb_is_not_inflated():
     content = dicom_bytes(PIXELS, DEFLATED)
     packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     bomb = packer.compress(bytes(64 * 2**20)) + packer.flush()
-    start = content.index(b"1.2.840.10008.1.2.1.99")
+    start = content.index(DEFLATED.encode())
     meta_end = content.index(b"\x02\0\x12\0", start)
     meta_end = content.index(b"\x02\0\x13\0", meta_end)
     meta_end += 8 + int.from_bytes(content[meta_end + 6 : meta_end + 8], "little")
@@ -163,9 +164,10 @@ def test_a_deflate_bomb_is_not_inflated():
 @pytest.mark.parametrize(
     ("syntax", "name"),
     [
+        # These two are retired: pydicom has no constants for them.
         ("1.2.840.10008.1.2.4.55", "JPEG Full Progression"),
         ("1.2.840.10008.1.2.4.53", "JPEG Spectral Selection"),
-        ("1.2.840.10008.1.2.4.100", "MPEG2 Main Profile"),
+        (MPEG2MPML, "MPEG2 Main Profile"),
     ],
 )
 def test_an_unsupported_transfer_syntax_is_named(syntax, name):
@@ -258,7 +260,7 @@ def test_padding_of_the_other_sign_is_read_where_it_means_the_same():
 def test_padding_of_the_other_sign_raises_where_it_means_another_value():
     # 0xF830 is 63536 or -2000; a class that knows unsigned pixels alone says which
     negative = {"PixelPaddingValue": 63536}
-    content = other_sign(dicom_bytes(PIXELS, SOPClassUID="1.2.840.10008.5.1.4.1.1.2", **negative))
+    content = other_sign(dicom_bytes(PIXELS, SOPClassUID=CTImageStorage, **negative))
     assert reason_of(content) == "pixel_representation"
     assert read_source(other_sign(dicom_bytes(PIXELS, **negative)), LIMITS).flags
 

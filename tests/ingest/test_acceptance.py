@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pydicom
 import pytest
-from pydicom.uid import CTImageStorage
+from pydicom import uid
 
 from mammo.datasets.folders import survey
 from mammo.datasets.params import DatasetParams
@@ -136,9 +136,10 @@ def spot(scheme: str, value: str, meaning: str = "a modifier") -> dict[str, Any]
 
 
 HEADER_FAULTS = [
-    ("not_mammography", {"Modality": "CT", "SOPClassUID": CTImageStorage}),
-    ("not_mammography", {"Modality": "DX", "SOPClassUID": "1.2.840.10008.5.1.4.1.1.1.1"}),
-    ("tomosynthesis", {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.13.1.3"}),
+    ("not_mammography", {"Modality": "CT", "SOPClassUID": uid.CTImageStorage}),
+    ("not_mammography", {"Modality": "DX",
+                         "SOPClassUID": uid.DigitalXRayImageStorageForPresentation}),
+    ("tomosynthesis", {"SOPClassUID": uid.BreastTomosynthesisImageStorage}),
     ("localizer", {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}),
     ("not_cc_mlo", {"ViewPosition": "ML"}),
     ("magnification_view", spot("SRT", "R-102D6")),
@@ -159,7 +160,7 @@ HEADER_FAULTS = [
     ("laterality_mismatch", {"ImageLaterality": "R"}),
     ("view_mismatch", {"ViewPosition": "MLO"}),
     ("for_processing_mixed", {"PresentationIntentType": "FOR PROCESSING"}),
-    ("for_processing_mixed", {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.1.2.1",
+    ("for_processing_mixed", {"SOPClassUID": uid.DigitalMammographyXRayImageStorageForProcessing,
                               "PresentationIntentType": None}),
 ]  # fmt: skip
 
@@ -182,7 +183,7 @@ def test_a_header_fault_is_rejected_or_flagged_as_its_policy_says(folder, reason
     [
         {"Modality": None},
         {"Modality": "DX"},
-        {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"},  # Secondary Capture, Modality MG
+        {"SOPClassUID": uid.SecondaryCaptureImageStorage},  # Modality MG
         {"BurnedInAnnotation": "NO"},
         {"EstimatedRadiographicMagnificationFactor": 1.07},
         {"PaddleDescription": "24x29 screening"},
@@ -541,12 +542,12 @@ def test_rsna_headers_without_modality_go_through(tmp_path):
 def test_the_file_meta_information_tells_what_the_data_set_leaves_out(folder):
     path = folder.add("P1/1.dcm")
     image = pydicom.dcmread(path)
-    uid = image.SOPInstanceUID
+    identity = image.SOPInstanceUID
     del image.SOPClassUID, image.SOPInstanceUID, image.Modality
     image.save_as(path)
     ingested = folder.ingest()
     assert "P1/1.dcm" in accepted(ingested)
-    assert uid in set(ingested.files["sop_instance_uid"])
+    assert identity in set(ingested.files["sop_instance_uid"])
 
 
 def test_several_processes_find_the_same_as_one(folder):

@@ -2,6 +2,7 @@
 
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian
 
 from mammo.dicom.header import header_of
 from mammo.dicom.parsing import Parsed
@@ -12,7 +13,7 @@ def header(**tags: str):
     dataset = Dataset()
     for keyword, value in tags.items():
         setattr(dataset, keyword, value)
-    return header_of(Parsed(dataset, FileMetaDataset(), "1.2.840.10008.1.2.1", None))
+    return header_of(Parsed(dataset, FileMetaDataset(), ExplicitVRLittleEndian, None))
 
 
 @pytest.mark.parametrize(

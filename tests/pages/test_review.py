@@ -1,5 +1,6 @@
 """The review page: what it holds, and what clicks and keys do, in a browser without a network."""
 
+import io
 import re
 
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 
 from mammo.pages.params import ReviewParams
 from mammo.pages.review import Reviewed, choose, encode_map, suggestions, write_review
+from mammo.storage.cells import restored
+from mammo.storage.files import read_table
 from support.browser import drive
 from support.made_up import predictions
 
@@ -68,6 +71,17 @@ def test_the_doubtful_labels_are_listed_most_doubtful_first():
     assert list(table.columns[:5]) == ["key", "old", "new", "who", "when"]
     assert set(table["new"]) == {""}  # the reader decides
     assert table["probability_suggested"].iloc[0] == rows["cross_fitted_A"][7]
+
+
+def test_no_cell_of_the_labels_to_check_is_a_formula_and_all_come_back(tmp_path):
+    rows = rows_of()
+    rows["key"] = [f"{'=+-@'[n % 4]}{key}" for n, key in enumerate(rows["key"])]
+    write_review(reviewed(rows), len(rows), PARAMS, tmp_path)
+    written = read_table(tmp_path / "labels.csv")
+    doubted = [rows["key"][7], rows["key"][3]]
+    assert list(written["key"]) == [f"'{key}" for key in doubted]
+    assert list(restored(written)["key"]) == doubted
+    assert list(written["old"]) == [rows["label"][7], rows["label"][3]]
 
 
 def test_a_full_page_keeps_doubtful_labels_and_whole_patients_first():
@@ -183,7 +197,7 @@ def test_other_views_of_the_patient_are_reached_even_through_a_filter(page, chro
 @pytest.mark.chromium
 def test_a_reader_saves_corrections_that_a_spreadsheet_may_open(page, chromium):
     before = pd.DataFrame(
-        [["0000ffff", "B", "C", "Ann", "2026-01-02"]], columns=["key", "old", "new", "who", "when"]
+        [["0000ffff", "B", "C", "'Ann", "2026-01-02"]], columns=["key", "old", "new", "who", "when"]
     )
     rows, path = page(corrections=before)
     first = rows[rows["split"] == "test"].iloc[0]
@@ -198,10 +212,12 @@ def test_a_reader_saves_corrections_that_a_spreadsheet_may_open(page, chromium):
     )  # fmt: skip
     assert result[0] == [True, True, False] and result[2] is True
     header, earlier, made = result[1].splitlines()
-    assert header == "key,old,new,who,when" and earlier == "0000ffff,B,C,Ann,2026-01-02"
+    assert header == "key,old,new,who,when" and earlier == "0000ffff,B,C,''Ann,2026-01-02"
     assert re.fullmatch(
         rf'{first["key"]},{first["label"]},{wanted},"\'=Eve, ""MD""",\d{{4}}-\d\d-\d\d', made
     )
+    saved = restored(pd.read_csv(io.StringIO(result[1]), dtype=str))
+    assert list(saved["who"]) == ["'Ann", '=Eve, "MD"']
 
 
 @pytest.mark.chromium

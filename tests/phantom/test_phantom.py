@@ -11,7 +11,12 @@ import pandas as pd
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
+from pydicom.uid import (
+    DigitalMammographyXRayImageStorageForPresentation,
+    ExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    RLELossless,
+)
 from sklearn.metrics import cohen_kappa_score
 
 from mammo.errors import UserError
@@ -426,7 +431,8 @@ def test_jpeg2000_streams_declare_bits_stored_and_no_wrapper(datasets):
 
 def test_headers_hold_what_a_mammogram_for_presentation_must(datasets):
     for image, dataset in datasets.items():
-        assert dataset.file_meta.MediaStorageSOPClassUID == "1.2.840.10008.5.1.4.1.1.1.2"
+        storage = dataset.file_meta.MediaStorageSOPClassUID
+        assert storage == DigitalMammographyXRayImageStorageForPresentation
         assert dataset.Modality == "MG"
         assert dataset.PresentationIntentType == "FOR PRESENTATION"
         assert dataset.BurnedInAnnotation == "NO"

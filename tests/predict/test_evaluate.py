@@ -8,6 +8,7 @@ import yaml
 
 from mammo.params import read_params
 from mammo.predict.cli import main
+from mammo.storage.cells import restored
 from mammo.storage.files import read_table
 from support.bundles import write_bundle, write_mammograms
 from support.pipeline_copy import ROOT
@@ -19,6 +20,7 @@ def elsewhere(tmp_path_factory):
     folder = tmp_path_factory.mktemp("elsewhere")
     write_bundle(folder / "bundle")
     files = write_mammograms(folder / "images", patients=6)
+    (folder / "images" / "=SUM(1).dcm").write_bytes(b"in no row of the table")
     rows = [
         {"image_path": str(f.relative_to(folder / "images")), "patient_id": f"SECRET{n // 4}",
          "density": "ABCD"[n // 4 % 4]}
@@ -49,6 +51,12 @@ def test_metrics_come_with_intervals_on_every_level(elsewhere):
     assert metrics["image"]["accuracy"]["value"] == pytest.approx(right)
     assert 0 <= metrics["image"]["calibration_error"]["value"] <= 1
     assert sum(b["n"] for b in metrics["calibration"]) == 24
+
+
+def test_a_quarantined_name_is_no_formula(elsewhere):
+    rejected = read_table(elsewhere / "out/quarantine.csv")
+    assert list(rejected["path"]) == ["'=SUM(1).dcm"]
+    assert list(restored(rejected)["path"]) == ["=SUM(1).dcm"]
 
 
 def test_groups_of_few_patients_are_named_not_judged(elsewhere):

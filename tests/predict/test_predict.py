@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,10 +19,13 @@ from mammo.predict.bundle import read_bundle
 from mammo.predict.cli import main
 from mammo.predict.intake import find_sources
 from mammo.preprocess.dataset import decode_files
+from mammo.storage.cells import restored
 from mammo.storage.files import read_table
 from mammo.storage.scratch import Store
 from support.bundles import fabric, write_bundle, write_mammograms
 from support.dicom_files import breast_pixels, dicom_bytes
+from support.pipeline_copy import ROOT
+from support.read_only import run_beside_read_only
 
 KEY = "0123456789abcdef" * 4
 
@@ -171,6 +176,36 @@ def test_a_run_that_fails_leaves_the_earlier_results_whole(made, monkeypatch):
     assert whole(made / "out") == before and "run.json" in before
 
 
+def test_no_cell_that_comes_from_outside_is_a_formula_and_all_come_back(made, tmp_path):
+    folder, names = tmp_path / "in", ["=cmd.dcm", "+1.dcm", "-1.dcm", "@x.dcm", "'quoted.dcm"]
+    folder.mkdir()
+    for number, name in enumerate(names):
+        patient = {"PatientID": f"{name[0]}P{number}", "StudyInstanceUID": f"1.2.66.{number}"}
+        content = dicom_bytes(
+            breast_pixels(seed=number), SOPInstanceUID=f"1.2.6.{number}", **patient
+        )
+        (folder / name).write_bytes(content)
+    (folder / "=HYPERLINK(1).dcm").write_bytes(b"no DICOM at all")
+    arguments = ["predict", str(folder), "--bundle", str(made / "bundle"),
+                 "--out", str(tmp_path / "out")]  # fmt: skip
+    main(arguments)
+    tables = {
+        name: read_table(tmp_path / "out" / f"{name}.csv")
+        for name in ("predictions", "breasts", "patients", "quarantine")
+    }
+    for name, table in tables.items():
+        cells = table.to_numpy().ravel().tolist()
+        assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))], name
+    assert sorted(restored(tables["predictions"])["file"]) == sorted(names)
+    patients = sorted(f"{name[0]}P{number}" for number, name in enumerate(names))
+    for name in ("predictions", "breasts", "patients"):
+        assert sorted(restored(tables[name])["patient"]) == patients, name
+    assert list(restored(tables["quarantine"])["file"]) == ["=HYPERLINK(1).dcm"]
+    before = whole(tmp_path / "out")
+    main(arguments)
+    assert whole(tmp_path / "out") == before
+
+
 def test_hashed_identifiers_leave_no_trace_of_the_real_ones(made, tmp_path):
     key = tmp_path / "predict.key"
     key.write_text(KEY)
@@ -231,6 +266,23 @@ def test_a_folder_with_other_things_in_it_is_not_written_over(made, tmp_path):
             ["predict", str(made / "in"), "--bundle", str(made / "bundle"), "--out", str(tmp_path)]
         )
     assert (tmp_path / "thesis.tex").exists() and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_read_only_folder_for_the_results_is_one_line(made, tmp_path):
+    (tmp_path / "out").mkdir()
+    command = [sys.executable, "-m", "mammo.predict", "predict", str(made / "in"), "--bundle",
+               str(made / "bundle"), "--out", str(tmp_path / "out")]  # fmt: skip
+    done = run_beside_read_only(
+        tmp_path / "out", command, tmp_path, {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    )
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert re.match(
+        rf"error: {tmp_path}/out/\S+: (Read-only file system: .*write to another one"
+        r"|Permission denied: check the permissions)",
+        last,
+    ), done.stderr
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_an_unfamiliar_maker_and_size_are_flagged(made, tmp_path):

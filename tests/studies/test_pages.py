@@ -2,7 +2,6 @@
 
 import pandas as pd
 
-from mammo.comparison.params import CompareParams
 from studies.architectures.page import architectures_page
 from studies.cells.arms import ArmParams
 from studies.cells.figure import forest
@@ -11,17 +10,9 @@ from studies.cells.repeats import compare_repeats
 from studies.cells.wording import as_values
 from studies.cross_validation.page import Evidence, cross_validation_page
 from studies.seeds.page import seeds_page
-from support.made_up import predictions
+from support.made_up import compare_params, predictions
 
-PARAMS = CompareParams(
-    draws=100,
-    seed=0,
-    confidence=0.9,
-    calibration_bins=10,
-    tested_metrics=["kappa_quadratic"],
-    false_discovery_rate=0.1,
-    histogram={"bins": 8},
-)
+PARAMS = compare_params(draws=100, tested_metrics=["kappa_quadratic"])
 FACTS = {
     "trainable_parameters": 12_345, "trainable_percent": 1.5, "status": "healthy",
     "collapsed": False, "kappa": 0.5, "kappa_quadratic": 0.61, "bal_acc_adj": 0.4,

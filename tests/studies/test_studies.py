@@ -10,7 +10,6 @@ import yaml
 from sklearn.metrics import cohen_kappa_score
 
 from mammo.cohort.params import SplitParams
-from mammo.comparison.params import CompareParams
 from mammo.errors import UserError
 from mammo.params import read_params
 from studies.cells.arms import load_arms, overridden
@@ -18,18 +17,10 @@ from studies.cells.cases import fold_cases
 from studies.cells.params import check_study
 from studies.cells.pooling import mean_of, pool_folds, pool_splits
 from studies.cells.repeats import compare_repeats, mean_draws
-from support.made_up import predictions
+from support.made_up import compare_params, predictions
 from support.pipeline_copy import DROPPED, ROOT, TINY, PipelineCopy
 
-PARAMS = CompareParams(
-    draws=200,
-    seed=0,
-    confidence=0.9,
-    calibration_bins=10,
-    tested_metrics=["bal_acc_adj", "kappa"],
-    false_discovery_rate=0.1,
-    histogram={"bins": 8},
-)
+PARAMS = compare_params(tested_metrics=["bal_acc_adj", "kappa"])
 
 
 def compared(tables, asked=(), tested=("kappa",)):

@@ -6,23 +6,23 @@ from typing import Any
 
 import imagecodecs
 import numpy as np
+from pydicom import uid
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.filewriter import dcmwrite
-from pydicom.uid import UID
 
-MG_FOR_PRESENTATION = "1.2.840.10008.5.1.4.1.1.1.2"
-IMPLICIT = "1.2.840.10008.1.2"
-EXPLICIT = "1.2.840.10008.1.2.1"
-DEFLATED = "1.2.840.10008.1.2.1.99"
-BIG_ENDIAN = "1.2.840.10008.1.2.2"
-RLE = "1.2.840.10008.1.2.5"
-JPEG_BASELINE = "1.2.840.10008.1.2.4.50"
-JPEG_EXTENDED = "1.2.840.10008.1.2.4.51"
-JPEG_LOSSLESS = "1.2.840.10008.1.2.4.70"
-JPEG_LS = "1.2.840.10008.1.2.4.80"
-JPEG_2000 = "1.2.840.10008.1.2.4.90"
-HTJ2K = "1.2.840.10008.1.2.4.201"
+MG_FOR_PRESENTATION = uid.DigitalMammographyXRayImageStorageForPresentation
+IMPLICIT = uid.ImplicitVRLittleEndian
+EXPLICIT = uid.ExplicitVRLittleEndian
+DEFLATED = uid.DeflatedExplicitVRLittleEndian
+BIG_ENDIAN = uid.ExplicitVRBigEndian
+RLE = uid.RLELossless
+JPEG_BASELINE = uid.JPEGBaseline8Bit
+JPEG_EXTENDED = uid.JPEGExtended12Bit
+JPEG_LOSSLESS = uid.JPEGLosslessSV1
+JPEG_LS = uid.JPEGLSLossless
+JPEG_2000 = uid.JPEG2000Lossless
+HTJ2K = uid.HTJ2KLossless
 LOSSLESS = (IMPLICIT, EXPLICIT, DEFLATED, BIG_ENDIAN, RLE, JPEG_LOSSLESS, JPEG_LS, JPEG_2000, HTJ2K)
 
 
@@ -128,7 +128,7 @@ def dicom_bytes(
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = MG_FOR_PRESENTATION
     meta.MediaStorageSOPInstanceUID = "1.2.3.4"
-    meta.TransferSyntaxUID = UID(syntax)
+    meta.TransferSyntaxUID = uid.UID(syntax)
     file = FileDataset("", ds, preamble=b"\0" * 128, file_meta=meta)
     buffer = io.BytesIO()
     dcmwrite(

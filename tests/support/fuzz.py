@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
+from pydicom import uid
 from tqdm import tqdm
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2] / "src")]
@@ -33,6 +34,7 @@ from mammo.dicom.source import read_source  # noqa: E402
 from mammo.errors import FileFault  # noqa: E402
 from mammo.running.workers import Bounds, run_tasks  # noqa: E402
 from support.dicom_files import (  # noqa: E402
+    BIG_ENDIAN,
     DEFLATED,
     JPEG_BASELINE,
     JPEG_EXTENDED,
@@ -98,10 +100,10 @@ SYNTAXES = (
     *LOSSLESS,
     JPEG_BASELINE,
     JPEG_EXTENDED,
-    "1.2.840.10008.1.2.4.57",
-    "1.2.840.10008.1.2.4.55",
-    "1.2.840.10008.1.2.4.81",
-    "1.2.840.10008.1.2.4.91",
+    uid.JPEGLossless,
+    "1.2.840.10008.1.2.4.55",  # JPEG full progression, retired: pydicom has no constant
+    uid.JPEGLSNearLossless,
+    uid.JPEG2000,
     "1.2.3",
 )
 
@@ -222,7 +224,7 @@ def _pixels_at(content: bytes) -> int:
     """Find where the pixel data element starts; in a deflated file, where its data set does."""
     if (syntax := _syntax_of(content)) == DEFLATED:
         return _meta_end(content)
-    tag = b"\x7f\xe0\x00\x10" if syntax == "1.2.840.10008.1.2.2" else b"\xe0\x7f\x10\x00"
+    tag = b"\x7f\xe0\x00\x10" if syntax == BIG_ENDIAN else b"\xe0\x7f\x10\x00"
     return content.rindex(tag) if content.count(tag) == 1 else content.index(tag, 132)
 
 
@@ -267,7 +269,7 @@ def _odd_length(content: bytes, number: int, rng: random.Random) -> bytes:
         return _restreamed(content, frame, declared=len(frame) - change * (number >= 4))
     implicit = content[start + 4 : start + 6] not in (b"OW", b"OB")
     field = start + (4 if implicit else 8)
-    order = ">L" if _syntax_of(content) == "1.2.840.10008.1.2.2" else "<L"
+    order = ">L" if _syntax_of(content) == BIG_ENDIAN else "<L"
     (length,) = struct.unpack_from(order, content, field)
     value = content[field + 4 : field + 4 + length]
     value = value[:change] if change < 0 else value + bytes([7] * change)

@@ -1,9 +1,23 @@
-"""Made-up predictions in the format of plots/evaluation/S/predictions.csv."""
+"""Made-up predictions as in plots/evaluation/S/predictions.csv, and how they are compared."""
+
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from mammo.comparison.params import CompareParams
+
 CLASSES = "ABCD"
+
+
+def compare_params(**changes: Any) -> CompareParams:
+    """The section `compare` with few draws; `changes` replace its keys."""
+    values = {
+        "draws": 200, "seed": 0, "confidence": 0.9, "calibration_bins": 10,
+        "tested_metrics": ["kappa_quadratic", "kappa"], "false_discovery_rate": 0.1,
+        "histogram": {"bins": 8},
+    }  # fmt: skip
+    return CompareParams.model_validate(values | changes)
 
 
 def predictions(strategy: str, skill: float, n_patients: int = 60, seed: int = 0) -> pd.DataFrame:

@@ -72,6 +72,14 @@ class SmallPipeline:
         self.write("act.py", act)
         return self.run(sys.executable, "stages/train.py", *(arguments or ("a", "0.5")))
 
+    def start(self, act: str) -> subprocess.Popen[bytes]:
+        """Start the stage of strategy a without waiting for its end."""
+        self.write("act.py", act)
+        return subprocess.Popen(
+            [sys.executable, "stages/train.py", "a", "0.5"], cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        )  # fmt: skip
+
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the repository with this Python first on the PATH."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

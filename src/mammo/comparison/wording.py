@@ -60,6 +60,11 @@ def percent(share: float) -> str:
     return f"{100 * share:.3g} %"
 
 
+def share_of(found: float, ceiling: WithInterval) -> str:
+    """Write a value in per cent of the highest that can be reached."""
+    return percent(found / ceiling.value) if ceiling.value > 0 else NOTHING
+
+
 def listed(names: Sequence[str]) -> str:
     """List names as code, or say that there are none."""
     return ", ".join(f"`{name}`" for name in names) if names else "none"

@@ -26,7 +26,7 @@ def forest_plot(table: pd.DataFrame) -> Figure:
     """Draw every arm's interval at each level, one panel a metric.
 
     Args:
-        table: From `mammo.comparison.compare.comparison_table`.
+        table: From `mammo.comparison.tables.comparison_table`.
     """
     with style():
         return _forest(table)
@@ -65,7 +65,7 @@ def reliability_diagram(calibration: pd.DataFrame) -> Figure:
     """Draw the share that is right over the stated confidence, one panel an arm.
 
     Args:
-        calibration: From `mammo.comparison.compare.calibration_table`.
+        calibration: From `mammo.comparison.tables.calibration_table`.
     """
     with style():
         return _reliability(calibration)

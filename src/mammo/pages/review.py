@@ -15,6 +15,7 @@ from PIL import Image
 
 from mammo.pages.params import ReviewParams
 from mammo.pages.style import STYLE
+from mammo.storage.cells import neutralised
 from mammo.storage.files import write_table, write_text
 
 _TEMPLATE = Path(__file__).with_name("review.html")
@@ -81,7 +82,8 @@ def write_review(reviewed: Reviewed, total: int, params: ReviewParams, folder: P
     title = f"<title>Review of {html.escape(reviewed.strategy)}</title>"
     page = page.replace("<title>Review</title>", title)
     write_text(page.replace("/*DATA*/", text), folder / "index.html")
-    write_table(suggestions(reviewed.rows, reviewed.classes), folder / "labels.csv")
+    labels = suggestions(reviewed.rows, reviewed.classes)
+    write_table(neutralised(labels), folder / "labels.csv")
 
 
 def suggestions(rows: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:

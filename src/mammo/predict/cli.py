@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mammo.errors import UserError
+from mammo.stage import worded
 
 _DONE = "look at %s"
 logger = logging.getLogger("mammo")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line: a `UserError` becomes one line on stderr and exit code 1."""
+    """Run the command line: a fault of user or disk is one line on stderr and exit code 1."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.captureWarnings(True)
@@ -30,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.run(options)
     except UserError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:  # a full disk, say, or a folder that can only be read
+        sys.exit(f"error: {worded(error)}")
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -166,6 +169,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     from mammo.predict.bundle import read_bundle
     from mammo.predict.evaluate import Bootstrap, evaluate_elsewhere, external_page
     from mammo.predict.predict import WORK, results
+    from mammo.storage.cells import neutralised
     from mammo.storage.files import write_json, write_table, write_text
 
     bundle = read_bundle(options.bundle)
@@ -181,8 +185,8 @@ def _evaluate(options: argparse.Namespace) -> None:
         found = evaluate_elsewhere(
             bundle, dataset, options.out / WORK, bootstrap, coverage, start(bundle.compute)
         )
-        write_table(found.predictions, folder / "predictions.csv")
-        write_table(found.quarantine, folder / "quarantine.csv")
+        write_table(neutralised(found.predictions), folder / "predictions.csv")
+        write_table(neutralised(found.quarantine), folder / "quarantine.csv")
         write_json(found.metrics, folder / "metrics.json")
         write_text(external_page(bundle, dataset.name, found.metrics), folder / "report.md")
     logger.info(_DONE, options.out / "report.md")

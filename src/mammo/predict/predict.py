@@ -32,6 +32,7 @@ from mammo.predict.bundle import Bundle
 from mammo.predict.conformal import prediction_sets, set_names, thresholds_of
 from mammo.predict.familiarity import unfamiliar
 from mammo.predict.intake import Intake, Sources, take_in
+from mammo.storage.cells import neutralised
 from mammo.storage.digests import digest
 from mammo.storage.files import write_json, write_table
 from mammo.storage.scratch import Store
@@ -129,14 +130,17 @@ def _answers(
 
 
 def write_answers(run: Predicted, request: Request, folder: Path) -> pd.DataFrame:
-    """Write the tables and run.json into a folder; return the table of images."""
+    """Write the tables and run.json into a folder; return the table of images.
+
+    Names come from outside, so the tables as written are `neutralised`; what is returned isn't.
+    """
     images = image_table(run, request)
-    write_table(images, folder / "predictions.csv")
+    write_table(neutralised(images), folder / "predictions.csv")
     for level in ("breast", "patient"):
         name = "breasts.csv" if level == "breast" else "patients.csv"
-        write_table(level_table(run, request, level), folder / name)
+        write_table(neutralised(level_table(run, request, level)), folder / name)
     quarantine = _quarantine(run.intake.quarantine, request)
-    write_table(quarantine, folder / "quarantine.csv")
+    write_table(neutralised(quarantine), folder / "quarantine.csv")
     write_json(_run_facts(run, request, images, quarantine), folder / "run.json")
     return images
 

@@ -18,6 +18,7 @@ from mammo.predict.explain import explain
 from mammo.predict.familiarity import unfamiliar
 from mammo.predict.intake import grey_scales
 from mammo.predict.making import features_of
+from mammo.storage.cells import restored
 from mammo.storage.tensors import Tensors
 
 
@@ -127,9 +128,12 @@ def _strangeness(bundle: Bundle, rows: pd.DataFrame, stored: Stored, fabric: Fab
 
 
 def read_corrections(path: Path) -> pd.DataFrame:
-    """Read the corrections made so far: columns key, old, new, who, when; none is no error."""
+    """Read the corrections made so far: columns key, old, new, who, when; none is no error.
+
+    The page and labels.csv are `neutralised`, so what a reader saves from them is.
+    """
     columns = ["key", "old", "new", "who", "when"]
     if not path.is_file():
         return pd.DataFrame(columns=columns)
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    return table.reindex(columns=columns, fill_value="")
+    return restored(table.reindex(columns=columns, fill_value=""))

@@ -1,0 +1,193 @@
+"""What the page says is shown, and what isn't: in short, among strategies, against baselines."""
+
+from collections.abc import Sequence
+
+from mammo.comparison.results import Comparison, Pair, Sample, Test
+from mammo.comparison.terms import in_words
+from mammo.comparison.wording import (
+    NOTHING,
+    count,
+    interval,
+    listed,
+    number,
+    p_value,
+    share_of,
+    table,
+)
+
+TESTS = {"bootstrap": "bootstrap", "mcnemar": "McNemar", "delong": "DeLong"}
+FAMILIES = {
+    "strategies": "the strategies among themselves",
+    "baseline": "the strategies against the better baseline",
+    "majority": "the strategies against the majority's class",
+}
+
+
+def summary(result: Comparison) -> list[str]:
+    """Write the lines that say which strategy is best, and which beat the better baseline."""
+    tested = result.sample.tested_metrics
+    values = {name: arm.image[tested[0]].value for name, arm in result.strategies.items()}
+    best = max(values, key=lambda name: values[name])
+    behind = _shown_behind(best, tested[0], result)
+    lines = [
+        f"- Highest in {in_words(tested[0])}: `{best}`, "
+        f"{interval(result.strategies[best].image[tested[0]])}. "
+        + (f"Shown to be above {listed(behind)}." if behind else "Not shown to be above another.")
+    ]
+    if result.ceiling and tested[0] in result.ceiling.image:
+        highest = result.ceiling.image[tested[0]]
+        lines.append(
+            f"- Ceiling: an observer who knows the true dense share reaches {interval(highest)}; "
+            f"`{best}` has {share_of(values[best], highest)} of that."
+        )
+    reference = result.sample.reference
+    if reference is not None:
+        weak = [name for name in values if not _beats(name, reference, tested[0], result)]
+        lines.append(
+            f"- Not shown to beat {in_words(reference)}, the better baseline, in "
+            f"{in_words(tested[0])}: {listed(weak)}."
+            if weak
+            else f"- Every strategy is shown to beat {in_words(reference)}, the better baseline, "
+            f"in {in_words(tested[0])}."
+        )
+    return lines
+
+
+def _shown_behind(best: str, metric: str, result: Comparison) -> list[str]:
+    """Name the strategies that `best` is shown to exceed in one metric."""
+    rate = result.sample.false_discovery_rate
+    return [
+        pair.second if pair.first == best else pair.first
+        for pair in result.pairs
+        if pair.family == "strategies" and best in (pair.first, pair.second)
+        for test in pair.by_image
+        if test.metric == metric and test.is_shown(rate)
+    ]
+
+
+def differences(result: Comparison) -> str:
+    """Write which strategies are shown to differ, question by question."""
+    pairs = [pair for pair in result.pairs if pair.family == "strategies"]
+    title = "## What differs, and what doesn't"
+    if not pairs:
+        return f"{title}\n\nOne strategy alone: there is nothing to compare it with."
+    sample = result.sample
+    rows = [
+        [
+            f"`{pair.first}` − `{pair.second}`",
+            f"{in_words(test.metric)} by {test.level} ({TESTS[test.test]})",
+            _difference(pair, test),
+            p_value(test.p),
+            p_value(test.p_adjusted),
+            _verdict(pair, test, sample.false_discovery_rate),
+            _needed(test, sample),
+        ]
+        for pair in pairs
+        for test in pair.tests
+    ]
+    shown = sum(1 for row in rows if row[5].startswith("`"))
+    sizes = "; ".join(f"{FAMILIES[name]}: {n}" for name, n in sample.tests.items())
+    return (
+        f"{title}\n\n"
+        f"Of {count(len(rows), 'question')} asked about the strategies, {shown} "
+        f"{'shows' if shown == 1 else 'show'} a difference. A difference counts as shown where its "
+        "p value, adjusted by Benjamini–Hochberg for the tests of its family, is at most "
+        f"{sample.false_discovery_rate:g}. The families are corrected apart, so that easy "
+        f"questions don't loosen hard ones (tests in each: {sizes}). Where no difference is "
+        "shown, the strategies may still differ by as much as the interval spans; the last column "
+        "estimates how many test patients would show one of that size four times in five. The "
+        "bootstrap draws patients with all their images; McNemar's exact test takes one decision a "
+        "patient, DeLong's one score.\n\n"
+        + table(
+            ["pair", "question", "difference", "p", "adjusted p", "higher", "patients needed"], rows
+        )
+    )
+
+
+def baselines(result: Comparison) -> str:
+    """Write how each strategy stands against the better baseline and against the majority."""
+    sample = result.sample
+    against = [
+        pair
+        for family in ("baseline", "majority")
+        for pair in result.pairs
+        if pair.family == family
+    ]
+    if not against:
+        return ""
+    lines = [
+        f"- `{pair.first}` against {in_words(pair.second)}: "
+        + "; ".join(
+            f"{_beats_in_words(test, sample.false_discovery_rate)} in {in_words(test.metric)} by "
+            f"{_difference(pair, test)} (adjusted p {p_value(test.p_adjusted)})"
+            for test in pair.by_image
+        )
+        + "."
+        for pair in against
+    ]
+    without = [f"`{name}` ({in_words(name)})" for name in result.baselines]
+    chosen = (
+        f" The better of those that look at grey values, by quadratic kappa on val, is "
+        f"`{sample.reference}`: every strategy is judged against it."
+        if sample.reference
+        else ""
+    )
+    return (
+        "## Against baselines without a network\n\n"
+        f"There are {_and(without)}.{chosen} A network that doesn't beat it has shown no use of "
+        "what is in the picture beyond grey values.\n\n" + "\n".join(lines)
+    )
+
+
+def _beats_in_words(test: Test, rate: float) -> str:
+    if test.p is None:
+        return "can't be tested"
+    if not test.is_shown(rate):
+        return "is **not shown to beat it**"
+    return "beats it" if _positive(test) else "**is worse**"
+
+
+def _positive(test: Test) -> bool:
+    return test.difference is not None and test.difference > 0
+
+
+def _beats(name: str, baseline: str, metric: str, result: Comparison) -> bool:
+    """Say whether a strategy is shown to beat a baseline in one metric."""
+    rate = result.sample.false_discovery_rate
+    return any(
+        test.metric == metric and test.is_shown(rate) and _positive(test)
+        for pair in result.pairs
+        if (pair.first, pair.second) == (name, baseline)
+        for test in pair.by_image
+    )
+
+
+def _verdict(pair: Pair, test: Test, rate: float) -> str:
+    if test.p is None:
+        return "can't be tested"
+    if not test.is_shown(rate):
+        return "no difference shown"
+    return f"`{pair.first if _positive(test) else pair.second}`"
+
+
+def _needed(test: Test, sample: Sample) -> str:
+    if test.patients_needed is None or test.is_shown(sample.false_discovery_rate):
+        return NOTHING
+    return f"{test.patients_needed:,}" if test.patients_needed < 100_000 else "100,000 or more"
+
+
+def _difference(pair: Pair, test: Test) -> str:
+    if test.test == "bootstrap":
+        return interval(pair.differences[test.metric], "+")
+    if test.difference is None:
+        return NOTHING
+    if test.test == "mcnemar":
+        return (
+            f"{number(test.difference, '+')} (alone right: {test.only_first_right} against "
+            f"{test.only_second_right} patients)"
+        )
+    return number(test.difference, "+")
+
+
+def _and(parts: Sequence[str]) -> str:
+    return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else parts[0]
