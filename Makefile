@@ -39,7 +39,7 @@ test: $(VENV)/.dev         ## Format check, lint, types, floors, tests with cove
 	lint-imports --no-logo
 	mypy
 	mypy --config-file tests/mypy.ini
-	pytest -m "not rebuild" --cov --cov-report=term:skip-covered
+	pytest -m "not rebuild" -n 2 --dist loadfile --cov --cov-report=term:skip-covered
 
 longtest: test             ## Also what rebuilds the pipeline many times: experiments, remotes, studies, benchmarks.
 	pytest -m rebuild
