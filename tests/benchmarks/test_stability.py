@@ -15,24 +15,23 @@ from studies.cells.workspace import run_stages
 from support.pipeline_copy import ROOT
 
 SOLVED = "head_only"
-# Of 26 small test images, and a head solved on 70, more lie near a bound than in the pipeline's own
-# run, where the target is `stability.SAME_ANSWERS`. Measured: 22 of 26.
-SAME_IN_SHORT = 0.8
+# Of 60 small test images more lie near a bound than in the pipeline's own run, where the target is
+# `stability.SAME_ANSWERS`. Measured: 56 of 60.
+SAME_IN_SHORT = 0.9
 
 
 @pytest.fixture(scope="module")
 def values():
     """The committed parameters on a small phantom, with the committed network."""
     small = [
-        "phantom.images=120", "phantom.rows=256", "phantom.columns=208", "phantom.min_patients=5",
-        "phantom.class_shares={A: 3, B: 4, C: 5, D: 4}", "preprocess.size_px=96",
+        "phantom.images=300", "phantom.rows=256", "phantom.columns=208", "phantom.min_patients=5",
+        "phantom.class_shares={A: 3, B: 4, C: 5, D: 4}", "preprocess.size_px=128",
         "preprocess.workers=1", "embed.views=1", "compute.threads=2",
     ]  # fmt: skip
     return overridden(read_params(ROOT / "params.yaml"), small, "test")
 
 
 @pytest.mark.slow
-@pytest.mark.rebuild
 def test_a_solved_strategy_gives_the_same_answers_on_another_arithmetic(values, tmp_path):
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
     shutil.copy(ROOT / values["dataset"]["corrections"], tmp_path)
