@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -110,7 +111,8 @@ def _leave() -> None:
 
     That takes a second where PyTorch is loaded, and whatever is edited in it is locked unseen.
     """
-    atexit._run_exitfuncs()
+    threading._shutdown()  # type: ignore[attr-defined]  # as the interpreter does, first: else
+    atexit._run_exitfuncs()  # joblib's workers hold the process until they time out
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
