@@ -35,7 +35,7 @@ RESULTS = Path(__file__).with_suffix(".json")
 PAGE = Path(__file__).with_suffix(".md")
 ROOT = Path(__file__).resolve().parents[1]
 ARITHMETIC = Path("arithmetic.json")
-MADE_ANEW = ("weights", "embeddings")  # of data/; the rest is shared
+MADE_ANEW = ("weights", "embeddings", "answers")  # of data/; the rest is shared
 
 # A processor with AVX2 and nothing more.
 OLD_ENVIRONMENT = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
