@@ -1,10 +1,11 @@
 """Time a training step alone and beside a busy program, threads waiting in a spin or asleep.
 
-    PYTHONPATH=src python benchmarks/neighbour.py                         (about 3 minutes)
+    PYTHONPATH=src python benchmarks/neighbour.py                         (about 5 minutes)
 
-GNU's OpenMP, which torch's Linux wheels bring, reads OMP_WAIT_POLICY when it is loaded, so every
+GNU's OpenMP, which torch's Linux wheels bring, reads its settings when it is loaded, so every
 line of the table is a process of its own. `active` spins as long as GNU lets it, `default` is
-what it does unasked, `passive` lets a waiting thread sleep: what `mammo` asks for.
+what it does unasked, `passive` lets a waiting thread sleep at once, `mammo` after a short spin:
+what `import mammo` asks for.
 """
 
 import argparse
@@ -21,7 +22,8 @@ from machine import machine
 from mammo.network.params import BackboneParams, ComputeParams
 from mammo.params import load_leaf, load_params
 
-POLICIES = {"active": "ACTIVE", "default": None, "passive": "PASSIVE"}
+ASKED = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+POLICIES = {"active": "ACTIVE", "default": None, "passive": "PASSIVE", "mammo": None}
 STEPS = 5
 
 
@@ -48,7 +50,7 @@ def neighbours(count: int) -> Iterator[None]:
 def seconds(policy: str, precision: str, threads: int) -> float:
     """Time a step of the whole network in a process of its own: seconds."""
     wanted = POLICIES[policy]
-    environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
+    environment = {k: v for k, v in os.environ.items() if k not in ASKED}
     environment |= {"OMP_WAIT_POLICY": wanted} if wanted else {}
     command = [sys.executable, __file__, "--step", policy, precision, str(threads)]
     done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
@@ -57,8 +59,9 @@ def seconds(policy: str, precision: str, threads: int) -> float:
 
 def step(policy: str, precision: str, threads: int) -> float:
     """Time a step in this process; torch is loaded here, under this process's policy."""
-    if POLICIES[policy] is None:
-        os.environ.pop("OMP_WAIT_POLICY", None)  # `import mammo` has set it
+    if policy == "default":  # `import mammo` has set them
+        for name in ASKED:
+            os.environ.pop(name, None)
     from tune import training_rate
 
     compute = load_params("compute", ComputeParams)
@@ -90,7 +93,7 @@ def main() -> None:
     print("| precision | threads | waiting | alone, s | one neighbour, s |\n|---|---|---|---|---|")
     for precision in ("bfloat16", "float32"):
         for threads in sorted({1, cores}):
-            for policy in POLICIES if threads > 1 else ("passive",):
+            for policy in POLICIES if threads > 1 else ("mammo",):
                 times = []
                 for count in (0, 1):
                     with neighbours(count):

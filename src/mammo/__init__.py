@@ -29,7 +29,9 @@ check       the whole of params.yaml before anything runs
 
 import os
 
-# GNU's OpenMP reads this when torch loads it, which every module does after this one. A thread
-# that waits then sleeps: in a spin, one busy neighbour slows bfloat16 training several times over
-# (docs/speed.md). No result depends on it.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# GNU's OpenMP reads these when torch loads it, which every module does after this one. A thread
+# that waits spins for some microseconds, which bridges the gaps of a training step, then sleeps,
+# which leaves the core to a neighbour (docs/speed.md). No result depends on it.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+    os.environ.setdefault("GOMP_SPINCOUNT", "3000")

@@ -83,12 +83,16 @@ def test_determinism_does_not_fill_new_tensors():
 
 
 @pytest.mark.skipif(platform.system() != "Linux", reason="other wheels bring another OpenMP")
-@pytest.mark.parametrize(("asked", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
-def test_waiting_threads_sleep_unless_another_policy_is_asked_for(asked, expected):
-    environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
+@pytest.mark.parametrize(
+    ("asked", "policy", "spins"), [(None, "PASSIVE", "3000"), ("PASSIVE", "PASSIVE", "0")]
+)
+def test_waiting_threads_soon_sleep_unless_another_policy_is_asked_for(asked, policy, spins):
+    unset = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    environment = {k: v for k, v in os.environ.items() if k not in unset}
     environment |= {"OMP_WAIT_POLICY": asked} if asked else {}
     done = subprocess.run(
         [sys.executable, "-c", "import mammo.network.compute"], text=True, capture_output=True,
-        env={**environment, "PYTHONPATH": str(ROOT / "src"), "OMP_DISPLAY_ENV": "TRUE"},
+        env={**environment, "PYTHONPATH": str(ROOT / "src"), "OMP_DISPLAY_ENV": "VERBOSE"},
     )  # fmt: skip
-    assert f"OMP_WAIT_POLICY = '{expected}'" in done.stderr  # as GNU's OpenMP has read it
+    assert f"OMP_WAIT_POLICY = '{policy}'" in done.stderr  # as GNU's OpenMP has read it
+    assert f"GOMP_SPINCOUNT = '{spins}'" in done.stderr

@@ -215,10 +215,13 @@ def _bearings(val: Row) -> dict[str, float]:
 
 
 def _statistics(blocks: list[nn.Module]) -> tuple[Tensor, Tensor]:
-    """Copy the running means and variances of all BatchNorms: (channels,) each."""
+    """Copy the running means and variances of all BatchNorms, as they divide: (channels,) each.
+
+    To the variance belongs `eps`: ImageNet's weights have channels that never vary.
+    """
     modules: list[Any] = [module for block in blocks for module in block.modules()]
     norms = [module for module in modules if isinstance(module, _BatchNorm)]
-    pairs: list[Any] = [(norm.running_mean, norm.running_var) for norm in norms]
+    pairs: list[Any] = [(norm.running_mean, norm.running_var + norm.eps) for norm in norms]
     means, variances = zip(*pairs, strict=True) if pairs else ([torch.empty(0)], [torch.empty(0)])
     return torch.cat(means), torch.cat(variances)  # copies
 
