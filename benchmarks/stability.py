@@ -24,6 +24,7 @@ import yaml
 
 from machine import machine
 from mammo import paths
+from mammo.check import note_parameters
 from mammo.errors import UserError
 from mammo.network.compute import compute_dtype
 from mammo.network.params import ComputeParams
@@ -35,7 +36,7 @@ RESULTS = Path(__file__).with_suffix(".json")
 PAGE = Path(__file__).with_suffix(".md")
 ROOT = Path(__file__).resolve().parents[1]
 ARITHMETIC = Path("arithmetic.json")
-MADE_ANEW = ("weights", "embeddings", "answers")  # of data/; the rest is shared
+MADE_ANEW = ("weights", "embeddings", "answers", "parameters")  # of data/; the rest is shared
 
 # A processor with AVX2 and nothing more.
 OLD_ENVIRONMENT = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
@@ -106,7 +107,8 @@ def prepare(folder: Path, root: Path, values: dict[str, Any], made: Path | None 
     for entry in (root / paths.DATA).resolve().iterdir():
         if entry.name not in MADE_ANEW:
             (folder / paths.DATA / entry.name).symlink_to(entry.resolve())
-    for name in MADE_ANEW if made else ():
+    note_parameters(values, folder / paths.PARAMETERS)
+    for name in ("weights", "embeddings") if made else ():
         (folder / paths.DATA / name).symlink_to((made / paths.DATA / name).resolve())
 
 

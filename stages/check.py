@@ -1,10 +1,11 @@
 """Refuse a bad params.yaml before anything runs: params.yaml -> data/check.txt, a constant.
 
-Tests that what it names exists, and notes what DVC doesn't hash of it in data/outside.json.
+Tests that what it names exists, notes what DVC doesn't hash of it in data/outside.json, and in
+data/parameters/ a digest of what shapes each strategy's answers.
 """
 
 from mammo import paths
-from mammo.check import check_inputs, check_params
+from mammo.check import check_inputs, check_params, note_parameters
 from mammo.params import read_params
 from mammo.stage import run_stage
 from mammo.storage.files import write_text
@@ -16,6 +17,7 @@ def main() -> None:
     values = read_params()
     check_params(values)
     note_outside(check_inputs(values))
+    note_parameters(values, paths.PARAMETERS)
     write_text("params.yaml is sound\n", paths.CHECK)
 
 

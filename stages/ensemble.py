@@ -12,9 +12,9 @@ from mammo.cohort.classes import CLASSES, ClassSet
 from mammo.evaluation.ensemble import ENSEMBLE, evaluate_ensemble, history_header
 from mammo.evaluation.params import CollapseParams, EnsembleParams, EvaluateParams
 from mammo.evaluation.predictions import read_predictions
-from mammo.evaluation.reported import digest_of_parameters
 from mammo.params import load_leaf, load_params
 from mammo.stage import run_stage
+from mammo.storage.digests import short_digest
 from mammo.storage.files import read_json, whole_folder, write_json, write_table
 
 
@@ -40,7 +40,7 @@ def main() -> None:
             tables = {n: read_predictions(at / "predictions.csv") for n, at in folders.items()}
             facts = [read_json(at / "metrics.json") for at in folders.values()]
             evaluated = evaluate_ensemble(tables, facts, params, collapse)
-            made_with = digest_of_parameters(*(of["parameters"] for of in facts))
+            made_with = short_digest([of["parameters"] for of in facts])
             metrics = {**evaluated.metrics, "parameters": made_with}
             write_table(evaluated.predictions, evaluation / "predictions.csv")
         write_json(metrics, evaluation / "metrics.json")

@@ -12,13 +12,12 @@ from mammo.evaluation.inference import predict_cases
 from mammo.evaluation.model import load_model
 from mammo.evaluation.params import CollapseParams, EvaluateParams
 from mammo.evaluation.predictions import evaluate
-from mammo.evaluation.reported import digest_of_parameters
 from mammo.network.compute import start
 from mammo.network.params import BackboneParams, ComputeParams
-from mammo.params import load_params, read_params
+from mammo.params import load_params
 from mammo.stage import run_stage
 from mammo.storage.digests import file_sha256
-from mammo.storage.files import read_table, whole_folder, write_json, write_table
+from mammo.storage.files import read_json, read_table, whole_folder, write_json, write_table
 from mammo.storage.keys import require_same
 
 
@@ -37,16 +36,7 @@ def main() -> None:
     probabilities = predict_cases(model, paths.TENSORS, list(cases["key"]), params, compute, fabric)
     collapse = load_params("collapse", CollapseParams)
     evaluated = evaluate(name, cases, probabilities, model.facts, params, collapse)
-    values = read_params()
-    metrics = {
-        **evaluated.metrics,
-        "parameters": digest_of_parameters(
-            values["strategies"][name], values["dataset"], values["phantom"], values["preprocess"],
-            values["split"], values["backbone"], values["augment"], values["head"],
-            values["train"], values["balancing"], values["loss"], values["collapse"],
-            values["compute"], values["evaluate"],
-        ),
-    }  # fmt: skip
+    metrics = {**evaluated.metrics, **read_json(paths.PARAMETERS / f"{name}.json")}
     with whole_folder(paths.EVALUATION_PLOTS / name, manifest=True) as folder:
         write_table(evaluated.predictions, folder / "predictions.csv")
         write_json(metrics, folder / "metrics.json")  # beside them, for stage plot

@@ -14,10 +14,11 @@ import pytest
 import torch
 import yaml
 
-from mammo.check import check_inputs, check_params
+from mammo.check import check_inputs, check_params, note_parameters
 from mammo.errors import UserError
 from mammo.params import load_leaf, load_params, read_params
 from mammo.renamed import RENAMED, renamed_keys
+from mammo.storage.files import read_json
 from mammo.training.params import TrainParams
 from support.read_only import run_beside_read_only
 
@@ -39,6 +40,24 @@ def change(values, key, value):
 
 def test_the_committed_params_are_sound(values):
     check_params(values)
+
+
+SHAPES_ONE = ["strategies.full.lr"]
+SHAPES_ALL = ["train.seed", "phantom.seed", "evaluate.patient", "compute.threads", "loss.name"]
+SHAPES_NONE = ["compare.draws", "review.picture_px", "sheet.thumbnail_px", "bundle.coverage"]
+
+
+@pytest.mark.parametrize("key", [*SHAPES_ONE, *SHAPES_ALL, *SHAPES_NONE])
+def test_parameters_are_named_anew_where_they_shape_the_answers(values, tmp_path, key):
+    note_parameters(values, tmp_path / "before")
+    change(values, key, "another")
+    note_parameters(values, tmp_path / "after")
+    before, after = (
+        {name: read_json(tmp_path / when / f"{name}.json") for name in values["strategies"]}
+        for when in ("before", "after")
+    )
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == (set(before) if key in SHAPES_ALL else {"full"} & set(key.split(".")))
 
 
 def test_a_strategy_of_ones_own_is_sound(values):

@@ -30,6 +30,8 @@ from mammo.phantom.params import PhantomParams
 from mammo.predict.params import BundleParams
 from mammo.preprocess.params import PreprocessParams
 from mammo.renamed import renamed_keys
+from mammo.storage.digests import short_digest
+from mammo.storage.files import whole_folder, write_json
 from mammo.training.params import BalancingParams, LossParams, TrainParams, remedies
 
 SECTIONS: dict[str, type[Params]] = {
@@ -55,6 +57,12 @@ SECTIONS: dict[str, type[Params]] = {
     "review": ReviewParams,
     "compute": ComputeParams,
 }
+
+# What shapes a strategy's answers, besides its own keys.
+_SHAPING = (
+    "dataset", "phantom", "preprocess", "split", "backbone", "augment", "head", "train",
+    "balancing", "loss", "collapse", "compute", "evaluate",
+)  # fmt: skip
 
 _START_BYTES = 64  # of a weights file, enough to tell text
 
@@ -92,6 +100,21 @@ def check_params(values: dict[str, Any]) -> None:
         strategy_cut(backbone, strategy, name)
         blocks_read(backbone.arch, strategy.features, f"strategies.{name}")
         _check_head(name, strategy, head, loss)
+
+
+def note_parameters(values: dict[str, Any], folder: Path) -> None:
+    """Note under which name each strategy's metrics are found: S.json, `parameters` in each.
+
+    It is a digest of all that shapes the answers, so that figures of other parameters show.
+
+    Args:
+        values: Of a sound params.yaml.
+        folder: It is replaced.
+    """
+    shared = [values[section] for section in _SHAPING]
+    with whole_folder(folder) as partial:
+        for name, strategy in values["strategies"].items():
+            write_json({"parameters": short_digest([strategy, *shared])}, partial / f"{name}.json")
 
 
 def check_inputs(values: dict[str, Any]) -> dict[str, Path | None]:

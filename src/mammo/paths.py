@@ -8,6 +8,7 @@ PARAMS = Path("params.yaml")
 DATA = Path("data")
 CHECK = DATA / "check.txt"
 OUTSIDE = DATA / "outside.json"
+PARAMETERS = DATA / "parameters"
 PHANTOM = DATA / "phantom"
 PHANTOM_TRUTH = DATA / "phantom_truth.csv"
 FILES = DATA / "files.csv"

@@ -7,7 +7,7 @@ from mammo.errors import UserError
 from mammo.evaluation.ensemble import ENSEMBLE, evaluate_ensemble, history_header
 from mammo.evaluation.params import CollapseParams, EvaluateParams
 from mammo.evaluation.predictions import judge
-from mammo.evaluation.reported import digest_of_parameters, reported_metrics
+from mammo.evaluation.reported import reported_metrics
 from mammo.params import load_params
 from support.made_up import predictions
 
@@ -77,10 +77,3 @@ def test_two_classes_report_nothing_twice():
     table["label"] = table["label"].map({"A": "AB", "B": "AB", "C": "CD", "D": "CD"})
     found, _ = report_of(["AB", "CD"], table.drop(columns=COLUMNS))
     assert not {"kappa_dense", "auc_dense"} & set(found)
-
-
-def test_a_digest_changes_with_a_parameter_and_not_with_the_order_of_keys():
-    digest = digest_of_parameters({"lr": 1e-3, "epochs": 8}, "a_b_c_d")
-    assert digest == digest_of_parameters({"epochs": 8, "lr": 1e-3}, "a_b_c_d")
-    assert digest != digest_of_parameters({"lr": 1e-4, "epochs": 8}, "a_b_c_d")
-    assert len(digest) == 12

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mammo.errors import UserError
-from mammo.storage.digests import digest
+from mammo.storage.digests import digest, short_digest
 from mammo.storage.files import read_table, whole_folder, write_bytes, write_json, write_table
 from mammo.storage.tensors import Tensors, write_shards
 
@@ -78,6 +78,7 @@ def test_an_empty_store_is_an_error(tmp_path):
 def test_a_digest_depends_on_values_not_on_their_order():
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
     assert digest({"a": 1}) != digest({"a": 2})
+    assert short_digest({"a": 1}) == digest({"a": 1})[:12]
 
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path):

@@ -5,9 +5,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from torch import nn
 
 from mammo import paths
 from mammo.errors import UserError
+from studies.collapse.ladder.bench import drift, statistics
 from studies.collapse.ladder.claims import CLAIMS, Runs, claims
 from studies.collapse.ladder.records import load_ladder
 from studies.collapse.ladder.rows import RowParams, StepParams, draw_cases, load_sections
@@ -235,7 +238,7 @@ def test_each_claim_is_judged_and_says_what_its_verdict_means():
             letters = "cccccc" if fallen else "......"
             run = run_of(name, letters, letters, seed)
             run["test_kappa"] = 0.0 if fallen else 0.5 + 0.01 * len(name)
-            run[["drift_sd", "drift_var"]] = 0.1 if name == LADDER.roles.drifting else 0.0
+            run[["drift_sd", "drift_var"]] = 0.1 if name == LADDER.roles.drifting else np.nan
             parts.append(run)
     epochs = pd.concat(parts, ignore_index=True)
     runs = judged_by(epochs, RULE, LADDER)
@@ -248,3 +251,14 @@ def test_each_claim_is_judged_and_says_what_its_verdict_means():
     assert verdicts[prior] == "yes"
     assert verdicts["A solved head doesn't collapse"] == "yes"
     assert all(found["means"] and found["evidence"] for found in held.values())
+
+
+def test_drift_is_measured_in_what_batchnorm_divides_by():
+    norm = nn.BatchNorm2d(2)
+    norm.running_var = torch.tensor([0.0, 4.0])  # a channel that never varies, as ImageNet's have
+    before = statistics([norm])
+    norm.running_mean, norm.running_var = torch.tensor([0.0, 1.0]), torch.tensor([0.0, 6.0])
+    found = drift(before, [norm])
+    assert found["drift_sd"] == pytest.approx(0.25, rel=1e-4)
+    assert found["drift_var"] == pytest.approx(0.25, rel=1e-4)
+    assert drift(statistics([nn.ReLU()]), [nn.ReLU()]) == {"drift_sd": None, "drift_var": None}

@@ -1,7 +1,5 @@
 """What metrics/report.json holds: the figures of one arm, few enough to compare in one table."""
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +8,6 @@ import pandas as pd
 from mammo.evaluation.levels import level_metrics
 from mammo.evaluation.predictions import table_metrics
 
-DIGITS = 12
 SETTLED = ("status", "parameters", "decision", "prior", "patient")
 VALIDATED = ("kappa", "kappa_quadratic", "bal_acc_adj", "kappa_patient", "kappa_quadratic_patient")
 TESTED = (
@@ -50,9 +47,3 @@ def reported_metrics(
         **{key: metrics[key] for key in tested if key in metrics},
         **{f"kappa_quadratic_{p}_prior": of_p["kappa_quadratic"] for p, of_p in by_prior.items()},
     }
-
-
-def digest_of_parameters(*values: Any) -> str:
-    """Name parameters by the first digits of a SHA-256 of their values."""
-    text = json.dumps(values, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]

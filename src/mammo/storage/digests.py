@@ -13,6 +13,11 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def short_digest(value: Any) -> str:
+    """Name plain JSON values by the first 12 digits of their `digest`."""
+    return digest(value)[:12]
+
+
 def file_sha256(path: Path) -> str:
     """Hash a file to 64 hexadecimal digits, without holding it in memory."""
     with path.open("rb") as file:

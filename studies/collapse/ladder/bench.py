@@ -140,7 +140,7 @@ def run_row(name: str, seed: int, bench: Bench, sections: Sections) -> list[dict
     test = trial.features.pooled.positions(list(cases.loc[cases["split"] == "test", "key"]))
     labels = cases.set_index("key")["label"].map({c: k for k, c in enumerate(CLASSES)})
     truth = labels[[trial.features.pooled.keys[p] for p in test]].to_numpy()
-    before = _statistics(frozen)
+    before = statistics(frozen)
     records: list[dict[str, Any]] = []
 
     def look(val: Row) -> None:
@@ -214,13 +214,13 @@ def _bearings(val: Row) -> dict[str, float]:
     }
 
 
-def _statistics(blocks: list[nn.Module]) -> tuple[Tensor, Tensor]:
+def statistics(blocks: list[nn.Module]) -> tuple[Tensor, Tensor]:
     """Copy the running means and variances of all BatchNorms, as they divide: (channels,) each.
 
     To the variance belongs `eps`: ImageNet's weights have channels that never vary.
     """
     modules: list[Any] = [module for block in blocks for module in block.modules()]
-    norms = [module for module in modules if isinstance(module, _BatchNorm)]
+    norms: list[Any] = [module for module in modules if isinstance(module, _BatchNorm)]
     pairs: list[Any] = [(norm.running_mean, norm.running_var + norm.eps) for norm in norms]
     means, variances = zip(*pairs, strict=True) if pairs else ([torch.empty(0)], [torch.empty(0)])
     return torch.cat(means), torch.cat(variances)  # copies
@@ -233,7 +233,7 @@ def drift(before: tuple[Tensor, Tensor], blocks: list[nn.Module]) -> dict[str, f
         `drift_sd`: of the mean, in the standard deviations it began with; `drift_var`: of the
         variance, as a share of it. None where no block has any.
     """
-    after = _statistics(blocks)
+    after = statistics(blocks)
     if not len(after[0]):
         return {"drift_sd": None, "drift_var": None}
     moved = (after[0] - before[0]).abs() / before[1].sqrt()

@@ -151,8 +151,8 @@ def drift_harms(found: Runs) -> Verdict:
         return "no", "Nothing drifted."
     return "yes" if (ways < 0).all() else "in part", (
         f"BatchNorm's running means moved by {drift['drift_sd']:.3f} standard deviations and its "
-        f"variances by {drift['drift_var']:.1%} (mean of channels and seeds); the pipeline's frozen "
-        f"blocks have it folded into their convolutions. {found.difference(drifting, still)}"
+        f"variances by {drift['drift_var']:.1%} (mean of channels and seeds); the pipeline's "
+        f"frozen blocks have it folded into their convolutions. {found.difference(drifting, still)}"
     )
 
 
