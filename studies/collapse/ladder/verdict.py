@@ -118,19 +118,18 @@ def rows_table(runs: pd.DataFrame) -> dict[str, dict[str, Any]]:
             }
             for column in ("bal_acc_adj", "kappa", "largest_share", "val_bal_acc_adj")
         }  # fmt: skip
-        drift = {
+        not_everywhere = {  # a solved head has one record, and most rows' frozen blocks can't move
             column: None if part[column].isna().all() else part[column].mean()
-            for column in ("drift_sd", "drift_var")
+            for column in ("largest_swing", "drift_sd", "drift_var")
         }
         found[str(name)] = {
             "seeds": len(part),
             **spans,
             "optimism": part["optimism"].mean(),
-            "largest_swing": part["largest_swing"].mean(),
             "collapsed": int(part["collapsed"].sum()),
             "alarmed": int((part["alarms"] > 0).sum()),
             "favourites": "".join(sorted(set(part.loc[part["collapsed"] == 1, "favourite"]))),
-            **drift,
+            **not_everywhere,
         }
     return found
 
