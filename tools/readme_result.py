@@ -8,7 +8,7 @@ START, END = "<!-- result -->\n", "<!-- end of result -->"
 
 def result_table(page: str) -> str:
     """Return the first table of a page in Markdown that has a column of kappa."""
-    tables = re.findall(r"(?:^\|.*\n)+", page, re.MULTILINE)
+    tables: list[str] = re.findall(r"(?:^\|.*\n)+", page, re.MULTILINE)
     return next(table for table in tables if "kappa" in table.splitlines()[0]).rstrip()
 
 

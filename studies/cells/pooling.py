@@ -26,7 +26,8 @@ class Runs:
     @property
     def rule(self) -> str:
         """How most of the runs answer: argmax or median."""
-        return Counter(facts["decision"] for facts in self.facts.values()).most_common(1)[0][0]
+        rules: Counter[str] = Counter(facts["decision"] for facts in self.facts.values())
+        return rules.most_common(1)[0][0]
 
 
 def read_cells(folders: Sequence[Path]) -> Runs:

@@ -97,7 +97,8 @@ def calibration_draws(units: Units, weights: np.ndarray, bins: int) -> np.ndarra
     np.add.at(gaps, (units.patients, index), confidence - right)
     sizes = np.bincount(units.patients, minlength=weights.shape[1])
     drawn = weights.astype(np.float64)
-    return np.abs(drawn @ gaps).sum(axis=1) / (drawn @ sizes)
+    errors: np.ndarray = np.abs(drawn @ gaps).sum(axis=1) / (drawn @ sizes)
+    return errors
 
 
 def auc_draws(

@@ -82,11 +82,13 @@ def at_bound(temperature: float) -> bool:
 
 def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
     """Divide the logits by the temperature: (n, K) to (n, K). The order of classes stays."""
-    return np.exp(log_softmax(_logits(probabilities) / temperature, axis=1))
+    calibrated: np.ndarray = np.exp(log_softmax(_logits(probabilities) / temperature, axis=1))
+    return calibrated
 
 
 def _logits(probabilities: np.ndarray) -> np.ndarray:
-    return np.log(np.maximum(probabilities, SMALLEST_PROBABILITY))
+    logits: np.ndarray = np.log(np.maximum(probabilities, SMALLEST_PROBABILITY))
+    return logits
 
 
 def _means(where: np.ndarray, *columns: np.ndarray) -> tuple[float, ...]:

@@ -36,7 +36,8 @@ class LookupTable:
     def apply(self, values: np.ndarray) -> np.ndarray:
         """Look up values; fractions, which a rescale can make, are rounded."""
         position = np.rint(values - self.first).clip(0, len(self.entries) - 1)
-        return self.entries[position.astype(np.int64)].astype(np.float64)
+        found: np.ndarray = self.entries[position.astype(np.int64)].astype(np.float64)
+        return found
 
     @property
     def maximum(self) -> int:
@@ -45,7 +46,8 @@ class LookupTable:
         Descriptors of 16 bits over entries of 12 are common; by the letter (C.11.2.1.1) such an
         image is nearly black.
         """
-        return 2 ** used_bits(int(self.entries.max(initial=0)), self.bits) - 1
+        white: int = 2 ** used_bits(int(self.entries.max(initial=0)), self.bits) - 1
+        return white
 
 
 def used_bits(highest: int, bits: int) -> int:

@@ -256,7 +256,8 @@ def _steps(table: Table, is_ac: bool) -> list[int]:
     else:
         bits, moved = table.lengths[symbol] + symbol, np.ones_like(symbol)
         valid = (symbol >= 0) & (symbol <= 16)
-    return np.where(valid, bits + 64 * moved, 0).tolist()
+    steps: list[int] = np.where(valid, bits + 64 * moved, 0).tolist()
+    return steps
 
 
 def _follow(data: bytes, blocks: int, dc: list[int], ac: list[int]) -> int:

@@ -7,8 +7,9 @@ import io
 import struct
 import warnings
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from pydicom import uid
 from pydicom.dataset import Dataset
@@ -95,7 +96,10 @@ def parse(content: bytes, max_inflated_mb: int) -> Parsed:
     return parsed
 
 
-def convert(read: Any) -> Any:
+T = TypeVar("T")
+
+
+def convert(read: Callable[[], T]) -> T:
     """Call a reader of untrusted bytes; what it trips over becomes a fault of the file."""
     with warnings.catch_warnings():
         # Odd values in tags that nobody here uses are no news; those we use are checked.

@@ -47,7 +47,8 @@ def open_grey(tensors: Path) -> Grey:
             one = np.array([position])
             image = unit_range(images.gather(one))[0]
             known[position] = grey_features(image, gather_outlines(outlines, one)[0])
-        return known[positions]
+        features: np.ndarray = known[positions]
+        return features
 
     return grey
 
@@ -139,7 +140,8 @@ def _three_classes(shares: np.ndarray) -> list[float]:
 
     def spread(start: np.ndarray | int, stop: np.ndarray | int) -> np.ndarray:
         mass = weight[stop] - weight[start]
-        return (moment[stop] - moment[start]) ** 2 / np.maximum(mass, _TINY)
+        squares: np.ndarray = (moment[stop] - moment[start]) ** 2 / np.maximum(mass, _TINY)
+        return squares
 
     best = np.argmax(spread(0, first) + spread(first, second) + spread(second, _BINS))
     return [float(weight[second[best]] - weight[first[best]]), float(1 - weight[second[best]])]

@@ -176,7 +176,10 @@ class Embedder:
 
     def _cross(self, pictures: np.ndarray) -> Crossing:
         normalisation = self.prefix.normalisation
-        return self.prefix(network_input(pictures, self.device, self.dtype, normalisation))
+        crossing: Crossing = self.prefix(
+            network_input(pictures, self.device, self.dtype, normalisation)
+        )
+        return crossing
 
     def _batches(self) -> Iterator[tuple[np.ndarray, int]]:
         """Yield all views of a few images, (b * views, H, W) float32, and b."""

@@ -19,10 +19,12 @@ def decide(probabilities: np.ndarray, rule: Rule) -> np.ndarray:
         ValueError: There is no such rule.
     """
     if rule == "argmax":
-        return probabilities.argmax(axis=1)
+        likeliest: np.ndarray = probabilities.argmax(axis=1)
+        return likeliest
     if rule == "median":
         # a hair less than half, so that rounding doesn't decide a tie
-        return (probabilities.cumsum(axis=1) >= 0.5 - 1e-12).argmax(axis=1)
+        median: np.ndarray = (probabilities.cumsum(axis=1) >= 0.5 - 1e-12).argmax(axis=1)
+        return median
     raise ValueError(f"rule must be one of {', '.join(RULES)}, got {rule!r}")
 
 
@@ -38,11 +40,13 @@ def change_prior(
     old, new = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
     ratio = np.divide(new, old, out=np.zeros(len(old)), where=old > 0)
     moved = probabilities * ratio
-    return moved / moved.sum(axis=1, keepdims=True)
+    scaled: np.ndarray = moved / moved.sum(axis=1, keepdims=True)
+    return scaled
 
 
 def prior_shares(prior: Literal["uniform", "train"], counts: Sequence[int]) -> np.ndarray:
     """Compute class shares: equal ones, or those of the training images; absent classes have 0."""
     n = np.asarray(counts, dtype=np.float64)
-    shares = (n > 0).astype(np.float64) if prior == "uniform" else n
-    return shares / shares.sum()
+    sizes = (n > 0).astype(np.float64) if prior == "uniform" else n
+    shares: np.ndarray = sizes / sizes.sum()
+    return shares

@@ -156,4 +156,5 @@ class Answers:
             whole = logits.new_zeros(ends[-1], logits.shape[1])
             whole[torch.from_numpy(mine).to(logits.device)] = logits
             logits = self.fabric.all_reduce(whole, reduce_op="sum")  # the others have zeros here
-        return logits.cpu()
+        gathered: Tensor = logits.cpu()
+        return gathered

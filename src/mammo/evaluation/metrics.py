@@ -181,7 +181,8 @@ class RankedScores:
         pairs_won = np.einsum("ud,ud->d", positive, won[self.below])
         pairs_won += np.einsum("ud,ud->d", positive, won[self.not_above])
         with np.errstate(invalid="ignore"):  # no positive or no negative: 0 / 0, undefined
-            return pairs_won / 2 / (positive.sum(axis=0) * won[-1])
+            auc: np.ndarray = pairs_won / 2 / (positive.sum(axis=0) * won[-1])
+        return auc
 
 
 def _kappas(confusions: np.ndarray, disagreement: np.ndarray) -> np.ndarray:

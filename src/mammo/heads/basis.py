@@ -25,7 +25,8 @@ class Basis:
 
     def coordinates(self, features: np.ndarray) -> np.ndarray:
         """Map raw features to coordinates: (n, F) -> (n, R)."""
-        return (features - self.mean) @ self.axes
+        coordinates: np.ndarray = (features - self.mean) @ self.axes
+        return coordinates
 
     def fold_back(self, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Turn weights of coordinates into weights of raw features: (R, C) -> (F, C), (C,).

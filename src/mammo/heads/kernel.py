@@ -27,7 +27,8 @@ class FourierFeatures:
 
     def map(self, features: np.ndarray) -> np.ndarray:
         """Map raw features: (..., F) -> (..., D) in [-1, 1]."""
-        return np.cos(features @ self.projection + self.offset)
+        mapped: np.ndarray = np.cos(features @ self.projection + self.offset)
+        return mapped
 
 
 def draw_fourier_features(

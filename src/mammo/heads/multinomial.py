@@ -51,7 +51,8 @@ class MultinomialHead:
 
     def logits(self, features: np.ndarray) -> np.ndarray:
         """Compute logits: (n, F) -> (n, K)."""
-        return features @ self.weight.T + self.bias
+        logits: np.ndarray = features @ self.weight.T + self.bias
+        return logits
 
 
 class MultinomialLikelihood:
@@ -76,7 +77,8 @@ class MultinomialLikelihood:
 
     def start(self) -> np.ndarray:
         """The biases at which weightless features give the class shares: (P,)."""
-        return np.log(self.shares) - self.objective.adjustment
+        biases: np.ndarray = np.log(self.shares) - self.objective.adjustment
+        return biases
 
     def value(
         self, scores: np.ndarray, parameters: np.ndarray
@@ -91,7 +93,8 @@ class MultinomialLikelihood:
     def curvature(self, scores: np.ndarray, parameters: np.ndarray) -> np.ndarray:
         """Compute cross-entropy's second derivative by each score: (n, P), (P,) -> (n, P)."""
         p = softmax(scores + (parameters + self.objective.adjustment), axis=1)
-        return self.weights[:, None] * p * (1 - p)
+        second: np.ndarray = self.weights[:, None] * p * (1 - p)
+        return second
 
     def _loss(self, log_p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Compute each image's loss and its gradient by the logits: (n, P) -> (n,), (n, P)."""

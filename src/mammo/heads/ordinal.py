@@ -115,7 +115,8 @@ class OrdinalLikelihood:
             expit(ends[self.ranks + 1] - scores[:, 0]),
             expit(scores[:, 0] - ends[self.ranks]),
         )
-        return (self.weights * (below * (1 - below) + above * (1 - above)))[:, None]
+        second: np.ndarray = (self.weights * (below * (1 - below) + above * (1 - above)))[:, None]
+        return second
 
 
 def fit_thresholds(scores: np.ndarray, ranks: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -70,7 +70,8 @@ class Head:
 
     def log_probabilities(self, features: np.ndarray) -> np.ndarray:
         """Compute log-probabilities: (n, F) -> (n, K)."""
-        return log_softmax(self.logits(features), axis=1)
+        log_p: np.ndarray = log_softmax(self.logits(features), axis=1)
+        return log_p
 
 
 @dataclass(frozen=True)

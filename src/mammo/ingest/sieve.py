@@ -31,7 +31,7 @@ class Sieve:
     """Applies the policies and remembers what didn't pass."""
 
     def __init__(self, policies: Policies):
-        self._policies = policies.model_dump()
+        self._policies: dict[str, str] = policies.model_dump()
         self._rejected: list[tuple[str, str, str, str]] = []
 
     def flags(self, reason: str) -> bool:

@@ -84,7 +84,8 @@ def _regnet_blocks(network: nn.Module) -> Blocks:
 
 def _regnet_y_400mf() -> nn.Module:
     with torch.device("cpu"):  # it computes its widths with tensors, which need values
-        return models.regnet_y_400mf()
+        network: nn.Module = models.regnet_y_400mf()
+    return network
 
 
 def _convnext_blocks(network: nn.Module) -> Blocks:

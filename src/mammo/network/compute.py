@@ -155,7 +155,7 @@ def arithmetic(params: ComputeParams) -> str:
 def has_bfloat16(accelerator: str) -> bool:
     """Say whether the device multiplies in bfloat16 in hardware, not by emulation."""
     if accelerator in ("auto", "cuda") and torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if torch.backends.mkldnn.is_available() and os.uname().machine == "x86_64":
         return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -86,7 +86,8 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute (B, C, H, W) -> (B, C', H', W')."""
-        return x + self.depth(self.branch(x)) if self.shortcut else self.branch(x)
+        y: Tensor = x + self.depth(self.branch(x)) if self.shortcut else self.branch(x)
+        return y
 
 
 class EfficientNetLite(nn.Module):
@@ -114,7 +115,8 @@ class EfficientNetLite(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute ImageNet's logits: (B, 3, H, W) -> (B, 1000)."""
-        return self.classifier(self.features(x).mean(dim=(2, 3)))
+        logits: Tensor = self.classifier(self.features(x).mean(dim=(2, 3)))
+        return logits
 
 
 def _plan(width: float, depth: float) -> list[list[tuple[int, int, int, int]]]:

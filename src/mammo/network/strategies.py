@@ -133,7 +133,8 @@ class Suffix(nn.Module):
                 parts.append(self.pool(x).float())
         features = torch.cat(parts, dim=1)  # (B, F)
         with torch.autocast(features.device.type, enabled=False):  # logits deserve all their bits
-            return self.head(features)
+            logits: Tensor = self.head(features)
+        return logits
 
 
 def cut(

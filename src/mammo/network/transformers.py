@@ -20,7 +20,8 @@ class ChannelsLast(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute (B, C, H, W) -> (B, C', H', W')."""
-        return self.layers(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        y: Tensor = self.layers(x.permute(0, 2, 3, 1))  # (B, H', W', C')
+        return y.permute(0, 3, 1, 2)
 
 
 class FromPixels(nn.Module):
@@ -32,7 +33,8 @@ class FromPixels(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute (B, 3, H, W) -> (B, C, H', W')."""
-        return self.layers(x).permute(0, 3, 1, 2)
+        y: Tensor = self.layers(x)
+        return y.permute(0, 3, 1, 2)
 
 
 def swin_blocks(network: SwinTransformer) -> OrderedDict[str, nn.Module]:
@@ -85,7 +87,8 @@ class LastTokens(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute (B, C, 1, N) -> (B, C)."""
-        return self.norm(self.layer(_as_tokens(x)))[:, 0]
+        tokens: Tensor = self.norm(self.layer(_as_tokens(x)))
+        return tokens[:, 0]
 
 
 def vit_blocks(network: VisionTransformer) -> OrderedDict[str, nn.Module]:

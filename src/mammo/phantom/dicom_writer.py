@@ -104,7 +104,8 @@ def _tone(picture: Picture, equalisation: float) -> np.ndarray:
     values = picture.signal[picture.breast]
     counts, edges = np.histogram(values, bins=512)
     rank = np.interp(values, edges[1:], np.cumsum(counts) / values.size).astype(np.float32)
-    return (1 - equalisation) * values + equalisation * rank
+    tone: np.ndarray = (1 - equalisation) * values + equalisation * rank
+    return tone
 
 
 # The file.

@@ -176,7 +176,8 @@ def _shade_tissue(
     seen = 1 - np.minimum(fraction + pectoral, 1)  # ligaments show in fat alone
     signal = anatomy.fat * (1 + 0.06 * textures.shade) + anatomy.strands * textures.web * seen
     signal += anatomy.contrast * fraction * (1 + 0.08 * textures.ducts)
-    return signal + anatomy.muscle * pectoral * (1 + 0.06 * textures.ducts)
+    shaded: Field2D = signal + anatomy.muscle * pectoral * (1 + 0.06 * textures.ducts)
+    return shaded
 
 
 def _shade_surface(
@@ -240,24 +241,27 @@ def _frequencies(shape: tuple[int, int]) -> Field2D:
     """Tabulate the radial frequencies of `rfft2`, cycles a pixel; infinite for the mean."""
     across = scipy.fft.rfftfreq(shape[1]).astype(np.float32)[None, :]
     down = scipy.fft.fftfreq(shape[0]).astype(np.float32)[:, None]
-    frequency = np.hypot(down, across)
+    frequency: Field2D = np.hypot(down, across)
     frequency[0, 0] = np.inf
     return frequency
 
 
 def _band(relative_frequency: Field2D) -> Field2D:
-    return np.exp(-1.2 * np.log(relative_frequency) ** 2)
+    amplitude: Field2D = np.exp(-1.2 * np.log(relative_frequency) ** 2)
+    return amplitude
 
 
 def _filter_noise(shape: tuple[int, int], amplitude: Field2D, rng: np.random.Generator) -> Field2D:
     spectrum = scipy.fft.rfft2(rng.standard_normal(shape, dtype=np.float32))
-    field = scipy.fft.irfft2(spectrum * amplitude, s=shape)
-    return field / field.std()
+    noise = scipy.fft.irfft2(spectrum * amplitude, s=shape)
+    field: Field2D = noise / noise.std()
+    return field
 
 
 def _ridges(field: Field2D, width: float) -> Field2D:
     """Draw bright lines along the zero crossings of a field: the walls of its cells."""
-    return np.exp(-((field / width) ** 2))
+    lines: Field2D = np.exp(-((field / width) ** 2))
+    return lines
 
 
 def _sigmoid(value: Field2D) -> Field2D:

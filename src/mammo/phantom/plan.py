@@ -103,7 +103,7 @@ def _dense_shares(patients: list[tuple[str, int]], params: PhantomParams) -> lis
     places = labels + np.array(draws)
 
     def true_places(spread: float) -> np.ndarray:
-        truth = np.empty_like(places)
+        truth: np.ndarray = np.empty_like(places)
         truth[np.argsort(places)] = places[np.argsort(places + spread * errors)]
         return truth
 

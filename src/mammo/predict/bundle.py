@@ -82,7 +82,8 @@ class Bundle:
     @property
     def rule(self) -> Rule:
         """How the answer follows from the probabilities."""
-        return self.facts["decision"]
+        rule: Rule = self.facts["decision"]
+        return rule
 
     @property
     def temperature(self) -> float:
@@ -92,7 +93,8 @@ class Bundle:
     @property
     def scores(self) -> Scores:
         """The conformal scores."""
-        return self.facts["conformal"]["scores"]
+        scores: Scores = self.facts["conformal"]["scores"]
+        return scores
 
     def answering(self, member: int) -> Answering:
         """How a member's probabilities come to assume the prior asked for."""

@@ -133,7 +133,8 @@ def mean_maps(every: Sequence[np.ndarray]) -> np.ndarray:
         largest = np.abs(maps).max(axis=(1, 2), keepdims=True, initial=1e-12)
         spread = interpolate(torch.from_numpy(maps / largest)[:, None], size=size, mode="nearest")
         scaled.append(spread[:, 0].numpy())
-    return np.mean(scaled, axis=0)
+    mean: np.ndarray = np.mean(scaled, axis=0)
+    return mean
 
 
 def exact_maps(whole: WholeNetwork, pictures: Tensor, classes: np.ndarray) -> np.ndarray:
@@ -200,7 +201,8 @@ def _grad_cam(
             self.whole = whole
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.whole(x, grey)
+            logits: Tensor = self.whole(x, grey)
+            return logits
 
     whole.requires_grad_(False)
     layers = [whole.blocks[name] for name in whole.reads]

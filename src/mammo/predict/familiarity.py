@@ -72,7 +72,10 @@ def _distance(
     centred = features.astype(np.float64) - mean
     along = centred @ directions.T  # (n, F) -> (n, D)
     across = ((centred**2).sum(axis=1) - (along**2).sum(axis=1)).clip(0)
-    return np.sqrt(((along**2 / variances).sum(axis=1) + across / rest) / len(mean))
+    distances: np.ndarray = np.sqrt(
+        ((along**2 / variances).sum(axis=1) + across / rest) / len(mean)
+    )
+    return distances
 
 
 @dataclass(frozen=True)

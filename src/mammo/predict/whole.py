@@ -52,7 +52,8 @@ class WholeNetwork(nn.Module):
 
     def forward(self, pictures: Tensor, grey: Tensor) -> Tensor:
         """Compute logits: (B, 3, H, W), (B, G) -> (B, K)."""
-        return self.head(self.features(pictures, grey))
+        logits: Tensor = self.head(self.features(pictures, grey))
+        return logits
 
 
 class PictureToAnswer(nn.Module):

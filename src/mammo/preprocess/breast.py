@@ -144,7 +144,8 @@ def _largest_region(mask: np.ndarray) -> np.ndarray:
     count, labels, statistics, _ = cv2.connectedComponentsWithStats(mask)
     if count < 2:
         return np.zeros(mask.shape, dtype=bool)
-    return labels == 1 + int(np.argmax(statistics[1:, cv2.CC_STAT_AREA]))
+    largest: np.ndarray = labels == 1 + int(np.argmax(statistics[1:, cv2.CC_STAT_AREA]))
+    return largest
 
 
 def _chest_wall(mask: np.ndarray) -> str:

@@ -138,7 +138,8 @@ def _keep(
 
 
 def _facts(store: Store, key: str) -> dict[str, Any]:
-    return json.loads(_kept(store, _facts_key(key)).tobytes())
+    facts: dict[str, Any] = json.loads(_kept(store, _facts_key(key)).tobytes())
+    return facts
 
 
 def _kept(store: Store, key: str) -> np.ndarray:

@@ -46,7 +46,8 @@ class Store:
         if content[:head] != _FORM + _digest(key, memoryview(content)[head:]):
             self.damaged.add(key)
             return None
-        return np.load(io.BytesIO(memoryview(content)[head:]), allow_pickle=False)
+        array: np.ndarray = np.load(io.BytesIO(memoryview(content)[head:]), allow_pickle=False)
+        return array
 
     def put(self, key: str, array: np.ndarray) -> None:
         """Keep an array; a reader sees all of it or nothing.

@@ -100,7 +100,7 @@ class Tensors:
         self._position = {key: position for position, key in enumerate(self.keys)}
         self._shard = index["shard"].to_numpy()
         self._row = index["row"].to_numpy()
-        self._shards = [
+        self._shards: list[np.ndarray] = [
             np.load(folder / f"shard-{number:05d}.npy", mmap_mode="r", allow_pickle=False)
             for number in range(int(self._shard.max()) + 1)
         ]

@@ -45,8 +45,9 @@ def effective_number_weights(counts: np.ndarray, beta: float) -> np.ndarray:
     Source: Cui 2019, arXiv:1901.05555, proposition 1 and section 4 (normalised to sum to K).
     """
     numbers = (1 - beta**counts) / (1 - beta)
-    weights = np.divide(1, numbers, out=np.zeros(len(counts)), where=counts > 0)
-    return weights * len(counts) / weights.sum()
+    inverse = np.divide(1, numbers, out=np.zeros(len(counts)), where=counts > 0)
+    weights: np.ndarray = inverse * len(counts) / inverse.sum()
+    return weights
 
 
 def loss_weights(counts: np.ndarray, params: BalancingParams) -> np.ndarray:
@@ -87,8 +88,9 @@ def training_prior(
         adjustment: (K,) that the loss adds to the logits.
     """
     seen = counts * expected_weights(counts, params)
-    shares = seen * np.exp(-adjustment)
-    return shares / shares.sum()
+    answered = seen * np.exp(-adjustment)
+    shares: np.ndarray = answered / answered.sum()
+    return shares
 
 
 def draw_epoch(labels: np.ndarray, params: BalancingParams, seed: int, epoch: int) -> np.ndarray:

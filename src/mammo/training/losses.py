@@ -25,7 +25,8 @@ def logit_adjustment(counts: np.ndarray, params: LossParams) -> np.ndarray:
     """
     counts = np.maximum(counts, 1)
     if params.name == "logit_adjusted":
-        return params.tau * np.log(counts / counts.sum())
+        adjustment: np.ndarray = params.tau * np.log(counts / counts.sum())
+        return adjustment
     return np.log(counts) if params.name == "balanced_softmax" else np.zeros(len(counts))
 
 

@@ -33,7 +33,7 @@ class Runs:
 
     def mostly(self, name: str) -> bool:
         """Say whether more than half of a row's runs collapsed."""
-        return self.collapsed(name) > self.rows[name]["seeds"] / 2
+        return self.collapsed(name) > int(self.rows[name]["seeds"]) / 2
 
     def differences(self, first: str, second: str, column: str = "kappa") -> np.ndarray:
         """Subtract two rows seed by seed: (seeds,)."""

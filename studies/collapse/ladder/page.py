@@ -18,7 +18,7 @@ def results(epochs: pd.DataFrame, ladder: Ladder) -> dict[str, Any]:
     """Sum up the records of all epochs: the rows, the detector, other rules for it, the claims."""
     runs = judged_by(epochs, pipeline_rule(ladder.detector), ladder)
     rows = rows_table(runs)
-    return _rounded(
+    rounded: dict[str, Any] = _rounded(
         {
             "rows": rows,
             "detector": detector_table(runs, ladder.truth),
@@ -27,6 +27,7 @@ def results(epochs: pd.DataFrame, ladder: Ladder) -> dict[str, Any]:
             "claims": claims(Runs(runs, rows, ladder.roles)),
         }
     )
+    return rounded
 
 
 def _misses(runs: pd.DataFrame, ladder: Ladder) -> list[str]:
