@@ -23,6 +23,7 @@ _KEPT = (
     Path(".dvc/cache/runs"),
     Path(".dvc/tmp/exps"),
     Path(".dvc/damaged"),
+    Path("studies/logs"),
 )
 
 
@@ -58,7 +59,7 @@ def forget(patient: str, really: bool, target: str = "") -> None:
             "call this again:\n" + "\n".join(here)
         )
     steps = [f"rm -r {path}" for path in (*_KEPT, *_made()) if path.exists()]
-    steps += [f"dvc repro {target}".strip(), "dvc gc -w --projects studies -f", "dvc exp remove -A"]
+    steps += [f"dvc repro {target}".strip(), "dvc gc -w -f", "dvc exp remove -A"]
     print("\n".join(steps))
     if not really:
         print("nothing was done: call `make forget PATIENT=… YES=1` to do it")
@@ -69,8 +70,7 @@ def forget(patient: str, really: bool, target: str = "") -> None:
     left = read_table(paths.FILES)
     if (left["patient_id"] == patient).any():
         raise UserError(f"{paths.FILES}: still names {patient!r}; is a row of the table left?")
-    projects = ["--projects", "studies"] if Path("studies/.dvc").is_dir() else []
-    _run("dvc", "gc", "-w", "-f", *projects)
+    _run("dvc", "gc", "-w", "-f")  # without --projects: what studies keep of the patient goes too
     subprocess.run([sys.executable, "-m", "dvc", "exp", "remove", "-A", "-q"], check=False)
     _say_what_is_left(list(found["key"]))
 
@@ -86,7 +86,7 @@ def _made() -> list[Path]:
         and not any(k.is_relative_to(path.resolve()) for k in kept)
         and path.resolve() != Path(read_params()["dataset"]["table"]).resolve()
     ]
-    return [*made, paths.MODELS, Path("bundle")]
+    return [*made, paths.MODELS, Path("bundle"), *sorted(Path("studies").glob("*/data"))]
 
 
 def _run(*command: str) -> None:
@@ -102,7 +102,7 @@ def _say_what_is_left(keys: list[str]) -> None:
     names = [line.split()[0] for line in remotes if line.strip()]
     print("done here. What this command can't do (docs/withdrawal.md):")
     for name in names:
-        print(f"  remote {name}: dvc gc -w -c -r {name} --projects studies")
+        print(f"  remote {name}: dvc gc -w -c -r {name}")
     print("  other clones: git pull, then the same command there, and in shared caches")
     listed = f" (keys {', '.join(keys)})" if keys else ""
     print(f"  Git's history: earlier plots/evaluation/*/predictions.csv{listed}")

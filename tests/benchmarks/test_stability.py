@@ -15,9 +15,6 @@ from studies.cells.workspace import run_stages
 from support.pipeline_copy import ROOT
 
 SOLVED = "head_only"
-# Of 60 small test images more lie near a bound than in the pipeline's own run, where the target is
-# `stability.SAME_ANSWERS`. Measured: 56 of 60.
-SAME_IN_SHORT = 0.9
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +36,7 @@ def test_a_solved_strategy_gives_the_same_answers_on_another_arithmetic(values, 
     found = stability.measure(tmp_path, values, [SOLVED])
     facts = found["strategies"][SOLVED]
     assert facts["solved"]
-    assert facts["elsewhere"]["same"] >= SAME_IN_SHORT
+    assert stability.meets(facts), facts
     assert facts["train_seed"] == {"same": 1, "kappa": 0, "kappa_quadratic": 0}
     assert found["arithmetic"][1]["dtype"] == "float32"
     assert found["arithmetic"][1]["instructions"] == "AVX2"

@@ -405,6 +405,7 @@ def test_a_label_that_was_never_predicted_is_refused(tmp_path):
         predict_baselines(predictions("s", 1), cases, tmp_path / "data/tensors", 8, HEAD, 0.5)
 
 
+@pytest.mark.slow
 def test_baselines_learn_from_train_and_judge_what_the_strategies_judged(tmp_path):
     world(tmp_path, ["s"])
     cases = read_cases(*(tmp_path / f"data/{n}.csv" for n in ("images", "labels", "splits")))
@@ -477,6 +478,7 @@ def run_stage(root):
     )
 
 
+@pytest.mark.slow
 def test_the_stage_writes_everything_and_the_same_bytes_twice(tmp_path):
     outputs = ["metrics/compare.json", "plots/compare/intervals.csv", "report.md"]
     outputs += ["plots/compare/forest.png", "plots/compare/reliability.png"]

@@ -597,6 +597,7 @@ def run_stage(folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_the_stage_writes_the_same_bytes_twice(folder, tmp_path):
     folder.add("bad.dcm", "P1,L,CC,")
     write_params(tmp_path, folder.params())

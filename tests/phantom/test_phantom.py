@@ -361,6 +361,7 @@ def test_monochrome1_shows_the_same_picture():
 # ---- the files
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes_whatever_the_number_of_workers(folder, tmp_path):
     write_phantom(tmp_path / "again", PARAMS, workers=2)
     assert digests(tmp_path / "again") == digests(folder)

@@ -102,6 +102,7 @@ def charts(document):
     return len(re.findall(r'<(?:svg|canvas)[^>]*class="marks"', document))
 
 
+@pytest.mark.slow
 @pytest.mark.chromium
 @pytest.mark.parametrize("command", [["show"], ["diff", "HEAD"]])
 def test_every_chart_of_the_moved_page_is_drawn_without_a_network(

@@ -206,6 +206,7 @@ def test_no_cell_that_comes_from_outside_is_a_formula_and_all_come_back(made, tm
     assert whole(tmp_path / "out") == before
 
 
+@pytest.mark.slow
 def test_hashed_identifiers_leave_no_trace_of_the_real_ones(made, tmp_path):
     key = tmp_path / "predict.key"
     key.write_text(KEY)

@@ -46,6 +46,9 @@ def test_a_patient_is_removed_from_all_that_is_kept(pipeline, tmp_path):
     assert refused.returncode == 1
     assert "patient-3/CC.dcm" in refused.stderr and "still there" in refused.stderr
 
+    studied = pipeline.folder / "studies/seeds/data/cells/probe-0/predictions.csv"
+    studied.parent.mkdir(parents=True)
+    studied.write_text("key,patient\n0123,patient-3\n")
     pixels = pipeline.read_bytes("data/tensors/shard-*.npy")
     for view in ("CC", "MLO"):
         (own / "patient-3" / f"{view}.dcm").unlink()
@@ -57,6 +60,7 @@ def test_a_patient_is_removed_from_all_that_is_kept(pipeline, tmp_path):
     (own / "labels.csv").write_text("".join(line for line in lines if "patient-3" not in line))
     done = forget(pipeline, "--yes")
     assert done.returncode == 0, done.stderr
+    assert not studied.exists()
     files = (pipeline.folder / "data/files.csv").read_text()
     assert "patient-3" not in files and files.count("patient-") >= 2 * (PATIENTS - 1)
     code = {".git", "tests", "studies"}

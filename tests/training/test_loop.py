@@ -105,6 +105,7 @@ def test_two_runs_are_bit_identical(folder, backbone, fabric):
     assert not changed(first.last, second.last)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     shutil.which(os.environ.get("CXX", "g++")) is None, reason="torch.compile needs a C++ compiler"
 )

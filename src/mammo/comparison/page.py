@@ -121,9 +121,9 @@ def _data(evidence: Evidence) -> str:
     header = ["split", "all", *classes]
     return (
         "## Data and split\n\n"
-        "Images (patients). No patient is in two splits. Training fits on train; the epoch and the "
-        "calibration temperature are chosen on val; everything below is measured on test.\n\n"
-        + table(header, rows)
+        "Images (patients). No patient is in two splits. Training fits on train; the "
+        "calibration temperature, and the epoch where `train.keep` is `best`, are chosen on val; "
+        "everything below is measured on test.\n\n" + table(header, rows)
     )
 
 
