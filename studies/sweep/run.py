@@ -46,7 +46,7 @@ def open_sweep(name: str, seed: int, journal: Path = JOURNAL) -> optuna.Study:
     journal.parent.mkdir(parents=True, exist_ok=True)
     return optuna.create_study(
         study_name=name,
-        storage=JournalStorage(JournalFileBackend(str(journal))),
+        storage=JournalStorage(JournalFileBackend(str(journal.resolve()))),
         direction="maximize",
         # counts trainings under way elsewhere as bad ones, so that workers spread out
         sampler=optuna.samplers.TPESampler(seed=seed, constant_liar=True),

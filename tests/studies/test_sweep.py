@@ -1,5 +1,7 @@
 """The sweep: its space, its file, a collapsed training cut short, what it prints."""
 
+from pathlib import Path
+
 import optuna
 import pytest
 import yaml
@@ -98,3 +100,13 @@ def test_a_training_is_cut_short_after_patience_collapsed_epochs_outside_the_war
     follow(["collapsed", "collapsed"], held=1)
     with pytest.raises(Collapsed):
         follow(["healthy", "collapsed", "collapsed"])
+
+
+def test_epochs_are_written_down_from_the_workspace_of_a_training(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    study = open_sweep("s", 0, Path("data/trials.log"))
+    trial = study.ask()
+    (tmp_path / "workspace").mkdir()
+    monkeypatch.chdir(tmp_path / "workspace")
+    trial.report(0.5, 1)
+    assert study.trials[0].intermediate_values == {1: 0.5}
