@@ -21,9 +21,11 @@ from mammo.stage import run_stage
 from mammo.storage.digests import code_sha256, file_sha256
 from mammo.storage.files import read_json, read_table, whole_folder
 
+# Noted in the bundle: `review` depends on these packages through it, and refuses any other code.
 CODE = (
-    "mammo.dicom", "mammo.preprocess", "mammo.ingest", "mammo.network", "mammo.heads",
-    "mammo.evaluation", "mammo.predict",
+    "mammo.cohort", "mammo.comparison", "mammo.datasets", "mammo.dicom", "mammo.embedding",
+    "mammo.evaluation", "mammo.heads", "mammo.ingest", "mammo.network", "mammo.predict",
+    "mammo.preprocess", "mammo.running", "mammo.storage", "mammo.training",
 )  # fmt: skip
 DATA = (paths.FILES, paths.LABELS, paths.SPLITS, paths.TENSOR_INDEX, paths.BACKBONE)
 

@@ -77,6 +77,7 @@ def test_code_edited_between_the_interpreters_start_and_the_stages_is_noticed(pi
     assert "stages/train.py: changed while train@a ran" in pipeline.train().stderr
 
 
+@pytest.mark.slow
 def test_dvc_locks_nothing_of_a_stage_whose_inputs_changed(pipeline):
     pipeline.run("dvc", "init", "--no-scm", "-q")
     pipeline.write("act.py", EDIT_SEED)

@@ -30,12 +30,8 @@ def forest(
         for axes, metric in zip(panels, metrics, strict=True):
             _panel(axes, result, metric, reference)
         if ceiling is not None:
-            panels[0].axvline(ceiling, color=CEILING, linestyle="--", linewidth=1)
-            panels[0].annotate(
-                "what the labels allow", (ceiling, 1), xycoords=("data", "axes fraction"),
-                xytext=(-4, -4), textcoords="offset points", ha="right", va="top",
-                rotation=90, fontsize=8, color=CEILING,
-            )  # fmt: skip
+            allowed = panels[0].axvline(ceiling, color=CEILING, linestyle="--", linewidth=1)
+            figure.legend([allowed], ["what the labels allow"], loc="outside lower left")
         panels[0].set_yticks(range(len(result.arms)), list(result.arms))
         panels[0].invert_yaxis()
         return figure

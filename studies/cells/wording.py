@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from mammo import paths
-from mammo.comparison.wording import NOTHING, interval, number, p_value, table
+from mammo.comparison.wording import NOTHING, interval, number, p_value, patients, table
 from studies.cells.repeats import Difference, Measured, Repeats
 
 Facts = Mapping[str, Mapping[str, dict[str, Any]]]  # of each training, by arm and by run
@@ -64,7 +64,7 @@ def _verdict(found: Difference, rate: float) -> str:
         return "shown"
     if found.patients_needed is None:
         return "not shown"
-    return f"not shown; about {found.patients_needed:,} patients would show it"
+    return f"not shown; about {patients(found.patients_needed)} patients would show it"
 
 
 def spread(found: Measured) -> str:

@@ -171,6 +171,7 @@ def test_a_constant_answer_has_kappa_zero_in_every_draw():
     assert (draws["kappa"] == 0).all()
 
 
+@pytest.mark.slow
 def test_clustered_intervals_cover_and_intervals_of_single_images_do_not():
     """Accuracy of clustered images: 95 % intervals by patient cover, by image they don't.
 

@@ -501,6 +501,7 @@ def test_the_stage_writes_everything_and_the_same_bytes_twice(tmp_path):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_stage_ends_on_a_missing_strategy_with_one_line(tmp_path):
     world(tmp_path, ["head_only", "last_block"])
     (tmp_path / "plots/evaluation/last_block/predictions.csv").unlink()

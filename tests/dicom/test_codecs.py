@@ -334,6 +334,7 @@ def test_real_mammograms_agree_with_a_second_decoder(shared, name):
     np.testing.assert_array_equal(decode(path), pydicom.dcmread(path).pixel_array)
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_extended_jpeg_of_12_bits_shows_the_same_mammogram_as_its_jpeg_2000_twin(shared):
     # No second library reads this file; NEMA published the same picture as JPEG 2000.

@@ -107,6 +107,7 @@ def test_storing_is_decided_by_arithmetic(folder, backbone, trained, changes, st
         assert decision.total_bytes == 400 * 3 * 320 * 2 * 2 * 2
 
 
+@pytest.mark.slow
 def test_every_strategy_stores_pooled_features_of_every_block(folder, backbone):
     widths = block_widths(backbone)
     for trained in (0, 2, BLOCKS):

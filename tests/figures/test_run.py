@@ -44,6 +44,7 @@ def png_chunks(content):
         position += 12 + length
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_every_legend_is_clear_of_the_panels_and_no_text_is_cut_off(case):
     for name, figure in draw(*CASES[case]).items():
@@ -70,6 +71,7 @@ def printed_texts(figure):
     return [text for text in texts if text.get_visible() and text.get_text().strip()]
 
 
+@pytest.mark.slow
 def test_figures_are_the_same_bytes_whatever_the_users_settings(tmp_path):
     for name, figure in draw(*CASES["three strategies"]).items():
         figure_style.write_png(figure, tmp_path / "first" / name)
@@ -136,6 +138,7 @@ def run_plot(folder):
     )
 
 
+@pytest.mark.slow
 def test_the_stage_writes_tables_and_pictures_and_names_folders_of_removed_strategies(tmp_path):
     write_results(made_up_results(["head_only", "full"], ABCD), tmp_path)
     (tmp_path / paths.TRAINING_PLOTS / "gone").mkdir()

@@ -30,6 +30,7 @@ def compute(**changes):
     return ComputeParams(**values | changes)
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_what_is_compiled_gives_the_same_answer_every_time():
     torch.manual_seed(0)
@@ -50,6 +51,7 @@ def test_nothing_is_compiled_unasked():
     assert module._compiled_call_impl is None
 
 
+@pytest.mark.slow
 def test_without_a_compiler_compiling_ends_in_a_clear_error(tmp_path):
     program = (
         "import torch; from mammo.network.compute import ComputeParams, compile_module;"
@@ -82,6 +84,7 @@ def test_determinism_does_not_fill_new_tensors():
     assert not torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.system() != "Linux", reason="other wheels bring another OpenMP")
 @pytest.mark.parametrize(
     ("asked", "policy", "spins"), [(None, "PASSIVE", "3000"), ("PASSIVE", "PASSIVE", "0")]

@@ -176,6 +176,7 @@ def test_every_parameter_but_the_classifiers_is_in_exactly_one_block(arch):
     assert set(in_blocks) == body
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", RUNNING)
 def test_a_cut_anywhere_computes_what_the_whole_network_computes(arch):
     architecture = ARCHITECTURES[arch]

@@ -229,6 +229,7 @@ def test_a_file_is_named_if_and_only_if_it_is_asked_for(tmp_path):
             parse_params("backbone", {**values, **change}, BackboneParams)
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_the_real_imagenet_file_fits_and_is_not_the_random_one(shared):
     path = shared / "weights" / "mobilenet_v2-imagenet.safetensors"

@@ -463,6 +463,7 @@ def test_no_header_tells_the_density_or_a_name(pictures):
     assert headers[0].PatientName == headers[0].PatientBirthDate == ""
 
 
+@pytest.mark.slow
 def test_a_failure_leaves_what_was_there(folder, tmp_path, monkeypatch):
     write_phantom(tmp_path / "data", PARAMS)
     before = digests(tmp_path / "data")

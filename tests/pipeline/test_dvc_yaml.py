@@ -8,7 +8,11 @@ import yaml
 
 from mammo.check import RESERVED
 from mammo.comparison.baselines import BASELINES
+from mammo.errors import UserError
 from mammo.params import read_params
+from mammo.storage.digests import code_sha256
+from stages.bundle import CODE
+from stages.review import refuse_other_code
 from support.imports import code_deps, imported, params_loaded, reachable
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,9 +31,26 @@ def code_listed(stage):
     return {d for d in body_of(stage)["deps"] if d.endswith(".py") or d.startswith("src/")}
 
 
+# What the bundle notes, as dvc.yaml would list it.
+NOTED = {f"src/{package.replace('.', '/')}" for package in CODE}
+
+
+def test_the_bundle_notes_all_code_that_it_is_made_by():
+    assert code_deps(script_of("bundle"), ROOT) - {"stages/bundle.py"} == NOTED
+
+
+def test_the_review_refuses_a_bundle_of_other_code():
+    noted = {package: code_sha256(package) for package in CODE}
+    refuse_other_code(noted)
+    with pytest.raises(UserError, match=r"another mammo\.heads than"):
+        refuse_other_code({**noted, "mammo.heads": "0" * 64})
+
+
 @pytest.mark.parametrize("stage", sorted(set(ROOT_STAGES) - {"check"}))
 def test_a_stage_depends_on_exactly_the_packages_that_it_imports(stage):
     expected = code_deps(script_of(stage), ROOT)
+    if stage == "review":  # what its bundle was made by is noted in the bundle
+        expected -= NOTED
     listed = "\n".join(f"      - {path}" for path in sorted(expected))
     assert code_listed(stage) == expected, f"deps of {stage} in dvc.yaml must be:\n{listed}"
 

@@ -115,6 +115,7 @@ def test_every_chart_of_the_moved_page_is_drawn_without_a_network(
         assert plot["title"] in document
 
 
+@pytest.mark.slow
 @pytest.mark.chromium
 def test_without_the_offline_template_no_chart_is_drawn(repository, chromium, tmp_path):
     """Show that the test above can fail: DVC's own page needs the network."""
@@ -141,6 +142,7 @@ def test_only_the_local_configuration_names_the_ignored_page():
     assert f"/{NAME}" in (ROOT / ".dvc" / ".gitignore").read_text(encoding="utf-8").split()
 
 
+@pytest.mark.slow
 def test_the_page_is_the_same_bytes_each_time():
     bundle = partial(vl_convert.javascript_bundle, vl_version=VEGA_LITE)
     bundles = [bundle(), bundle()]  # type: ignore[call-arg]  # the stub demands the snippet

@@ -75,8 +75,8 @@ def test_a_missing_file_and_a_folder_that_is_no_bundle_are_named(tmp_path):
     with pytest.raises(UserError, match=r"model.json: not found"):
         read_bundle(tmp_path)
     write_bundle(tmp_path / "bundle")
-    (tmp_path / "bundle" / "familiarity.safetensors").unlink()
-    with pytest.raises(UserError, match=r"familiarity.safetensors: the bundle lacks"):
+    (tmp_path / "bundle" / "training-features.safetensors").unlink()
+    with pytest.raises(UserError, match=r"training-features\.safetensors: the bundle lacks"):
         read_bundle(tmp_path / "bundle")
 
 

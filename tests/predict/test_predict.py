@@ -269,6 +269,7 @@ def test_a_folder_with_other_things_in_it_is_not_written_over(made, tmp_path):
     assert (tmp_path / "thesis.tex").exists() and len(list(tmp_path.iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_a_read_only_folder_for_the_results_is_one_line(made, tmp_path):
     (tmp_path / "out").mkdir()
     command = [sys.executable, "-m", "mammo.predict", "predict", str(made / "in"), "--bundle",

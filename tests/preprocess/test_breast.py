@@ -5,15 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mammo.errors import FileFault
-from mammo.preprocess.breast import find_breast, frame_of
-
-TABLE = (np.arange(4096) / 4095).astype(np.float32)
-
-
-def ellipse(rows=200, columns=120, height=0.4, width=0.6, level=1500, background=0):
-    y, x = np.mgrid[0:rows, 0:columns]
-    inside = ((y - rows / 2) / (height * rows)) ** 2 + (x / (width * columns)) ** 2 < 1
-    return np.where(inside, level, background).astype(np.uint16)
+from mammo.preprocess.breast import find_breast
+from support.films import TABLE, ellipse
 
 
 def test_the_box_holds_the_breast_and_little_else():
@@ -83,34 +76,3 @@ def test_mirroring_mirrors_the_answer(rows, columns, height, width, mirrored):
     assert found.chest_wall == ("right" if mirrored else "left")
     assert 0 <= found.top < found.bottom <= rows
     assert 0 <= found.left < found.right <= columns
-
-
-@pytest.mark.parametrize("mirrored", [False, True])
-@pytest.mark.parametrize("width", [4, 12, 30])
-@pytest.mark.parametrize("noise", [0, 60])
-def test_a_bright_frame_around_a_film_is_no_breast(width, mirrored, noise):
-    random = np.random.default_rng(0)
-    film = ellipse(512, 384) + random.integers(0, 400, (512, 384)).astype(np.uint16)
-    film = film[:, ::-1].copy() if mirrored else film
-    plain = find_breast(film, TABLE, 0)
-    inner = film[width:-width, width:-width]
-    framed = (3900 - random.integers(0, noise + 1, film.shape)).astype(np.uint16)
-    framed[width:-width, width:-width] = inner
-    found = find_breast(framed, TABLE, 0)
-    assert found.chest_wall == plain.chest_wall == ("right" if mirrored else "left")
-    assert abs(found.top - plain.top) <= 4 and abs(found.bottom - plain.bottom) <= 4
-    assert found.left >= width - 1 and found.right <= 384 - width + 1
-
-
-def test_a_bright_strip_along_the_chest_wall_does_not_turn_the_breast():
-    film = ellipse(512, 384) + np.random.default_rng(0).integers(0, 400, (512, 384))
-    film[:, :16] = 3950
-    found = find_breast(film.astype(np.uint16), TABLE, 0)
-    assert found.chest_wall == "left" and 15 <= found.left <= 18
-    assert found.bottom - found.top < 430
-
-
-def test_tissue_that_fills_an_edge_is_no_frame():
-    scaled = np.full((200, 150), 0.5) + np.random.default_rng(0).normal(0, 0.01, (200, 150))
-    scaled[:, 100:] = 0
-    assert frame_of(scaled) == (0, 200, 0, 150)

@@ -73,6 +73,7 @@ def decoded_paths(monkeypatch) -> list[str]:
     return seen
 
 
+@pytest.mark.slow
 def test_only_what_is_new_is_decoded_and_the_bytes_are_those_of_a_run_from_nothing(
     tmp_path, monkeypatch
 ):

@@ -56,6 +56,7 @@ def cluster(tmp_path):
             process.wait()
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_nothing_but_time(cluster, tmp_path):
     address, workers = cluster
     log = tmp_path / "log"

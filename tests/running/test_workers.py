@@ -119,6 +119,7 @@ def test_outcomes_in_order_keep_the_order_of_the_tasks(processes):
     assert mine == {processes == 0}
 
 
+@pytest.mark.slow
 def test_a_hard_limit_from_outside_below_the_bound_is_kept_to():
     code = (
         "import resource; resource.setrlimit(resource.RLIMIT_AS, (2 * 10**9, 2 * 10**9)); "

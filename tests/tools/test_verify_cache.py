@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 from support.pipeline_copy import ROOT
 
 
@@ -12,6 +14,7 @@ def run(*command, folder, check=True):
     return done
 
 
+@pytest.mark.slow
 def test_a_changed_object_is_named_and_moved_away(tmp_path):
     run("git", "init", "-q", folder=tmp_path)
     dvc = (sys.executable, "-m", "dvc")

@@ -71,6 +71,7 @@ def test_answers_come_back_in_the_order_of_the_batches_and_none_may_be_missing(f
     assert not answers.gather().requires_grad
 
 
+@pytest.mark.slow
 def test_only_the_head_trains_in_the_warmup_and_everything_after_it(folder, backbone, fabric):
     states = [
         {k: v.clone() for k, v in network_of(folder, backbone, 2).suffix.state_dict().items()}
@@ -99,6 +100,7 @@ def test_training_learns_what_can_be_learnt(folder, backbone, fabric):
     assert max(row["kappa"] for row in outcome.rows if row["split"] == "val") > 0.5
 
 
+@pytest.mark.slow
 def test_two_runs_are_bit_identical(folder, backbone, fabric):
     first, second = (make_run(folder, backbone, fabric).train() for _ in range(2))
     assert first.rows == second.rows
@@ -125,6 +127,7 @@ def test_a_compiled_suffix_trains_as_the_uncompiled_one_and_repeats(folder, back
         assert row["loss"] == pytest.approx(expected["loss"], rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stop_after", "ema_decay"), [(1, 0), (2, 0), (3, 0), (2, 0.9)])
 def test_an_interrupted_run_ends_as_if_it_had_not_been(
     folder, backbone, fabric, tmp_path, stop_after, ema_decay
@@ -172,6 +175,7 @@ def test_the_best_epoch_is_first_by_bal_acc_adj_then_kappa_then_auc():
     assert max(rows, key=best_order) is rows[2]
 
 
+@pytest.mark.slow
 def test_the_last_epoch_is_kept_on_request_unless_it_has_collapsed(folder, backbone, fabric):
     last = make_run(folder, backbone, fabric, train=dict(keep="last")).train()
     collapsed = last.rows[-1]["status"] == "collapsed"
@@ -254,6 +258,7 @@ def test_an_odd_set_in_batches_of_two_leaves_no_image_alone(folder, backbone, fa
     assert min(map(len, split_evenly(np.arange(15), 2))) == 2
 
 
+@pytest.mark.slow
 def test_a_large_gradient_is_clipped(folder, backbone, fabric):
     def moved(clip_norm):
         run = make_run(
@@ -276,6 +281,7 @@ def test_batchnorm_of_released_blocks_rests_on_request(folder, backbone, fabric)
     assert any("weight" in key for key in moved)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["cross_entropy", "corn", "balanced_softmax", "logit_adjusted"])
 def test_without_information_a_loss_learns_the_prior_or_makes_up_for_it(
     folder, backbone, fabric, loss
@@ -294,6 +300,7 @@ def test_without_information_a_loss_learns_the_prior_or_makes_up_for_it(
     assert run.suffix.head.linear.out_features == (3 if loss == "corn" else 4)
 
 
+@pytest.mark.slow
 def test_an_ordinal_head_learns_the_prior_by_gradient_too(folder, backbone, fabric):
     fold = make_fold()
     fold.labels[fold.train] = np.repeat(np.arange(4), [4, 4, 8, 16])
@@ -334,6 +341,7 @@ def test_a_re_trained_head_starts_afresh(folder, backbone, fabric):
     assert fresh.std().item() == pytest.approx(trained.std().item(), rel=0.1)
 
 
+@pytest.mark.slow
 def test_a_re_trained_head_forgets_the_prior(folder, backbone, fabric):
     fold = make_fold()
     fold.labels[fold.train] = np.repeat(np.arange(4), [4, 4, 8, 16])
@@ -348,6 +356,7 @@ def test_a_re_trained_head_forgets_the_prior(folder, backbone, fabric):
     assert level.tolist() == pytest.approx([0.25] * 4, abs=0.06)
 
 
+@pytest.mark.slow
 def test_an_interrupted_re_training_ends_as_if_it_had_not_been(folder, backbone, fabric, tmp_path):
     def both(**options):
         run = make_run(

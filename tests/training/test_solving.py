@@ -57,6 +57,7 @@ def trial_of(folder, fabric, trained=0, features="inner", table=None, **sections
     return prepare(chosen, stored, cases() if table is None else table, fabric)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "head",
     [
@@ -96,6 +97,7 @@ def test_the_path_is_the_history_from_the_prior_to_overfitting(folder, fabric):
     assert trained.outcome.alerts == []  # the first step predicts one class, and that is no alarm
 
 
+@pytest.mark.slow
 def test_a_solved_head_depends_on_no_training_seed(folder, fabric):
     one, other = (
         run_trial(trial_of(folder, fabric, train={"seed": seed}), lambda row: None)
@@ -105,6 +107,7 @@ def test_a_solved_head_depends_on_no_training_seed(folder, fabric):
         assert torch.equal(value, other.outcome.best.state[key])
 
 
+@pytest.mark.slow
 def test_deeper_strategies_start_from_the_solved_head(folder, fabric):
     rows = []
     trial = trial_of(

@@ -11,6 +11,7 @@ from mammo.comparison.wording import (
     listed,
     number,
     p_value,
+    patients,
     share_of,
     table,
 )
@@ -173,7 +174,7 @@ def _verdict(pair: Pair, test: Test, rate: float) -> str:
 def _needed(test: Test, sample: Sample) -> str:
     if test.patients_needed is None or test.is_shown(sample.false_discovery_rate):
         return NOTHING
-    return f"{test.patients_needed:,}" if test.patients_needed < 100_000 else "100,000 or more"
+    return patients(test.patients_needed)
 
 
 def _difference(pair: Pair, test: Test) -> str:

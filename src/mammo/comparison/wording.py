@@ -4,12 +4,18 @@ from collections.abc import Sequence
 from typing import Protocol
 
 NOTHING = "–"
+_MOST_PATIENTS = 100_000  # from here on an estimate says no more than that the difference is nil
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Write a Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def patients(needed: int) -> str:
+    """Write how many patients would show a difference."""
+    return f"{needed:,}" if needed < _MOST_PATIENTS else f"{_MOST_PATIENTS:,} or more"
 
 
 class WithInterval(Protocol):

@@ -3,7 +3,7 @@
 bundle/
   model.json            everything that isn't a number of the network; `format: 1`
   <strategy>.safetensors  a whole network, one file a member
-  familiarity.safetensors  what the training features look like as a whole
+  training-features.safetensors  what they look like as a whole; no strategy can have the name
   MODEL_CARD.md         for people
   WEIGHTS_LICENSE.md    under which terms the backbone's parameters came
 """
@@ -43,7 +43,7 @@ from mammo.storage.files import write_bytes, write_json
 
 FORMAT = 1
 MODEL, FAMILIARITY, CARD, LICENCE = (
-    "model.json", "familiarity.safetensors", "MODEL_CARD.md", "WEIGHTS_LICENSE.md",
+    "model.json", "training-features.safetensors", "MODEL_CARD.md", "WEIGHTS_LICENSE.md",
 )  # fmt: skip
 
 

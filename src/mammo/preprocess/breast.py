@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from mammo.errors import FileFault
+from mammo.preprocess.frame import film_base, frame_of, without_slanted_frame
 
 _SAMPLE_PX = 512  # long side of the sample that the breast is looked for in
 _DARK_GAMMA = 0.4  # spreads the dark end, where skin fades into background
@@ -78,66 +79,32 @@ def _tissue(sample: np.ndarray) -> np.ndarray:
     top, bottom, left, right = frame_of(scaled)
     mask = np.zeros(sample.shape, np.uint8)
     if bottom - top > 8 and right - left > 8:
-        mask[top:bottom, left:right] = _bright(scaled[top:bottom, left:right])
+        inner, frame = without_slanted_frame(scaled[top:bottom, left:right])
+        mask[top:bottom, left:right] = _bright(inner) & ~frame
     return mask
 
 
 def _bright(scaled: np.ndarray) -> np.ndarray:
-    """Tell tissue from background: halfway from the background's peak to Otsu's threshold.
+    """Tell tissue from background, and from the base of a film that lies on black."""
+    grey = cv2.medianBlur(np.rint(255 * scaled**_DARK_GAMMA).astype(np.uint8), 5)
+    mask = _opened(grey > _threshold(grey.ravel()))
+    film = film_base(grey, mask)
+    return mask if film is None else _opened((grey > _threshold(grey[film])) & film)
+
+
+def _threshold(values: np.ndarray) -> float:
+    """Halfway from the background's peak to Otsu's threshold, of (n,) uint8.
 
     Otsu's threshold alone parts bright glands from dark fat.
     """
-    grey = cv2.medianBlur(np.rint(255 * scaled**_DARK_GAMMA).astype(np.uint8), 5)
-    otsu, _ = cv2.threshold(grey, 0, 255, cv2.THRESH_OTSU)
-    peak = int(np.argmax(np.bincount(grey[grey <= otsu], minlength=1)))
-    mask = (grey > (peak + otsu) / 2).astype(np.uint8)
-    # Opening cuts the thin bridges that tie labels and edges to the breast.
-    return cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
+    otsu, _ = cv2.threshold(values, 0, 255, cv2.THRESH_OTSU)
+    peak = int(np.argmax(np.bincount(values[values <= otsu], minlength=1)))
+    return float(peak + otsu) / 2
 
 
-# Lines along an edge that are no tissue: so bright, so near to their median, over such a share of
-# their length, no further in than such a share of the side; and with an end as straight.
-_FRAME_BRIGHT, _FRAME_FLAT, _FRAME_LENGTH, _FRAME_REACH = 0.3, 0.06, 0.95, 0.15
-_FRAME_END = 0.7  # share of the line behind the frame that must be of another grey
-
-
-def frame_of(scaled: np.ndarray) -> tuple[int, int, int, int]:
-    """Find what a bright frame, or a strip along an edge, leaves of an image.
-
-    Tissue is curved and textured; the light box around a digitised film is straight and flat.
-
-    Args:
-        scaled: (rows, columns) in [0, 1].
-
-    Returns:
-        top, bottom, left, right; bottom and right are exclusive.
-    """
-    rows, columns = scaled.shape
-    # The sides hold the corners of top and bottom strips, and the other way round: twice.
-    top = bottom = left = right = 0
-    for _ in range(2):
-        inner = scaled[top : rows - bottom, left : columns - right]
-        if min(inner.shape) < 16:
-            break
-        top, bottom = top + _strip(inner), bottom + _strip(inner[::-1])
-        left, right = left + _strip(inner.T), right + _strip(inner.T[::-1])
-    return top, rows - bottom, left, columns - right
-
-
-def _strip(lines: np.ndarray) -> int:
-    """Count the first lines that belong to a bright, flat strip with a straight end."""
-    reach = max(2, round(len(lines) * _FRAME_REACH))
-    near = lines[:reach]
-    median = np.median(near, axis=1, keepdims=True)
-    flat = (np.abs(near - median) < _FRAME_FLAT).mean(axis=1) >= _FRAME_LENGTH
-    frame = flat & (median[:, 0] >= _FRAME_BRIGHT)
-    if not frame.any():
-        return 0
-    first = int(frame.argmax())  # dark lines may lie outside of it
-    last = first + int(np.append(frame[first:], False).argmin()) - 1
-    behind = lines[min(last + 3, len(lines) - 1)]
-    ends = (np.abs(behind - median[last]) > _FRAME_FLAT).mean() >= _FRAME_END
-    return last + 2 if ends and last + 3 < reach else 0  # and the pixel that the edge blurs
+def _opened(mask: np.ndarray) -> np.ndarray:
+    """Cut the thin bridges that tie labels and edges to the breast."""
+    return cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
 
 
 def _largest_region(mask: np.ndarray) -> np.ndarray:
