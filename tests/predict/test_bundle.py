@@ -92,7 +92,7 @@ def test_two_bundles_differ_in_their_id(tmp_path):
 def test_an_ensemble_holds_a_whole_network_of_each_member_and_answers_with_their_mean(tmp_path):
     bundle = write_ensemble(tmp_path / "bundle")
     assert {p.stem for p in (tmp_path / "bundle").glob("*.safetensors")} == {
-        "probe", "last_two", "familiarity",
+        "probe", "last_two", "training-features",
     }  # fmt: skip
     keys = write_images(tmp_path / "images")
     found = answer(bundle, tmp_path / "images", keys, fabric()).probabilities
