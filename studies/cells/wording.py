@@ -64,7 +64,7 @@ def _verdict(found: Difference, rate: float) -> str:
         return "shown"
     if found.patients_needed is None:
         return "not shown"
-    return f"not shown; about {patients(found.patients_needed)} patients would show it"
+    return f"not shown; {patients(found.patients_needed)} patients would show it"
 
 
 def spread(found: Measured) -> str:

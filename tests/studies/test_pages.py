@@ -2,7 +2,9 @@
 
 import pandas as pd
 
+from mammo.comparison.wording import patients
 from studies.architectures.page import architectures_page
+from studies.background.run import TESTED, page
 from studies.cells.arms import ArmParams
 from studies.cells.figure import forest
 from studies.cells.params import CrossValidationParams
@@ -78,6 +80,22 @@ def test_the_page_of_the_networks_has_each_and_their_mean():
     page = architectures_page("made-up images", result, facts, PARAMS)
     assert "| `all probe` | – | – | – |" in page and "12,345 (1.5 %)" in page
     assert as_values(result)["arms"]["all probe"]["kappa"]["value"] > 0
+
+
+def test_the_page_of_the_background_says_what_is_shown_of_each_set():
+    result = compare_repeats(
+        tables(("keep", 2.0), ("zero", 0.0)), [("zero", "keep")], TESTED, PARAMS
+    )
+    values = {"strategy": "probe", "preprocess": {"background": "keep"}}
+    written = page({"Made up": result}, values, PARAMS)
+    lost = result.differences[0]
+    assert lost.value < -0.3 and "The default is `keep`" in written
+    assert "## Made up" in written and "Differences shown: Made up −1." in written
+
+
+def test_differences_of_nothing_ask_for_no_count_of_patients_to_be_believed():
+    assert patients(1459) == "1,459"
+    assert patients(294_498_583) == "100,000 or more"
 
 
 def test_the_picture_has_a_line_an_arm_and_a_mark_at_the_ceiling():
