@@ -2,7 +2,6 @@
 
 import cv2
 import numpy as np
-from scipy import stats
 
 # Lines along an edge that are no tissue: so bright, so near to their median, over such a share of
 # their length, no further in than such a share of the side; and with an end as straight.
@@ -98,6 +97,8 @@ def _slant(lines: np.ndarray) -> np.ndarray:
     seen = (depth > 0) & (depth < reach)  # deeper: a corner that another side's frame holds
     if seen.sum() < _SLANT_LENGTH * count or (depth < reach).mean() < _SLANT_FREE:
         return none
+    from scipy import stats  # most images never come here, and it takes a worker half a second
+
     slope, intercept, *_ = stats.theilslopes(depth[seen], places[seen])
     end = (intercept + slope * places).clip(0)
     near = np.abs(end - depth)[depth < reach] <= _SLANT_OFF_PX
