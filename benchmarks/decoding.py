@@ -188,7 +188,7 @@ def peak_memory_mb(files: pd.DataFrame, root: Path, scratch: Path) -> float:
 
 def print_peak(table: str, root: str, scratch: str) -> None:
     """Print the largest memory that a worker took, in MB."""
-    our_way(pd.read_csv(table, dtype=str), Path(root), Path(scratch))
+    our_way(pd.read_csv(table, dtype=str, keep_default_na=False), Path(root), Path(scratch))
     print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
 
 

@@ -24,6 +24,37 @@ def test_a_bright_frame_around_a_film_is_no_breast(width, mirrored, noise):
     assert found.left >= width - 1 and found.right <= 384 - width + 1
 
 
+@pytest.mark.parametrize("where", ["down", "across", "to the corners"])
+@pytest.mark.parametrize("share", [0.15, 0.25])
+@pytest.mark.parametrize("width", [8, 24, 40])
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_frame_whose_light_falls_off_is_no_breast(where, share, width, mirrored):
+    random = np.random.default_rng(0)
+    film = ellipse(512, 384) + random.integers(0, 400, (512, 384)).astype(np.uint16)
+    film = film[:, ::-1].copy() if mirrored else film
+    y, x = (np.linspace(-1, 1, side) for side in film.shape)
+    fall = {
+        "down": np.add.outer((y + 1) / 2, 0 * x),
+        "across": np.add.outer(0 * y, (x + 1) / 2),
+        "to the corners": np.add.outer(y**2, x**2) / 2,
+    }[where]
+    framed = 3900 * (1 - share * fall) - random.integers(0, 61, film.shape)
+    inside = (slice(width, -width),) * 2
+    framed[inside] = film[inside]
+    found = find_breast(framed.astype(np.uint16), TABLE, 0)
+    plain = find_breast(film, TABLE, 0)
+    assert found.chest_wall == plain.chest_wall == ("right" if mirrored else "left")
+    assert abs(found.top - plain.top) <= 4 and abs(found.bottom - plain.bottom) <= 4
+    assert found.left >= width - 1 and found.right <= 384 - width + 1
+
+
+def test_tissue_whose_brightness_falls_off_along_the_edge_is_no_frame():
+    rows = np.linspace(0.6, 0.45, 200)[:, None]
+    scaled = np.repeat(rows, 150, axis=1) + np.random.default_rng(0).normal(0, 0.01, (200, 150))
+    scaled[:, 100:] = 0
+    assert frame_of(scaled) == (0, 200, 0, 150)
+
+
 def test_a_bright_strip_along_the_chest_wall_does_not_turn_the_breast():
     film = ellipse(512, 384) + np.random.default_rng(0).integers(0, 400, (512, 384))
     film[:, :16] = 3950

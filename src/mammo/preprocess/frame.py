@@ -29,6 +29,8 @@ def frame_of(scaled: np.ndarray) -> tuple[int, int, int, int]:
             break
         top, bottom = top + _strip(inner), bottom + _strip(inner[::-1])
         left, right = left + _strip(inner.T), right + _strip(inner.T[::-1])
+        if not (top or bottom or left or right):
+            break
     return top, rows - bottom, left, columns - right
 
 
@@ -37,15 +39,87 @@ def _strip(lines: np.ndarray) -> int:
     reach = max(2, round(len(lines) * _FRAME_REACH))
     near = lines[:reach]
     median = np.median(near, axis=1, keepdims=True)
-    flat = (np.abs(near - median) < _FRAME_FLAT).mean(axis=1) >= _FRAME_LENGTH
-    frame = flat & (median[:, 0] >= _FRAME_BRIGHT)
+    bright = median[:, 0] >= _FRAME_BRIGHT
+    if not bright.any():
+        return 0
+    # As bright everywhere, or falling off along the side, as the light of a box does.
+    level = _falling(near, bright)
+    return _strip_at(lines, near, median, bright) or (
+        0 if level is None else _strip_at(lines, near, level, bright)
+    )
+
+
+def _strip_at(lines: np.ndarray, near: np.ndarray, level: np.ndarray, bright: np.ndarray) -> int:
+    """Count the first lines that keep to a level; the rest is as `_strip` has it.
+
+    Args:
+        lines: (n, m), from the edge inwards.
+        near: (reach, m), the first of them.
+        level: (reach, 1 or m), of each line; NaN is none.
+        bright: (reach,) bool.
+    """
+    frame = np.zeros(len(near), dtype=bool)
+    flat = np.abs(near[bright] - level[bright]) < _FRAME_FLAT
+    frame[bright] = flat.mean(axis=1) >= _FRAME_LENGTH
     if not frame.any():
         return 0
     first = int(frame.argmax())  # dark lines may lie outside of it
     last = first + int(np.append(frame[first:], False).argmin()) - 1
     behind = lines[min(last + 3, len(lines) - 1)]
-    ends = (np.abs(behind - median[last]) > _FRAME_FLAT).mean() >= _FRAME_END
-    return last + 2 if ends and last + 3 < reach else 0  # and the pixel that the edge blurs
+    ends = (np.abs(behind - level[last]) > _FRAME_FLAT).mean() >= _FRAME_END
+    return last + 2 if ends and last + 3 < len(near) else 0  # and the pixel that the edge blurs
+
+
+# Light that falls off along a side: a parabola through the medians of so many parts of a line,
+# but for so many that lie off it (a corner, a label), and over such a share of its brightest.
+_PARTS, _PARTS_OFF, _FALL = 16, 3, 0.35
+
+
+def _falling(lines: np.ndarray, bright: np.ndarray) -> np.ndarray | None:
+    """Fit how the brightness of each line falls off along it.
+
+    Args:
+        lines: (n, m).
+        bright: (n,) bool: the lines to look at.
+
+    Returns:
+        (n, m): a parabola each; NaN where it falls further than light does. None: all do.
+    """
+    few = np.flatnonzero(bright)
+    if lines.shape[1] < 2 * _PARTS or not len(few):
+        return None
+    # A few pixels of each line tell most tissue apart: the rest is for what may be a light box.
+    sample = np.sort(lines[few, :: lines.shape[1] // _PARTS], axis=1)
+    low, high = sample[:, sample.shape[1] // 4], sample[:, -1 - sample.shape[1] // 10]
+    few = few[low >= (1 - _FALL - _FRAME_FLAT) * high]
+    if not len(few):
+        return None
+    medians = _medians(lines[few])
+    inner = np.sort(medians, axis=1)[:, _PARTS_OFF:]
+    steady = inner[:, 0] >= (1 - _FALL) * inner[:, -1]
+    few, medians = few[steady], medians[steady]
+    if not len(few):
+        return None
+    powers = np.vander((np.arange(_PARTS) + 0.5) / _PARTS, 3)  # (parts, 3)
+    weights = np.ones((len(few), _PARTS))
+    for _ in range(2):  # fitted to all parts, then without those that lie off
+        normal = np.einsum("np,pi,pj->nij", weights, powers, powers)
+        right = np.einsum("np,pi,np->ni", weights, powers, medians)
+        curves = np.linalg.solve(normal, right[..., None])[..., 0]  # (few, 3)
+        off = np.abs(medians - curves @ powers.T)
+        weights = (off <= np.sort(off, axis=1)[:, [-1 - _PARTS_OFF]]).astype(float)
+    places = (np.arange(lines.shape[1]) + 0.5) / lines.shape[1]
+    fitted = curves @ np.vander(places, 3).T
+    falls = fitted.min(axis=1) < (1 - _FALL) * fitted.max(axis=1)
+    level = np.full(lines.shape, np.nan)
+    level[few] = np.where(falls[:, None], np.nan, fitted)
+    return level
+
+
+def _medians(lines: np.ndarray) -> np.ndarray:
+    """Take the median of each part of each line: (n, m) -> (n, _PARTS)."""
+    parts = np.array_split(lines, _PARTS, axis=1)
+    return np.stack([np.median(part, axis=1) for part in parts], axis=1)
 
 
 # A film that lay askew: the frame's end is a line of such a slope, along such a share of a side
@@ -91,7 +165,10 @@ def _slant(lines: np.ndarray) -> np.ndarray:
     bright = lines[0][lines[0] >= _FRAME_BRIGHT]
     if len(bright) < _SLANT_LENGTH * count:
         return none
-    flat = np.abs(lines[:reach] - np.median(bright)) < _FRAME_FLAT
+    level = _falling(lines[:1], np.array([True]))
+    if level is None or np.isnan(level).any():
+        level = np.median(bright)
+    flat = np.abs(lines[:reach] - level) < _FRAME_FLAT
     depth = np.logical_and.accumulate(flat, axis=0).sum(axis=0)
     places = np.arange(count)
     seen = (depth > 0) & (depth < reach)  # deeper: a corner that another side's frame holds
