@@ -38,10 +38,10 @@ from matplotlib import pyplot as plt
 from machine import machine
 from mammo.cohort.cases import Fold
 from mammo.embedding.augment import Augmentation
+from mammo.embedding.embedder import Embedder
 from mammo.embedding.params import AugmentParams, EmbedParams
 from mammo.embedding.plan import plan
 from mammo.embedding.sources import FreshViews, Source, StoredViews
-from mammo.embedding.store import Embedder, EmbeddingParams
 from mammo.evaluation.params import CollapseParams
 from mammo.network.backbones import architecture_of
 from mammo.network.compute import compute_dtype, start
@@ -205,9 +205,8 @@ def embed_arm(
         prefix = fold_batchnorm(network.prefix, dtype)
         return FreshViews(tensors, prefix, dtype, Augmentation(augment))
     arm.embedded_views = 1 + params.views
-    cut_params = section(f"strategies.{arm.strategy}", StrategyParams)
-    whole = EmbeddingParams(backbone_params(), cut_params, augment, params, compute)
-    items = Embedder(network.prefix, tensors, whole, ends=True).pooled()
+    embedder = Embedder(network.prefix, tensors, augment, params, compute, ends=True)
+    items = (item for crossed in embedder.crossings(()) for item in crossed.pooled)
     target = folder / f"embeddings-{arm.strategy}"
     target.mkdir()
     started = time.perf_counter()

@@ -12,8 +12,7 @@ from lightning_fabric import Fabric
 
 from mammo import paths
 from mammo.cohort.cases import read_cases
-from mammo.embedding.grey import open_grey
-from mammo.embedding.sources import no_grey
+from mammo.embedding.grey import no_grey, open_grey
 from mammo.evaluation.inference import mean_probabilities, predict, predict_from_pixels
 from mammo.evaluation.params import EvaluateParams
 from mammo.evaluation.predictions import evaluate

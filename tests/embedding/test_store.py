@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from mammo.embedding import embedder, store
 from mammo.embedding.augment import Augmentation
+from mammo.embedding.embedder import Embedder
 from mammo.embedding.plan import plan
 from mammo.embedding.sources import FreshViews, StoredViews, feature_columns
+from mammo.embedding.store import EmbeddingParams, store_embeddings
 from mammo.network.network import block_widths
 from mammo.network.params import BLOCK_NAMES, BackboneParams
 from mammo.network.strategies import fold_batchnorm
@@ -16,9 +19,11 @@ from support.trainings import (
     AUGMENT,
     BACKBONE,
     BLOCKS,
+    COMPUTE,
     CPU,
     EMBED,
     SIZE,
+    STRATEGY,
     network_of,
     stored_folder,
     write_data,
@@ -148,3 +153,50 @@ def test_a_second_strategy_takes_pooled_features_from_the_scratch_store(folder, 
         Tensors(one / "pooled").gather(np.arange(48)),
         Tensors(other / "pooled").gather(np.arange(48)),
     )
+
+
+def embedded(folder, backbone, trained, root, **changes):
+    """Embed the images of a folder into another, with a scratch store of its own."""
+    strategy = STRATEGY.model_copy(update={"unfreeze_last_blocks": trained})
+    embed = EMBED.model_copy(update=changes)
+    params = EmbeddingParams(backbone, strategy, AUGMENT, embed, COMPUTE)
+    weights, tensors = folder / "backbone.safetensors", folder / "tensors"
+    root.mkdir(exist_ok=True)
+    (root / "scratch").mkdir(exist_ok=True)
+    target = root / f"embeddings-{trained}"
+    store_embeddings("mine", params, weights, tensors, target, root / "scratch")
+    return target
+
+
+@pytest.mark.parametrize("trained", [1, 2])
+def test_the_pass_over_all_blocks_keeps_what_crosses_the_usual_cuts(
+    folder, backbone, tmp_path, monkeypatch, trained
+):
+    embedded(folder, backbone, 0, tmp_path / "first")
+    with monkeypatch.context() as patch:
+        patch.setattr(Embedder, "_batches", None)  # nothing is computed a second time
+        kept = embedded(folder, backbone, trained, tmp_path / "first")
+    monkeypatch.setattr(store, "_AFTER_USUAL_CUTS", ())
+    computed = embedded(folder, backbone, trained, tmp_path / "second")
+    files = sorted(file.relative_to(kept) for file in kept.rglob("*") if file.is_file())
+    assert [file for file in files if file.parts[0] == "cut"]
+    for file in files:
+        assert (kept / file).read_bytes() == (computed / file).read_bytes()
+
+
+@pytest.mark.parametrize("changes", [{"views": 0}, {"store": "never"}, {"budget_gb": 1e-6}])
+def test_no_activations_are_kept_that_no_strategy_would_store(folder, backbone, tmp_path, changes):
+    embedded(folder, backbone, 0, tmp_path, **changes)
+    (kept,) = (tmp_path / "scratch").iterdir()
+    assert [path.name for path in kept.iterdir()] == ["pooled"]
+
+
+def test_activations_beyond_half_precision_fail_the_strategy_that_needs_them_alone(
+    folder, backbone, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(embedder, "_half", lambda out: torch.full_like(out, torch.inf).half())
+    embedded(folder, backbone, 0, tmp_path)
+    (kept,) = (tmp_path / "scratch").iterdir()
+    assert [path.name for path in kept.iterdir()] == ["pooled"]
+    with pytest.raises(FloatingPointError, match="half precision"):
+        embedded(folder, backbone, 1, tmp_path)

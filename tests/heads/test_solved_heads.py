@@ -15,6 +15,7 @@ from mammo.heads.multinomial import MultinomialLikelihood, Objective
 from mammo.heads.ordinal import OrdinalLikelihood, log_probabilities
 from mammo.heads.params import HeadParams
 from mammo.heads.path import Table, assign_folds, choose_step, solve_path
+from mammo.heads.solver import _scipys_blas
 
 
 def head(**changed):
@@ -373,3 +374,14 @@ def test_noise_in_a_constant_feature_weighs_nothing():
         constant = last_head(Table(features, data.labels, data.weights, data.patients))
     rows = features[:, 0]
     assert noisy.logits(rows) == pytest.approx(constant.logits(rows), abs=1e-3)
+
+
+def test_scipys_blas_has_one_thread_while_a_head_is_solved_and_its_own_afterwards():
+    blas = _scipys_blas()
+    if not blas.lib_controllers:
+        pytest.skip("this SciPy brings no BLAS of its own")
+    before = [library["num_threads"] for library in blas.info()]
+    with blas.limit(limits=1):
+        assert {library["num_threads"] for library in blas.info()} == {1}
+    assert [library["num_threads"] for library in blas.info()] == before
+    assert all("scipy.libs" in library["filepath"] for library in blas.info())

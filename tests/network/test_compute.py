@@ -99,3 +99,16 @@ def test_waiting_threads_soon_sleep_unless_another_policy_is_asked_for(asked, po
     )  # fmt: skip
     assert f"OMP_WAIT_POLICY = '{policy}'" in done.stderr  # as GNU's OpenMP has read it
     assert f"GOMP_SPINCOUNT = '{spins}'" in done.stderr
+
+
+def test_all_that_computes_in_threads_has_as_many_as_asked():
+    import scipy.linalg  # noqa: F401  # brings a BLAS of its own
+    from threadpoolctl import threadpool_info
+
+    before = max(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")
+    try:
+        start(compute(threads=1))
+        blas = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+        assert set(blas) == {1} and torch.get_num_threads() == 1
+    finally:
+        start(compute(threads=before))

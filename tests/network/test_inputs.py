@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mammo.network.inputs import IMAGENET, TENSORFLOW, network_input, read_ahead, unit_range
+from mammo.network.inputs import IMAGENET, TENSORFLOW, network_input, read_ahead
 
 
 @pytest.mark.parametrize("normalisation", [IMAGENET, TENSORFLOW])
@@ -20,11 +20,6 @@ def test_grey_images_become_normalised_rgb_channels_last(dtype, normalisation):
     assert torch.equal(rgb, expected)
     assert rgb.shape == (3, 3, 5, 7)
     assert rgb.is_contiguous(memory_format=torch.channels_last)
-
-
-def test_grey_levels_are_scaled_by_the_largest_of_their_type():
-    assert unit_range(np.array([0, 255], np.uint8)).tolist() == [0, 1]
-    assert unit_range(np.array([0, 65535], np.uint16)).tolist() == [0, 1]
 
 
 def test_the_next_items_are_made_in_another_thread_and_in_order():

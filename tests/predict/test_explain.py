@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mammo.network.inputs import network_input, unit_range
+from mammo.network.inputs import network_input
 from mammo.predict.explain import (
     CPU,
     EXACT_CLASS,
@@ -16,7 +16,7 @@ from mammo.predict.explain import (
     score_terms,
 )
 from mammo.predict.whole import WholeNetwork
-from mammo.storage.tensors import write_shards
+from mammo.storage.tensors import unit_range, write_shards
 from support.bundles import (
     CLASSES,
     SIZE,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from mammo.errors import UserError
 from mammo.storage.digests import digest, short_digest
 from mammo.storage.files import read_table, whole_folder, write_bytes, write_json, write_table
-from mammo.storage.tensors import Tensors, write_shards
+from mammo.storage.tensors import ShardWriter, Tensors, unit_range, write_shards
 
 
 def items(n, shape=(3, 4), dtype=np.uint8):
@@ -112,3 +112,35 @@ def test_json_refuses_what_is_no_number(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         write_json({"kappa": float("nan")}, tmp_path / "m.json")
     assert not (tmp_path / "m.json").exists()
+
+
+def test_grey_levels_are_scaled_by_the_largest_of_their_type():
+    assert unit_range(np.array([0, 255], np.uint8)).tolist() == [0, 1]
+    assert unit_range(np.array([0, 65535], np.uint16)).tolist() == [0, 1]
+
+
+def test_several_stores_are_filled_side_by_side(tmp_path):
+    keys = [f"{n}" for n in range(5)]
+    writers = []
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        writers.append(ShardWriter(keys, tmp_path / name, 24))
+    for item in items(5):
+        for writer in writers:
+            writer.write(item)
+    for writer in writers:
+        writer.close()
+    (tmp_path / "alone").mkdir()
+    write_shards(iter(items(5)), keys, tmp_path / "alone", 24)
+    for name in "ab":
+        for file in (tmp_path / "alone").iterdir():
+            assert (tmp_path / name / file.name).read_bytes() == file.read_bytes()
+
+
+def test_a_store_that_is_closed_too_early_has_no_index(tmp_path):
+    writer = ShardWriter(["a", "b"], tmp_path, 100)
+    writer.write(items(1)[0])
+    with pytest.raises(ValueError, match="1 items for 2 keys"):
+        writer.close()
+    writer.abandon()
+    assert not (tmp_path / "index.csv").exists()

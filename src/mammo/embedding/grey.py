@@ -3,15 +3,14 @@
 grey_features(image, outline)  # (H, W) in [0, 1], (H, W) bool -> (46,) float64, GREY_NAMES
 """
 
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from mammo.embedding.sources import Grey
-from mammo.network.inputs import unit_range
-from mammo.storage.tensors import OUTLINES, Tensors, gather_outlines
+from mammo.storage.tensors import OUTLINES, Tensors, gather_outlines, unit_range
 
 QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 LEVELS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)  # of the range between the 1st and 99th percentile
@@ -35,6 +34,14 @@ _SIDE_PX = 224  # all images are brought to it, or scales would mean something e
 _LEAST_PIXELS = 16  # fewer are no breast
 _BINS = 64  # of the histogram in which thresholds are searched
 _TINY = 1e-6
+
+
+Grey = Callable[[np.ndarray], np.ndarray]  # positions (n,) -> grey features (n, G)
+
+
+def no_grey(positions: np.ndarray) -> np.ndarray:
+    """Give images no grey features: (n, 0)."""
+    return np.zeros((len(positions), 0), dtype=np.float32)
 
 
 def open_grey(tensors: Path) -> Grey:

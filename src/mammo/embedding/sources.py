@@ -4,7 +4,6 @@ A batch as it is read is a pair: activations or images, and side features, both 
 and computing are apart, so that they can overlap.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -13,19 +12,14 @@ import torch
 from torch import Tensor
 
 from mammo.embedding.augment import Augmentation
+from mammo.embedding.grey import Grey, no_grey
 from mammo.embedding.store import CUT, PLAN, POOLED
-from mammo.network.inputs import network_input, to_device, unit_range
+from mammo.network.inputs import network_input, to_device
 from mammo.network.strategies import Crossing, Prefix
 from mammo.storage.files import read_json
-from mammo.storage.tensors import Tensors
+from mammo.storage.tensors import Tensors, unit_range
 
 Batch = tuple[np.ndarray | None, np.ndarray]
-Grey = Callable[[np.ndarray], np.ndarray]  # positions (n,) -> grey features (n, G)
-
-
-def no_grey(positions: np.ndarray) -> np.ndarray:
-    """Give images no grey features: (n, 0)."""
-    return np.zeros((len(positions), 0), dtype=np.float32)
 
 
 class CleanSource(Protocol):

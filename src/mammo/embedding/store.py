@@ -3,34 +3,30 @@
 A frozen prefix gives the same answer in every epoch, so its activations are stored and training
 starts from there. Pooled features of all blocks are stored for every strategy: heads are solved
 on them. They don't depend on the cut, so they are computed once for all strategies that share
-backbone, images and views, and kept in the scratch store.
+backbone, images and views, and kept in the scratch store; so are the activations before the last
+blocks, which the same pass goes through.
 """
 
 import logging
 import shutil
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import cast
+from typing import Self
 
 import numpy as np
 import torch
-from torch import Tensor
-from tqdm import tqdm
 
-from mammo.embedding.augment import Augmentation
+from mammo.embedding.embedder import Embedder
 from mammo.embedding.params import AugmentParams, EmbedParams
 from mammo.embedding.plan import Plan, plan
 from mammo.errors import UserError
-from mammo.network.compute import compute_dtype, start
 from mammo.network.head import HeadShape
-from mammo.network.inputs import network_input, read_ahead, unit_range
 from mammo.network.network import Design, Network, block_widths, build_network
 from mammo.network.params import BackboneParams, ComputeParams, CutParams, blocks_read, strategy_cut
-from mammo.network.strategies import Crossing, Prefix, fold_batchnorm
+from mammo.network.strategies import Prefix
 from mammo.storage.digests import code_sha256, digest, file_sha256
 from mammo.storage.files import whole_folder, write_json
-from mammo.storage.tensors import Tensors, write_shards
+from mammo.storage.tensors import ShardWriter, Tensors, write_shards
 
 logger = logging.getLogger(__name__)
 
@@ -69,19 +65,85 @@ def store_embeddings(
     widths = block_widths(params.backbone)
     decision = plan(network, widths, images.shape[-1], len(images), params.embed)
     logger.info("%s: %s (%s)", name, "stored" if decision.stored else "not stored", decision.reason)
-    kept = scratch / _pooled_key(params, weights, tensors)
+    kept = scratch / _key(params, weights, tensors)
     with whole_folder(folder, manifest=True) as partial:
+        if not _take(kept / POOLED, partial / POOLED, images.keys):
+            whole = _embedder(_every_block(name, params, weights), images, params, ends=True)
+            with whole_folder(kept) as crossings:
+                _store_crossings(whole, crossings)
+            shutil.copytree(kept / POOLED, partial / POOLED)
         if decision.bytes_per_view and decision.stored:
-            (partial / CUT).mkdir()
-            items = Embedder(network.prefix, images, params, ends=False)
-            write_shards(items.activations(), images.keys, partial / CUT, items.shard_bytes)
-        if not _take(kept, partial / POOLED, images.keys):
-            with whole_folder(kept) as pooled:
-                whole = _every_block(name, params, weights)
-                embedder = Embedder(whole, images, params, ends=True)
-                write_shards(embedder.pooled(), images.keys, pooled, embedder.shard_bytes)
-            shutil.copytree(kept, partial / POOLED)
+            cut = partial / CUT
+            if not _take(kept / _cut_name(network.cut), cut, images.keys):
+                cut.mkdir()
+                items = _embedder(network.prefix, images, params, ends=False)
+                write_shards(items.activations(), images.keys, cut, items.shard_bytes)
         write_json(_plain(decision), partial / PLAN)
+
+
+def _store_crossings(embedder: Embedder, folder: Path) -> None:
+    """Store the pooled features of all blocks, and what crosses the cuts that are often made.
+
+    Activations that would exceed `embed.budget_gb`, or half precision, are left out: a strategy
+    that wants them all the same computes them itself, and says what is wrong with them.
+    """
+    blocks, images = len(embedder.prefix.blocks), len(embedder.tensors)
+    params = embedder.params
+    read = params.views > 0 and params.store != "never"
+    cuts = [blocks - after for after in _AFTER_USUAL_CUTS] if read else []
+    with _Stores(embedder.tensors.keys, folder, embedder.shard_bytes) as stores:
+        for crossed in embedder.crossings(cuts):
+            stores.write(POOLED, crossed.pooled)
+            for at, half in crossed.activations.items():
+                fits = half[0].nbytes * images <= params.budget_gb * 1e9
+                if fits and np.isfinite(half).all():
+                    stores.write(_cut_name(at), half)
+                else:
+                    stores.leave_out(_cut_name(at))
+
+
+class _Stores:
+    """Folders of shards that are filled side by side, each below `folder`."""
+
+    def __init__(self, keys: list[str], folder: Path, shard_bytes: int):
+        self.keys, self.folder, self.shard_bytes = keys, folder, shard_bytes
+        self._writers: dict[str, ShardWriter] = {}
+        self._left_out: set[str] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def write(self, name: str, items: np.ndarray) -> None:
+        """Write the next items of one folder, unless it is left out."""
+        if name in self._left_out:
+            return
+        if name not in self._writers:
+            (self.folder / name).mkdir()
+            self._writers[name] = ShardWriter(self.keys, self.folder / name, self.shard_bytes)
+        for item in items:
+            self._writers[name].write(item)
+
+    def leave_out(self, name: str) -> None:
+        """Remove a folder, and write no more to it."""
+        self._left_out.add(name)
+        if name in self._writers:
+            self._writers.pop(name).abandon()
+            shutil.rmtree(self.folder / name)
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        for writer in self._writers.values():
+            if kind is None:
+                writer.close()
+            else:
+                writer.abandon()
+
+
+# Numbers of blocks after the cut for which the pass over all blocks keeps what crosses it.
+_AFTER_USUAL_CUTS = (1, 2)
+
+
+def _cut_name(at: int) -> str:
+    return f"{CUT}-{at}"
 
 
 def strategy_network(name: str, params: EmbeddingParams, weights: Path) -> Network:
@@ -90,6 +152,10 @@ def strategy_network(name: str, params: EmbeddingParams, weights: Path) -> Netwo
     reads = blocks_read(params.backbone.arch, params.strategy.features, key)
     at = strategy_cut(params.backbone, params.strategy, name)
     return _network(params, weights, at, reads)
+
+
+def _embedder(prefix: Prefix, images: Tensors, params: EmbeddingParams, ends: bool) -> Embedder:
+    return Embedder(prefix, images, params.augment, params.embed, params.compute, ends)
 
 
 def _every_block(name: str, params: EmbeddingParams, weights: Path) -> Prefix:
@@ -103,8 +169,8 @@ def _network(params: EmbeddingParams, weights: Path, at: int, reads: tuple[str, 
     return build_network(weights, params.backbone, Design(at, reads, grey=0, head=head))
 
 
-def _pooled_key(params: EmbeddingParams, weights: Path, tensors: Path) -> str:
-    """Hash all that pooled features depend on; how they are cut into shards isn't part of it."""
+def _key(params: EmbeddingParams, weights: Path, tensors: Path) -> str:
+    """Hash all that features and activations depend on; the strategy isn't part of it."""
     shards = sorted(path for path in tensors.iterdir() if path.is_file())
     return digest(
         {
@@ -122,7 +188,7 @@ def _pooled_key(params: EmbeddingParams, weights: Path, tensors: Path) -> str:
 
 
 def _take(kept: Path, folder: Path, keys: list[str]) -> bool:
-    """Copy pooled features that another strategy has left; say whether there were sound ones."""
+    """Copy what another strategy has left; say whether it was there, and sound."""
     try:
         if Tensors(kept).keys != keys:
             return False
@@ -134,72 +200,3 @@ def _take(kept: Path, folder: Path, keys: list[str]) -> bool:
 
 def _plain(decision: Plan) -> dict[str, object]:
     return asdict(decision)
-
-
-class Embedder:
-    """Runs a prefix over all views of all images."""
-
-    def __init__(self, prefix: Prefix, tensors: Tensors, params: EmbeddingParams, ends: bool):
-        fabric, self.dtype = start(params.compute), compute_dtype(params.compute)
-        self.device = fabric.device
-        self.prefix = fold_batchnorm(prefix, self.dtype).to(self.device)
-        self.prefix.ends = ends
-        self.tensors, self.params = tensors, params.embed
-        self.augmentation = Augmentation(params.augment)
-        self.shard_bytes = params.embed.shard_mb * 2**20
-
-    def pooled(self) -> Iterator[np.ndarray]:
-        """Yield each image's pooled features: (1 + views, F) float32; entry 0 is the clean view.
-
-        Raises:
-            FloatingPointError: A feature isn't finite.
-        """
-        for pictures, number in self._batches():
-            side = self._cross(pictures).side
-            if not side.isfinite().all():
-                raise FloatingPointError("a pooled feature isn't finite")
-            yield from side.float().cpu().numpy().reshape(number, -1, side.shape[1])
-
-    def activations(self) -> Iterator[np.ndarray]:
-        """Yield each image's activations at the cut: (1 + views, C, h, w) float16.
-
-        Raises:
-            FloatingPointError: An activation doesn't fit half precision.
-        """
-        for pictures, number in self._batches():
-            crossing = cast(Tensor, self._cross(pictures).activations)
-            # Contiguous, as it is stored; otherwise writing would pick out element by element.
-            half = crossing.to(torch.float16, memory_format=torch.contiguous_format)
-            if not half.abs().amax().isfinite():  # NaN and infinity both show in the maximum
-                raise FloatingPointError("an activation at the cut exceeds half precision (65,504)")
-            yield from half.cpu().numpy().reshape(number, -1, *half.shape[1:])
-
-    def _cross(self, pictures: np.ndarray) -> Crossing:
-        normalisation = self.prefix.normalisation
-        crossing: Crossing = self.prefix(
-            network_input(pictures, self.device, self.dtype, normalisation)
-        )
-        return crossing
-
-    def _batches(self) -> Iterator[tuple[np.ndarray, int]]:
-        """Yield all views of a few images, (b * views, H, W) float32, and b."""
-        views = 1 + self.params.views
-        count = max(1, self.params.batch_size // views)
-        every = np.arange(len(self.tensors))
-        batches = np.array_split(every, np.ceil(len(every) / count).astype(int))
-        bar = tqdm(total=len(every), desc="embed", unit="image", mininterval=1, disable=None)
-        with bar, torch.inference_mode():
-            for pictures in read_ahead(self._views(batch) for batch in batches):
-                yield pictures, len(pictures) // views
-                bar.update(len(pictures) // views)
-
-    def _views(self, positions: np.ndarray) -> np.ndarray:
-        images = unit_range(self.tensors.gather(positions))
-        keys = [self.tensors.keys[position] for position in positions]
-        return np.stack(
-            [
-                self.augmentation.view(image, key, view)
-                for image, key in zip(images, keys, strict=True)
-                for view in range(1 + self.params.views)
-            ]
-        )

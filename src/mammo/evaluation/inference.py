@@ -10,15 +10,8 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from mammo.embedding.grey import open_grey
-from mammo.embedding.sources import (
-    Batch,
-    CleanSource,
-    FlippedPixels,
-    Grey,
-    Pixels,
-    no_grey,
-)
+from mammo.embedding.grey import Grey, no_grey, open_grey
+from mammo.embedding.sources import Batch, CleanSource, FlippedPixels, Pixels
 from mammo.evaluation.model import Model
 from mammo.evaluation.params import EvaluateParams
 from mammo.network.compute import compute_dtype

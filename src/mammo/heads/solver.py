@@ -7,11 +7,13 @@ one product of matrices serves them all.
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
 from scipy.optimize import minimize
+from threadpoolctl import ThreadpoolController
 
 # In preconditioned coordinates, where the curvature is near 1, a gradient is the distance that is
 # left; ten times less would be below what float64 resolves in the loss.
@@ -110,16 +112,17 @@ def _solve(
 
     packed = np.concatenate([s.weight for s in start], axis=1) / scale
     free = [np.linalg.solve(t, s.parameters) for t, s in zip(turns, start, strict=True)]
-    found = minimize(
-        objective,
-        np.concatenate([packed.ravel(), *free]),
-        jac=True,
-        method="L-BFGS-B",
-        options={
-            "gtol": _GRADIENT, "ftol": 0.0, "maxcor": 20, "maxls": 50,
-            "maxiter": _MOST_ITERATIONS, "maxfun": 2 * _MOST_ITERATIONS,
-        },
-    )  # fmt: skip
+    with _scipys_blas().limit(limits=1):
+        found = minimize(
+            objective,
+            np.concatenate([packed.ravel(), *free]),
+            jac=True,
+            method="L-BFGS-B",
+            options={
+                "gtol": _GRADIENT, "ftol": 0.0, "maxcor": 20, "maxls": 50,
+                "maxiter": _MOST_ITERATIONS, "maxfun": 2 * _MOST_ITERATIONS,
+            },
+        )  # fmt: skip
     rest = float(np.abs(found.jac).max())
     if rest > _LOOSE_GRADIENT:
         warnings.warn(
@@ -132,6 +135,18 @@ def _solve(
         Solution(weight[:, a:b], free)
         for (a, b), free in zip(pairwise(edges), parameters, strict=True)
     ]
+
+
+@cache
+def _scipys_blas() -> ThreadpoolController:
+    """Find the BLAS that SciPy's wheel brings beside NumPy's.
+
+    The search adds up vectors with the one, the objective multiplies matrices with the other. The
+    threads of both spin for a while after each call: on few cores they keep each other waiting.
+    """
+    every = ThreadpoolController()
+    files = [library.filepath for library in every.lib_controllers]
+    return every.select(filepath=[file for file in files if "scipy.libs" in file])
 
 
 def _whitening(problem: Likelihood, scores: np.ndarray, parameters: np.ndarray) -> np.ndarray:

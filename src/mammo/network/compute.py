@@ -12,6 +12,7 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 from lightning_fabric.utilities.exceptions import MisconfigurationException
+from threadpoolctl import threadpool_limits
 from torch import nn
 from torch.distributed import DistError, is_torchelastic_launched
 
@@ -82,6 +83,8 @@ def _start(params: ComputeParams, devices: int, num_nodes: int) -> Fabric:
         ) from error
     fabric.launch()
     torch.set_num_threads(params.threads)  # after the launch, which sets a number of its own
+    # NumPy's and SciPy's too, or a solved head's last bits would go by the number of cores.
+    threadpool_limits(params.threads, user_api="blas")
     return fabric
 
 

@@ -27,11 +27,6 @@ IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 TENSORFLOW = Normalisation((127 / 255,) * 3, (128 / 255,) * 3)
 
 
-def unit_range(images: np.ndarray) -> np.ndarray:
-    """Scale uint8 or uint16 grey levels to float32 in [0, 1], any shape."""
-    return images.astype(np.float32) / np.float32(np.iinfo(images.dtype).max)
-
-
 def to_device(array: np.ndarray, device: torch.device) -> Tensor:
     """Copy an array to a device; to a GPU without waiting for the copy to end.
 

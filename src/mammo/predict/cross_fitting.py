@@ -9,8 +9,8 @@ import pandas as pd
 
 from mammo import paths
 from mammo.cohort.classes import CLASSES, ClassSet
-from mammo.embedding.grey import open_grey
-from mammo.embedding.sources import StoredViews, feature_columns, no_grey
+from mammo.embedding.grey import no_grey, open_grey
+from mammo.embedding.sources import StoredViews, feature_columns
 from mammo.embedding.store import PLAN, POOLED
 from mammo.evaluation.model import Model
 from mammo.evaluation.params import Prior

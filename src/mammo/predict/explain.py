@@ -17,13 +17,12 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from tqdm import tqdm
 
-from mammo.embedding.grey import open_grey
-from mammo.embedding.sources import no_grey
+from mammo.embedding.grey import no_grey, open_grey
 from mammo.evaluation.model import Model
-from mammo.network.inputs import network_input, unit_range
+from mammo.network.inputs import network_input
 from mammo.predict.bundle import Bundle
 from mammo.predict.whole import WholeNetwork
-from mammo.storage.tensors import Tensors
+from mammo.storage.tensors import Tensors, unit_range
 
 CPU = torch.device("cpu")
 

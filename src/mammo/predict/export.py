@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mammo.embedding.grey import open_grey
-from mammo.embedding.sources import no_grey
+from mammo.embedding.grey import no_grey, open_grey
 from mammo.errors import UserError
 from mammo.evaluation.decision import decide, prior_shares
 from mammo.predict.bundle import Bundle

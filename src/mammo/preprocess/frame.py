@@ -143,6 +143,8 @@ def without_slanted_frame(scaled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     sides = [(a, a[::-1], a.T, a.T[::-1]) for a in (smooth, filled, frame)]
     for lines, target, marks in zip(*sides, strict=True):
         depth = _slant(lines)
+        if not depth.any():
+            continue
         covered = np.arange(len(lines))[:, None] < depth
         behind = np.take_along_axis(target, depth[None].clip(max=len(lines) - 1), axis=0)
         np.copyto(target, behind, where=covered)

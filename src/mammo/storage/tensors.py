@@ -9,7 +9,6 @@ outline, a bit a pixel of its tensor.
 import hashlib
 import io
 from collections.abc import Iterable, Sequence
-from itertools import chain, count, islice
 from pathlib import Path
 
 import numpy as np
@@ -37,46 +36,98 @@ def write_shards(
         ValueError: The keys aren't sorted and unique, the numbers of both differ, or so do the
             arrays' shapes or dtypes.
     """
-    if list(keys) != sorted(set(keys)):
-        raise ValueError("keys must be sorted and unique")
-    rows: list[tuple[str, int, int]] = []
-    known: dict[str, Facts] = {}
-    pairs = zip(keys, items, strict=True)
-    for number in count():
-        first = next(pairs, None)
-        if first is None:
-            break
-        if number == 0:
-            shape, dtype = first[1].shape, first[1].dtype
-        length = min(max(1, shard_bytes // max(1, first[1].nbytes)), len(keys) - len(rows))
-        header = {"descr": dtype_to_descr(dtype), "fortran_order": False}
-        name = f"shard-{number:05d}.npy"
-        with (folder / name).open("wb") as file:
-            shard = _Hashed(file)
-            # Not through a memmap: filling a new file that way costs a page fault every 4 KB.
-            write_array_header_1_0(shard, {**header, "shape": (length, *shape)})
-            for row, (key, item) in enumerate(chain([first], islice(pairs, length - 1))):
-                if (item.shape, item.dtype) != (shape, dtype):
-                    raise ValueError(f"{key}: {item.shape} {item.dtype} among {shape} {dtype}")
-                shard.write(np.ascontiguousarray(item).data)
-                rows.append((key, number, row))
-        known[name] = shard.facts()
-    index = table_text(pd.DataFrame(rows, columns=["key", "shard", "row"]))
-    (folder / "index.csv").write_text(index, encoding="utf-8")
-    (folder / MANIFEST).write_text(manifest_text(folder, known, rows=len(rows)), encoding="utf-8")
+    writer = ShardWriter(keys, folder, shard_bytes)
+    try:
+        for _, item in zip(keys, items, strict=True):
+            writer.write(item)
+    finally:
+        writer.abandon()
+    writer.close()
+
+
+class ShardWriter:
+    """Writes shards item by item, where several stores are filled side by side.
+
+    Attributes:
+        keys: Image keys, sorted and unique, in the order of the items.
+        folder: An existing folder.
+        shard_bytes: The size of a shard; a shard holds at least one array.
+    """
+
+    def __init__(self, keys: Sequence[str], folder: Path, shard_bytes: int):
+        if list(keys) != sorted(set(keys)):
+            raise ValueError("keys must be sorted and unique")
+        self.keys, self.folder, self.shard_bytes = keys, folder, shard_bytes
+        self._rows: list[tuple[str, int, int]] = []
+        self._known: dict[str, Facts] = {}
+        self._kind: tuple[tuple[int, ...], np.dtype] | None = None  # shape and dtype of an item
+        self._open: _Hashed | None = None
+        self._row = self._length = 0  # of the open shard
+
+    def write(self, item: np.ndarray) -> None:
+        """Write the array of the next key; it isn't kept.
+
+        Raises:
+            ValueError: Its shape or dtype isn't that of the first.
+        """
+        key = self.keys[len(self._rows)]
+        self._kind = self._kind or (item.shape, item.dtype)
+        if (item.shape, item.dtype) != self._kind:
+            raise ValueError(f"{key}: {item.shape} {item.dtype} among {self._kind}")
+        shard = self._open or self._begin(item)
+        shard.write(np.ascontiguousarray(item).data)
+        self._rows.append((key, len(self._known), self._row))
+        self._row += 1
+        if self._row == self._length:
+            self._end(shard)
+
+    def close(self) -> None:
+        """Write index and manifest.
+
+        Raises:
+            ValueError: There were fewer items than keys.
+        """
+        if len(self._rows) != len(self.keys):
+            raise ValueError(f"{len(self._rows)} items for {len(self.keys)} keys")
+        index = table_text(pd.DataFrame(self._rows, columns=["key", "shard", "row"]))
+        (self.folder / "index.csv").write_text(index, encoding="utf-8")
+        facts = manifest_text(self.folder, self._known, rows=len(self._rows))
+        (self.folder / MANIFEST).write_text(facts, encoding="utf-8")
+
+    def abandon(self) -> None:
+        """Close the open shard; what was written is of no use."""
+        if self._open:
+            self._open.file.close()
+
+    def _begin(self, item: np.ndarray) -> "_Hashed":
+        fits = max(1, self.shard_bytes // max(1, item.nbytes))
+        self._row, self._length = 0, min(fits, len(self.keys) - len(self._rows))
+        shard = self._open = _Hashed(self._file().open("wb"))
+        # Not through a memmap: filling a new file that way costs a page fault every 4 KB.
+        header = {"descr": dtype_to_descr(item.dtype), "fortran_order": False}
+        write_array_header_1_0(shard, {**header, "shape": (self._length, *item.shape)})
+        return shard
+
+    def _end(self, shard: "_Hashed") -> None:
+        shard.file.close()
+        self._known[self._file().name] = shard.facts()
+        self._open = None
+
+    def _file(self) -> Path:
+        return self.folder / f"shard-{len(self._known):05d}.npy"
 
 
 class _Hashed:
     """A file whose digest is taken as it is written."""
 
     def __init__(self, file: io.BufferedWriter):
-        self._file, self._sha256, self._bytes = file, hashlib.sha256(), 0
+        self.file, self._sha256, self._bytes = file, hashlib.sha256(), 0
 
     def write(self, content: bytes | memoryview) -> int:
         """Write all of it."""
         self._sha256.update(content)
         self._bytes += memoryview(content).nbytes
-        return self._file.write(content)
+        return self.file.write(content)
 
     def facts(self) -> Facts:
         return {"bytes": self._bytes, "sha256": self._sha256.hexdigest()}
@@ -144,6 +195,11 @@ class Tensors:
             shard = self._shards[number]
             out[where] = shard[rows] if view is None else shard[rows, view[where]]
         return out
+
+
+def unit_range(images: np.ndarray) -> np.ndarray:
+    """Scale uint8 or uint16 grey levels to float32 in [0, 1], any shape."""
+    return images.astype(np.float32) / np.float32(np.iinfo(images.dtype).max)
 
 
 OUTLINES = "outline"  # the folder beside the tensors' shards

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from mammo.embedding.sources import Grey, no_grey
+from mammo.embedding.grey import Grey, no_grey
 from mammo.evaluation.collapse import assess
 from mammo.evaluation.metrics import classification_metrics
 from mammo.heads.multinomial import Objective

@@ -13,8 +13,8 @@ from lightning_fabric import Fabric
 
 from mammo.cohort.cases import make_fold
 from mammo.embedding.augment import Augmentation
-from mammo.embedding.grey import GREY_NAMES, open_grey
-from mammo.embedding.sources import feature_columns, no_grey, open_source
+from mammo.embedding.grey import GREY_NAMES, no_grey, open_grey
+from mammo.embedding.sources import feature_columns, open_source
 from mammo.embedding.store import PLAN, POOLED
 from mammo.evaluation.collapse import assess
 from mammo.network.compute import arithmetic, compile_module, compute_dtype
