@@ -12,9 +12,10 @@ from torch.nn.functional import cross_entropy
 from mammo.embedding.grey import Grey, no_grey
 from mammo.evaluation.collapse import assess
 from mammo.evaluation.metrics import classification_metrics
+from mammo.heads.choosing import choose_step
 from mammo.heads.multinomial import Objective
 from mammo.heads.ordinal import OrdinalHead
-from mammo.heads.path import Head, Path, Table, choose_step, solve_path
+from mammo.heads.path import Head, Path, Table, solve_path
 from mammo.network.head import Present, ProportionalOdds, RandomFourier
 from mammo.storage.tensors import Tensors
 from mammo.training.balancing import expected_weights, resolve
