@@ -61,6 +61,7 @@ def test_foreach_lists_vars_and_files_of_parameters_resolve_as_dvc_resolves_them
     assert seen["list@y"]["outs"] == {"list-y.txt"}
 
 
+@pytest.mark.slow
 def test_what_is_resolved_is_what_dvc_locks(pipeline):
     pipeline.run("dvc", "init", "--no-scm", "-q")
     done = pipeline.run("dvc", "repro", "train@a")

@@ -325,6 +325,7 @@ def test_lossy_jpeg_of_the_ct_agrees_with_a_second_decoder(shared, syntax):
     assert np.abs(decode(path) - second).max() <= 1  # inverse DCTs differ in their last bit
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 @pytest.mark.parametrize(
     "name", ["mg-jpeglossless-overlay", "mg-jpeglossless-voilut", "nema-mg1-j2k-lossy", "vlut_04"]

@@ -124,6 +124,7 @@ def test_every_strategy_stores_pooled_features_of_every_block(folder, backbone):
     assert list(widths) == list(BLOCK_NAMES["mobilenet_v2"])
 
 
+@pytest.mark.slow
 def test_pooled_features_are_those_of_the_prefix_of_any_cut(folder, backbone):
     """Clean view: entry 0 of what is stored is what each frozen block gives, pooled."""
     reads = ("features3", "features16")
@@ -168,6 +169,7 @@ def embedded(folder, backbone, trained, root, **changes):
     return target
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trained", [1, 2])
 def test_the_pass_over_all_blocks_keeps_what_crosses_the_usual_cuts(
     folder, backbone, tmp_path, monkeypatch, trained
@@ -184,6 +186,7 @@ def test_the_pass_over_all_blocks_keeps_what_crosses_the_usual_cuts(
         assert (kept / file).read_bytes() == (computed / file).read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{"views": 0}, {"store": "never"}, {"budget_gb": 1e-6}])
 def test_no_activations_are_kept_that_no_strategy_would_store(folder, backbone, tmp_path, changes):
     embedded(folder, backbone, 0, tmp_path, **changes)
@@ -191,6 +194,7 @@ def test_no_activations_are_kept_that_no_strategy_would_store(folder, backbone, 
     assert [path.name for path in kept.iterdir()] == ["pooled"]
 
 
+@pytest.mark.slow
 def test_activations_beyond_half_precision_fail_the_strategy_that_needs_them_alone(
     folder, backbone, tmp_path, monkeypatch
 ):

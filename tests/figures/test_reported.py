@@ -60,6 +60,7 @@ def test_a_comparison_of_other_parameters_is_named(reported, compared, there):
     assert read_json(folder / paths.REPORT_METRICS)["parameters"] == parameters
 
 
+@pytest.mark.slow
 def test_a_comparison_of_the_same_parameters_or_none_at_all_is_not_spoken_of(reported):
     run, parameters, _ = reported
     assert run().stderr == ""

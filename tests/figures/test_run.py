@@ -151,6 +151,7 @@ def test_the_stage_writes_tables_and_pictures_and_names_folders_of_removed_strat
     assert written == {f"{name}.png" for name in PICTURES} | {f"{name}.csv" for name in tables}
 
 
+@pytest.mark.slow
 def test_the_stage_names_a_missing_file_and_leaves_what_stood_there(tmp_path):
     write_results(made_up_results(["head_only", "full"], ABCD), tmp_path)
     shutil.rmtree(tmp_path / paths.EVALUATION_PLOTS / "full")

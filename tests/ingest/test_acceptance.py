@@ -550,6 +550,7 @@ def test_the_file_meta_information_tells_what_the_data_set_leaves_out(folder):
     assert identity in set(ingested.files["sop_instance_uid"])
 
 
+@pytest.mark.slow
 def test_several_processes_find_the_same_as_one(folder):
     for number in range(130):
         folder.add(f"{number:03d}.dcm", None)
@@ -614,6 +615,7 @@ def test_the_stage_writes_the_same_bytes_twice(folder, tmp_path):
     assert list(read_table(tmp_path / "data" / "quarantine.csv")["reason"]) == ["label_missing"]
 
 
+@pytest.mark.slow
 def test_a_fault_of_the_whole_ends_the_stage_with_one_line(folder, tmp_path):
     write_params(tmp_path, folder.params())
     folder.table.write_text("image_path,patient_id,laterality,view\n")
@@ -624,6 +626,7 @@ def test_a_fault_of_the_whole_ends_the_stage_with_one_line(folder, tmp_path):
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_the_real_cdd_cesm_images_are_all_accepted(shared):
     data = shared / "data" / "cdd-cesm"

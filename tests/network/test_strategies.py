@@ -231,6 +231,7 @@ def test_until_release_only_the_head_trains_and_batchnorm_rests():
     assert all(m.training for m in suffix.modules())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", RUNNING)
 def test_folding_batchnorm_changes_nothing_but_speed(arch):
     prefix, _ = cut_network(arch, strategy(0))

@@ -98,6 +98,7 @@ def test_wrappers_prefixes_are_taken_off_a_foreign_file(state, caplog, prefixes)
     assert (f"as {first} to features.0.0.weight" in caplog.text) == bool(prefixes)
 
 
+@pytest.mark.slow
 def test_the_layout_of_radimagenet_is_understood():
     architecture = ARCHITECTURES["resnet50"]
     network = architecture.build()

@@ -102,6 +102,7 @@ def test_a_map_keeps_signs_and_its_strongest_position():
     assert not np.frombuffer(base64.b64decode(encode_map(np.zeros((2, 2)))), np.int8).any()
 
 
+@pytest.mark.slow
 @pytest.mark.chromium
 def test_counts_in_the_matrix_are_those_of_the_images(page, chromium):
     rows, path = page()

@@ -113,6 +113,7 @@ def test_crop_and_chest_wall_are_drawn():
     assert not {BOX, WALL} & colours(draw_strip(Group("t", 1, [plain]), 96))
 
 
+@pytest.mark.slow
 def test_the_page_stands_alone_and_gives_the_counts(tmp_path):
     (tmp_path / "0.dcm").write_bytes(dicom_bytes(breast_pixels()))
     (tmp_path / "bad.dcm").write_bytes(b"no")

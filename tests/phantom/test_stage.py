@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
 from mammo.params import read_params
@@ -12,6 +13,7 @@ from mammo.params import read_params
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.slow
 def test_ones_own_data_leaves_an_empty_folder(tmp_path):
     values = read_params()
     values["dataset"]["root"] = "/archive/images"

@@ -89,6 +89,7 @@ def test_two_bundles_differ_in_their_id(tmp_path):
     assert one.id != two.id and len(one.id) == 64
 
 
+@pytest.mark.slow
 def test_an_ensemble_holds_a_whole_network_of_each_member_and_answers_with_their_mean(tmp_path):
     bundle = write_ensemble(tmp_path / "bundle")
     assert {p.stem for p in (tmp_path / "bundle").glob("*.safetensors")} == {

@@ -84,6 +84,7 @@ def test_calibrated_probabilities_follow_from_the_temperature_and_change_no_answ
     assert json.loads((made / "out/run.json").read_text())["temperature"] == 1.5
 
 
+@pytest.mark.slow
 def test_the_answers_are_those_of_the_deployed_path(made, tmp_path):
     """The same files, prepared and answered as the stages do it."""
     bundle = read_bundle(made / "bundle")
@@ -127,6 +128,7 @@ def test_breasts_are_means_over_views_and_patients_take_the_denser_breast(made):
         assert np.allclose(patient[columns].astype(float), denser)
 
 
+@pytest.mark.slow
 def test_two_studies_of_a_patient_are_two_rows(made, tmp_path):
     shutil.copytree(made / "in", tmp_path / "in")
     again = breast_pixels(seed=500)
@@ -176,6 +178,7 @@ def test_a_run_that_fails_leaves_the_earlier_results_whole(made, monkeypatch):
     assert whole(made / "out") == before and "run.json" in before
 
 
+@pytest.mark.slow
 def test_no_cell_that_comes_from_outside_is_a_formula_and_all_come_back(made, tmp_path):
     folder, names = tmp_path / "in", ["=cmd.dcm", "+1.dcm", "-1.dcm", "@x.dcm", "'quoted.dcm"]
     folder.mkdir()
@@ -235,6 +238,7 @@ def test_run_json_names_the_bundle_and_counts(made):
     assert sum(facts["answers"].values()) == 8
 
 
+@pytest.mark.slow
 def test_one_file_and_a_table_without_labels_do_as_well_as_a_folder(made, tmp_path):
     folder = read_table(made / "out/predictions.csv").set_index("file")
     (tmp_path / "list.csv").write_text(
@@ -287,6 +291,7 @@ def test_a_read_only_folder_for_the_results_is_one_line(made, tmp_path):
     assert not list((tmp_path / "out").iterdir())
 
 
+@pytest.mark.slow
 def test_an_unfamiliar_maker_and_size_are_flagged(made, tmp_path):
     (tmp_path / "in").mkdir()
     pixels = breast_pixels(rows=300, columns=200)
@@ -298,6 +303,7 @@ def test_an_unfamiliar_maker_and_size_are_flagged(made, tmp_path):
     assert "manufacturer 'Nobody & Co'" in flag and "300 rows" in flag and "200 columns" in flag
 
 
+@pytest.mark.slow
 def test_reports_and_pictures_are_written_for_each_study_and_image(made):
     objects = pytest.importorskip("mammo.predict.dicom_objects")
     pytest.importorskip("highdicom", reason="the extra dicom-sr isn't installed")
@@ -316,6 +322,7 @@ def test_dicom_objects_of_hashed_patients_are_refused(made, tmp_path):
         run(made, "--dicom-sr", "--identifiers", "hash", out="never")
 
 
+@pytest.mark.slow
 def test_maps_lie_beside_the_answers_on_a_page_that_says_which_they_are(made):
     main(["explain", str(made / "in"), "--bundle", str(made / "bundle"),
           "--out", str(made / "explained")])  # fmt: skip

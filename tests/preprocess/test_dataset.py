@@ -20,6 +20,7 @@ from support.preprocessing import LIMITS, PARAMS
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.slow
 def test_every_file_becomes_a_tensor_or_a_row_of_the_quarantine(tmp_path):
     good = {f"P{n}/{n}.dcm": mammogram(n) for n in range(4)}
     bad = {
@@ -49,6 +50,7 @@ def test_every_file_becomes_a_tensor_or_a_row_of_the_quarantine(tmp_path):
     assert json.dumps(result.metrics)
 
 
+@pytest.mark.slow
 def test_a_breast_against_its_laterality_is_counted(tmp_path):
     files = some_files(tmp_path / "images", 3)
     files.loc[0, "laterality"] = "R"
@@ -90,6 +92,7 @@ def test_only_what_is_new_is_decoded_and_the_bytes_are_those_of_a_run_from_nothi
     assert grown.metrics == fresh.metrics
 
 
+@pytest.mark.slow
 def test_a_label_decodes_nothing_and_a_parameter_everything(tmp_path, monkeypatch):
     seen = decoded_paths(monkeypatch)
     files = some_files(tmp_path / "images", 3)
@@ -101,6 +104,7 @@ def test_a_label_decodes_nothing_and_a_parameter_everything(tmp_path, monkeypatc
     assert len(seen) == 3
 
 
+@pytest.mark.slow
 def test_new_decoder_versions_decode_everything(tmp_path, monkeypatch):
     seen = decoded_paths(monkeypatch)
     files = some_files(tmp_path / "images", 2)
@@ -111,6 +115,7 @@ def test_new_decoder_versions_decode_everything(tmp_path, monkeypatch):
     assert len(seen) == 4
 
 
+@pytest.mark.slow
 def test_a_broken_entry_of_the_store_is_made_again(tmp_path):
     files = some_files(tmp_path / "images", 3)
     _, first = run(tmp_path, files, "first")
@@ -120,6 +125,7 @@ def test_a_broken_entry_of_the_store_is_made_again(tmp_path):
     assert contents_of(first) == contents_of(second)
 
 
+@pytest.mark.slow
 def test_the_same_image_twice_is_kept_once_within_a_patient(tmp_path):
     image = mammogram(1)
     other = mammogram(1, JPEG_LOSSLESS)  # the same pixels in another transfer syntax
@@ -148,6 +154,7 @@ def test_nothing_accepted_is_an_error_that_counts_the_reasons(tmp_path):
         run(tmp_path, files.head(0), "empty")
 
 
+@pytest.mark.slow
 def test_a_changed_and_a_missing_file_are_quarantined(tmp_path):
     files = some_files(tmp_path / "images", 3)
     (tmp_path / "images" / "P0/0.dcm").write_bytes(mammogram(40))
@@ -206,6 +213,7 @@ def test_an_interrupted_stage_goes_on_where_it_stopped(tmp_path, how):
     assert (folder / "data/quarantine_pixels.csv").read_text() == "path,patient_id,reason,detail\n"
 
 
+@pytest.mark.slow
 def test_a_stage_without_a_usable_file_ends_with_one_line(tmp_path):
     folder = stage_folder(tmp_path, 2)
     for path in (tmp_path / "images").rglob("*.dcm"):

@@ -91,6 +91,7 @@ def test_a_crash_on_the_cluster_costs_its_task_alone(cluster):
     assert all(worker.poll() is None for worker in workers)
 
 
+@pytest.mark.slow
 def test_the_cluster_writes_the_bytes_of_one_machine(cluster, tmp_path):
     address, _ = cluster
     files = some_files(tmp_path / "images", 5)

@@ -166,6 +166,7 @@ def write_in_another_process(target, text, seconds):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_of_two_writers_of_a_folder_the_second_is_told_of_the_first(tmp_path):
     target = tmp_path / "out"
     first = write_in_another_process(target, "1", 2)

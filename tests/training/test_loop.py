@@ -152,6 +152,7 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(
     assert not changed(outcome.best.state, whole.best.state)
 
 
+@pytest.mark.slow
 def test_a_run_interrupted_with_all_epochs_done_trains_no_more(folder, backbone, fabric, tmp_path):
     whole = make_run(folder, backbone, fabric, progress=Progress(tmp_path, 0)).train()
     nothing = object()  # any batch would fail
@@ -205,6 +206,7 @@ def blank_run(folder, backbone, fabric, epochs, collapse=None, **options):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_collapse_stops_or_fails_a_run_or_only_warns(folder, backbone, fabric, caplog):
     def run(action):
         collapse = dict(action=action, patience=2)
@@ -251,6 +253,7 @@ def test_a_diverging_training_ends_with_the_learning_rate_named(folder, backbone
         run.train()
 
 
+@pytest.mark.slow
 def test_an_odd_set_in_batches_of_two_leaves_no_image_alone(folder, backbone, fabric):
     fold = replace(make_fold(), train=np.arange(15))
     run = make_run(folder, backbone, fabric, fold=fold, train=dict(batch_size=2), trained=1)
@@ -313,6 +316,7 @@ def test_an_ordinal_head_learns_the_prior_by_gradient_too(folder, backbone, fabr
     assert logits.exp()[0].tolist() == pytest.approx([0.125, 0.125, 0.25, 0.5], abs=0.04)
 
 
+@pytest.mark.slow
 def test_a_re_trained_head_is_new_and_the_blocks_are_the_best_epochs(folder, backbone, fabric):
     rows = []
     run = make_run(
@@ -330,6 +334,7 @@ def test_a_re_trained_head_is_new_and_the_blocks_are_the_best_epochs(folder, bac
     assert outcome.rows[6]["lr"] == 1e-2  # the schedule starts again
 
 
+@pytest.mark.slow
 def test_a_re_trained_head_starts_afresh(folder, backbone, fabric):
     """At a rate of nearly nothing, two heads only differ if one was initialised anew."""
     options = dict(strategy=dict(epochs=2, lr=1e-9), train=dict(retrain_head_epochs=1))
@@ -380,6 +385,7 @@ def test_an_interrupted_re_training_ends_as_if_it_had_not_been(folder, backbone,
     assert not tmp_path.exists()
 
 
+@pytest.mark.slow
 def test_an_alert_of_a_re_training_counts_the_epochs_on_and_advises_on_the_head(
     folder, backbone, fabric
 ):
@@ -391,6 +397,7 @@ def test_an_alert_of_a_re_training_counts_the_epochs_on_and_advises_on_the_head(
     assert "collapsed at epoch 4" in alert
 
 
+@pytest.mark.slow
 def test_a_training_stopped_for_collapse_is_not_re_trained(folder, backbone, fabric):
     collapse = dict(patience=2, action="stop")
     run = blank_run(folder, backbone, fabric, 6, collapse, train=dict(retrain_head_epochs=2))
@@ -410,6 +417,7 @@ def test_test_time_flips_average_the_probabilities_of_image_and_flip(folder, bac
     assert (mean_probabilities(logits[:1]) == one).all()  # without flips, not a bit changes
 
 
+@pytest.mark.slow
 def test_only_batchnorm_affine_parameters_and_the_head_train_on_request(folder, backbone, fabric):
     run = make_run(
         folder, backbone, fabric, strategy=dict(epochs=2), train=dict(batchnorm_only=True)

@@ -79,6 +79,7 @@ def test_the_network_answers_as_the_solved_head(folder, fabric, head):
     assert logits.log_softmax(dim=1).numpy() == pytest.approx(expected, abs=2e-3)
 
 
+@pytest.mark.slow
 def test_the_path_is_the_history_from_the_prior_to_overfitting(folder, fabric):
     rows = []
     penalties = {"strongest": 1e3, "weakest": 1e-8, "steps": 6}
