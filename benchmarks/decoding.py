@@ -229,8 +229,8 @@ def report(per_kind: int, scratch: Path) -> str:
         "| ratio after start | target |",
         "|---|---|---|---|---|---|---|",
     ]
-    one = tables["uncompressed"].head(1)
-    first = float(np.median([our_way(one, root, scratch)[0] for _ in range(REPEATS)]))
+    single = tables["uncompressed"].head(1)
+    first = float(np.median([our_way(single, root, scratch)[0] for _ in range(REPEATS)]))
     for kind, files in tables.items():
         plain, ours = in_turns(files, root, scratch)
         size = (root / files["path"][0]).stat().st_size / 1e6
