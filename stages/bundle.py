@@ -37,7 +37,7 @@ def main() -> None:
     compare = load_params("compare", CompareParams)
     settings = read_params()
     fabric = start(load_params("compute", ComputeParams))
-    suffixes = [paths.MODELS / member / "best_model.safetensors" for member in members_of(name)]
+    suffixes = [paths.MODELS / member / paths.BEST_MODEL for member in members_of(name)]
     backbone = load_params("backbone", BackboneParams)
     models = [load_model(suffix, paths.BACKBONE, backbone) for suffix in suffixes]
     probabilities = {f"probability_{label}": float for label in solving.classes}

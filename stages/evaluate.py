@@ -1,15 +1,17 @@
 """Evaluate a strategy as it would be deployed: data/tensors -> metrics/evaluate/S.json.
 
 Writes plots/evaluation/S/ too. Whole network from pixels, never the stored features; the best
-epoch's suffix from models/S/.
+epoch's suffix from models/S/, and for val one that wasn't fitted on val.
 """
 
 import sys
 
+import numpy as np
+
 from mammo import paths
 from mammo.cohort.cases import read_cases
 from mammo.evaluation.inference import predict_cases
-from mammo.evaluation.model import load_model
+from mammo.evaluation.model import load_by_split
 from mammo.evaluation.params import CollapseParams, EvaluateParams
 from mammo.evaluation.predictions import evaluate
 from mammo.network.compute import start
@@ -27,15 +29,20 @@ def main() -> None:
     params = load_params("evaluate", EvaluateParams)
     compute = load_params("compute", ComputeParams)
     fabric = start(compute)
-    path = paths.MODELS / name / "best_model.safetensors"
-    model = load_model(path, paths.BACKBONE, load_params("backbone", BackboneParams))
+    backbone = load_params("backbone", BackboneParams)
+    models = load_by_split(paths.MODELS / name, paths.BACKBONE, backbone)
     cases = read_cases(paths.IMAGES, paths.LABELS, paths.SPLITS)
     index = read_table(paths.TENSOR_INDEX)
     require_same(paths.SPLITS, cases["key"], paths.TENSOR_INDEX, index["key"])
     cases = cases[cases["split"].isin(["val", "test"])].sort_values(["split", "key"])
-    probabilities = predict_cases(model, paths.TENSORS, list(cases["key"]), params, compute, fabric)
+    probabilities = np.empty((len(cases), len(models["test"].classes)))
+    for split, model in models.items():
+        asked = (cases["split"] == split).to_numpy()
+        keys = list(cases.loc[asked, "key"])
+        probabilities[asked] = predict_cases(model, paths.TENSORS, keys, params, compute, fabric)
     collapse = load_params("collapse", CollapseParams)
-    evaluated = evaluate(name, cases, probabilities, model.facts, params, collapse)
+    facts = {split: model.facts for split, model in models.items()}
+    evaluated = evaluate(name, cases, probabilities, facts, params, collapse)
     metrics = {**evaluated.metrics, **read_json(paths.PARAMETERS / f"{name}.json")}
     with whole_folder(paths.EVALUATION_PLOTS / name, manifest=True) as folder:
         write_table(evaluated.predictions, folder / "predictions.csv")

@@ -43,15 +43,20 @@ def main() -> None:
         trained = run_trial(trial, history.write, progress)
     if progress is None:
         return  # one process writes for all
-    outcome, trainable = trained.outcome, trial.network.trainable()
-    facts = {**trial.facts(), **trainable}
+    outcome, best = trained.outcome, trained.outcome.best
+    facts = {**trial.facts(), **trial.network.trainable()}
     with whole_folder(paths.MODELS / name, manifest=True) as folder:
-        best = {**facts, "epoch": outcome.best.epoch}
-        save_suffix(outcome.best.state, best, folder / "best_model.safetensors")
+        kept = paths.BEST_MODEL
+        if trained.refitted:
+            kept, deployed = paths.TRAIN_ONLY_MODEL, trained.refitted.trial
+            again = {**deployed.facts(), **deployed.network.trainable(), "epoch": best.epoch}
+            state = deployed.network.suffix.state_dict()
+            save_suffix(state, again, folder / paths.BEST_MODEL)
+        save_suffix(best.state, {**facts, "epoch": best.epoch}, folder / kept)
         last = {**facts, "epoch": outcome.rows[-1]["epoch"]}
-        save_suffix(outcome.last, last, folder / "last_model.safetensors")
+        save_suffix(outcome.last, last, folder / paths.LAST_MODEL)
     by_block = {"trainable_by_block": trial.network.trainable_by_block()}
-    summary = summarise(outcome.rows, outcome.best.epoch, {**trainable, **by_block})
+    summary = summarise(outcome.rows, best.epoch, {**trial.network.trainable(), **by_block})
     write_json({**summary, **trained.notes()}, paths.TRAIN_METRICS / f"{name}.json")
     after_success(progress.clear)  # not before what was read is known to be what DVC will lock
 

@@ -29,6 +29,9 @@ EMBEDDINGS = DATA / "embeddings"
 ANSWERS = DATA / "answers"
 
 MODELS = Path("models")
+BEST_MODEL = "best_model.safetensors"  # what is deployed, and answers test
+LAST_MODEL = "last_model.safetensors"
+TRAIN_ONLY_MODEL = "train_only_model.safetensors"  # answers val, where the best was fitted on it
 MEMBERS = "members.json"  # in models/ensemble and data/embeddings/ensemble
 BUNDLE = Path("bundle")
 METRICS = Path("metrics")

@@ -15,12 +15,12 @@ from mammo.cohort.cases import read_cases
 from mammo.embedding.grey import no_grey, open_grey
 from mammo.evaluation.inference import mean_probabilities, predict, predict_from_pixels
 from mammo.evaluation.params import EvaluateParams
-from mammo.evaluation.predictions import evaluate
+from mammo.evaluation.predictions import Judged, evaluate
 from mammo.network.compute import compute_dtype, start
 from mammo.params import load_params
 from mammo.storage.tensors import Tensors
 from mammo.training.settings import load_recipe
-from mammo.training.trial import Stored, Trained, Trial, prepare, run_trial
+from mammo.training.trial import Stored, Trial, prepare, run_trial
 from studies.cells.workspace import run_stages, workspace
 
 CELL_FACTS = (
@@ -81,20 +81,26 @@ def _train_and_judge(name: str) -> Cell:
     outcome = trained.outcome
     judged = cases[cases["split"].isin(["val", "test"])].sort_values(["split", "key"])
     params = load_params("evaluate", EvaluateParams)
-    probabilities = _answers(trial, trained, list(judged["key"]), params, fabric)
-    facts = {**trial.facts(), **trial.network.trainable(), "epoch": outcome.best.epoch}
+    trial.network.suffix.load_state_dict(outcome.best.state)
+    deployed = trained.refitted.trial if trained.refitted else trial
+    asked: dict[Judged, Trial] = {"val": trial, "test": deployed}  # as `load_by_split` says
+    probabilities = np.empty((len(judged), len(recipe.classes)))
+    facts = {}
+    for split, answering in asked.items():
+        rows = (judged["split"] == split).to_numpy()
+        keys = list(judged.loc[rows, "key"])
+        probabilities[rows] = _answers(answering, keys, params, fabric)
+        trainable = answering.network.trainable()
+        facts[split] = {**answering.facts(), **trainable, "epoch": outcome.best.epoch}
     found = evaluate(name, judged, probabilities, facts, params, recipe.collapse)
     said = {fact: found.metrics[fact] for fact in CELL_FACTS}
     said |= {"epochs": outcome.rows[-1]["epoch"], "alerts": len(outcome.alerts)}
     return Cell(found.predictions, said)
 
 
-def _answers(
-    trial: Trial, trained: Trained, keys: list[str], params: EvaluateParams, fabric: Fabric
-) -> np.ndarray:
-    """Predict with the kept state: (n, K) probabilities in the order of `keys`."""
+def _answers(trial: Trial, keys: list[str], params: EvaluateParams, fabric: Fabric) -> np.ndarray:
+    """Predict with what a trial has trained: (n, K) probabilities in the order of `keys`."""
     network, recipe = trial.network, trial.recipe
-    network.suffix.load_state_dict(trained.outcome.best.state)
     if recipe.trained_blocks == 0 and not params.test_time_flip:
         positions = trial.features.pooled.positions(keys)
         source, size = trial.job.source, params.batch_size

@@ -97,9 +97,8 @@ def pool_baselines(
     for run, judged in runs.items():
         seed, fold = map(int, run.split("-"))
         cases = fold_cases(images, split, seed, fold)
-        tested = judged[judged["split"] == "test"]
         arms = predict_baselines(
-            tested, cases, home / paths.TENSORS, values["compare"]["histogram"]["bins"], head,
+            judged, cases, home / paths.TENSORS, values["compare"]["histogram"]["bins"], head,
             values["balancing"]["power"],
         ).arms  # fmt: skip
         for name, arm in arms.items():

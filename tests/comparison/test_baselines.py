@@ -65,7 +65,7 @@ def test_params_out_of_range_are_refused():
 
 HEAD = HeadParams.model_validate({
     "model": "ordinal", "kernel": "none", "rbf": {"features": 8, "scale": 1.0}, "seed": 0,
-    "select": "val", "criterion": "log_loss", "thresholds": "joint", "folds": 3,
+    "select": "val", "criterion": "log_loss", "thresholds": "joint", "folds": 3, "refit": False,
     "penalties": {"strongest": 1.0, "weakest": 1e-3, "steps": 4},
 })  # fmt: skip
 
@@ -86,12 +86,14 @@ def pictures(tmp_path, make, n=60):
     return tensors, outlines, labels
 
 
-def solved(tensors, outlines, labels):
-    parts = {"train": slice(0, 40), "val": slice(40, 50), "test": slice(50, 60)}
+PARTS = {"train": slice(0, 40), "val": slice(40, 50), "test": slice(50, 60)}
+
+
+def solved(tensors, outlines, labels, parts=PARTS, head=HEAD):
     keys = {split: tensors.keys[part] for split, part in parts.items()}
     truth = {split: labels[part] for split, part in parts.items()}
-    patients = np.arange(40) // 2
-    return solve_baselines(tensors, outlines, keys, truth, patients, 3, 16, HEAD, 0.5), truth
+    patients = {split: np.arange(60)[part] // 2 for split, part in parts.items()}
+    return solve_baselines(tensors, outlines, keys, truth, patients, 3, 16, head, 0.5), truth
 
 
 def test_the_better_baseline_is_the_histogram_where_grey_values_tell_the_class(tmp_path):
@@ -105,6 +107,22 @@ def test_the_better_baseline_is_the_histogram_where_grey_values_tell_the_class(t
     answers = found.probabilities[INTENSITY_HISTOGRAM]["test"]
     assert answers.shape == (10, 3)
     assert (answers.argmax(axis=1) == truth["test"]).all()
+
+
+def test_with_refit_test_is_answered_by_what_train_and_val_teach(tmp_path):
+    def vague(label, random, outline):
+        return random.integers(40, 200 + 10 * label, outline.sum())
+
+    store = pictures(tmp_path, vague)
+    plain, _ = solved(*store)
+    refitted, _ = solved(*store, head=HEAD.model_copy(update={"refit": True}))
+    larger, _ = solved(*store, parts={"train": slice(0, 50), "test": slice(50, 60)})
+    assert refitted.cross_fitted == plain.cross_fitted
+    for name in BASELINES:
+        one, other, all_of_it = (found.probabilities[name] for found in (refitted, plain, larger))
+        assert np.array_equal(one["val"], other["val"])
+        assert np.array_equal(one["test"], all_of_it["test"])
+        assert not np.array_equal(one["test"], other["test"])
 
 
 def test_the_better_baseline_is_grey_features_where_only_the_texture_differs(tmp_path):

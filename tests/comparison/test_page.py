@@ -61,7 +61,7 @@ TRAINING = {
 HEAD = HeadParams.model_validate({
     "model": "multinomial", "kernel": "none", "rbf": {"features": 8, "scale": 1.0}, "seed": 0,
     "select": "cross_fit", "criterion": "log_loss", "thresholds": "joint", "folds": 3,
-    "penalties": {"strongest": 1.0, "weakest": 1e-2, "steps": 3},
+    "refit": False, "penalties": {"strongest": 1.0, "weakest": 1e-2, "steps": 3},
 })  # fmt: skip
 FACTS = {"decision": "argmax", "status": "healthy", "parameters": "0123abcd"}
 
@@ -230,6 +230,14 @@ def test_trainable_parameters_stand_by_component(two_strategies):
     assert rows["layer4"] == ["8,000", "8,000"]
     assert rows["fc"] == ["196", "196"]
     assert rows["all"] == ["8,196", "8,196"]
+
+
+def test_heads_that_were_solved_again_on_train_and_val_are_named():
+    plain = evidence()
+    assert "once more on train and val" not in report(plain)
+    again = {**plain.training, "good": replace(plain.training["good"], refitted=True)}
+    page = report(replace(plain, training=again))
+    assert "a head that was solved alone (`good`; the baselines' too) is solved once more" in page
 
 
 def test_a_thin_class_is_named_and_leaves_no_interval(two_strategies):

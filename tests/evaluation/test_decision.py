@@ -62,10 +62,11 @@ def test_test_metrics_name_rule_and_prior_and_report_the_other_priors():
         "classes": CLASSES, "prior": [0.25] * 4, "counts": [1, 1, 1, 97], "epoch": 5,
         "trainable_parameters": 7, "trainable_percent": 0.1,
     }  # fmt: skip
+    of_both = {"val": facts, "test": facts}
     params = EvaluateParams(
         batch_size=1, test_time_flip=False, decision="auto", prior="as_trained", patient="denser"
     )
-    evaluated = evaluate("mine", cases(), probabilities, facts, params, COLLAPSE)
+    evaluated = evaluate("mine", cases(), probabilities, of_both, params, COLLAPSE)
     assert evaluated.metrics["kappa"] == 1 and evaluated.metrics["status"] == "healthy"
     assert (evaluated.metrics["decision"], evaluated.metrics["prior"]) == ("argmax", "as_trained")
     assert evaluated.metrics["by_prior"]["uniform"]["kappa"] == 1
@@ -73,6 +74,27 @@ def test_test_metrics_name_rule_and_prior_and_report_the_other_priors():
     assert evaluated.metrics["by_prior"]["train"]["max_predicted_share"] == 1
     assert list(evaluated.predictions["prediction"]) == list(cases()["label"])
     natural = params.model_copy(update={"prior": "train"})
-    at_train = evaluate("mine", cases(), probabilities, facts, natural, COLLAPSE)
+    at_train = evaluate("mine", cases(), probabilities, of_both, natural, COLLAPSE)
     assert set(at_train.predictions["prediction"]) == {"D"}
     assert at_train.metrics["status"] == "collapsed"
+
+
+def test_each_split_is_moved_from_the_prior_of_the_network_that_answered_it():
+    """Val's was trained as the patients are; test's, on all classes alike."""
+    probabilities = np.full((16, 4), 0.1)
+    probabilities[np.arange(16), np.tile(np.arange(4), 4)] = 0.7
+    facts = {
+        "classes": CLASSES, "counts": [1, 1, 1, 97], "epoch": 5, "trainable_parameters": 7,
+        "trainable_percent": 0.1,
+    }  # fmt: skip
+    of_both = {
+        "val": {**facts, "prior": [0.01, 0.01, 0.01, 0.97]},
+        "test": {**facts, "prior": [0.25] * 4, "epoch": 6},
+    }
+    params = EvaluateParams(
+        batch_size=1, test_time_flip=False, decision="argmax", prior="train", patient="denser"
+    )
+    evaluated = evaluate("mine", cases(), probabilities, of_both, params, COLLAPSE)
+    answers = evaluated.predictions.groupby("split")["prediction"].unique()
+    assert set(answers["val"]) == set(CLASSES) and set(answers["test"]) == {"D"}
+    assert evaluated.metrics["best_epoch"] == 6

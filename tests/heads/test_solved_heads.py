@@ -21,7 +21,7 @@ from mammo.heads.solver import _scipys_blas
 def head(**changed):
     values = dict(
         model="ordinal", kernel="none", rbf={"features": 64, "scale": 1.0}, seed=0, select="val",
-        criterion="log_loss", thresholds="joint", folds=3,
+        criterion="log_loss", thresholds="joint", folds=3, refit=False,
         penalties={"strongest": 1.0, "weakest": 1e-4, "steps": 5},
     )  # fmt: skip
     return HeadParams.model_validate({**values, **changed})

@@ -6,6 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mammo import paths
+from mammo.evaluation.inference import predict_cases
+from mammo.evaluation.model import load_model
+from mammo.evaluation.params import EvaluateParams
+from mammo.network.compute import start
+from mammo.network.params import BackboneParams, ComputeParams
+from mammo.params import load_params
+
 pytestmark = pytest.mark.slow
 
 CLASSES = "ABCD"
@@ -28,10 +36,10 @@ def ensemble(finished, tmp_path_factory):
 
 
 def predict(copy, *options):
-    """Run the command on the images of val and test, as files; return its table by key."""
+    """Run the command on the images of test, as files; return its table by key."""
     files = pd.read_csv(copy.folder / "data/files.csv", dtype=str)
     splits = pd.read_csv(copy.folder / "data/splits.csv", dtype=str)
-    rows = files.merge(splits[splits["split"].isin(["val", "test"])], on="key")
+    rows = files.merge(splits[splits["split"] == "test"], on="key")
     table = rows.rename(columns={"path": "image_path"})[["image_path"]]
     table.to_csv(copy.folder / "new.csv", index=False)
     command = ("python", "-m", "mammo.predict", "predict", "new.csv", "--root",
@@ -42,14 +50,14 @@ def predict(copy, *options):
     return found.set_index(found["file"].map(keys)).sort_index()
 
 
-def written(copy, arm):
+def written(copy, arm, split="test"):
     path = copy.folder / f"plots/evaluation/{arm}/predictions.csv"
-    return pd.read_csv(path, dtype={"key": str}).set_index("key").sort_index()
+    table = pd.read_csv(path, dtype={"key": str}).set_index("key").sort_index()
+    return table[table["split"] == split]
 
 
 def assert_same(found, expected):
     assert list(found.index) == list(expected.index)
-    assert set(expected["split"]) == {"val", "test"}
     np.testing.assert_allclose(found[PREDICTED], expected[PREDICTED], atol=TOLERANCE)
     assert list(found["answer"]) == list(expected["prediction"])
     assert found["answer"].nunique() > 1
@@ -57,6 +65,20 @@ def assert_same(found, expected):
 
 def test_a_strategy_answers_files_as_evaluate_wrote_down(pipeline):
     assert_same(predict(pipeline), written(pipeline, "probe"))
+
+
+def test_val_is_answered_by_a_head_that_has_not_seen_it(pipeline, monkeypatch):
+    monkeypatch.chdir(pipeline.folder)
+    evaluate = load_params("evaluate", EvaluateParams)
+    compute = load_params("compute", ComputeParams)
+    backbone = load_params("backbone", BackboneParams)
+    for split, file in (("val", paths.TRAIN_ONLY_MODEL), ("test", paths.BEST_MODEL)):
+        path = paths.MODELS / "probe" / file
+        model = load_model(path, paths.BACKBONE, backbone)
+        expected = written(pipeline, "probe", split)
+        keys = list(expected.index)
+        found = predict_cases(model, paths.TENSORS, keys, evaluate, compute, start(compute))
+        np.testing.assert_allclose(found, expected[PREDICTED], atol=1e-5)
 
 
 def test_an_ensemble_answers_files_as_its_stage_wrote_down(ensemble):

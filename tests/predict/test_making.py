@@ -136,7 +136,8 @@ def card_facts(**data):
         "strategy": "probe", "classes": CLASSES, "decision": "median", "patient_rule": "denser",
         "temperature": 1.04,
         "params": {"evaluate": {"prior": "uniform"}},
-        "data": {"name": "csv", "synthetic": True, "splits": {"train": counts}, **data},
+        "data": {"name": "csv", "synthetic": True, "splits": {"train": counts},
+                 "fitted_on": ["train"], **data},
         "origin": {"makers": ["M", ""], "grey_scales": ["lut"], "rows": [1, 2], "columns": [3, 4]},
         "figures": {"images": 9, "patients": 3, "status": "healthy", "confidence": 0.95,
                     "image": {"accuracy": estimate},
@@ -155,6 +156,9 @@ def test_the_card_says_what_the_facts_say():
     ):  # fmt: skip
         assert words in card, words
     assert "synthetic" not in model_card(card_facts(synthetic=False))
+    assert "head.refit" not in card
+    refitted = model_card(card_facts(fitted_on=["train", "val"]))
+    assert "`head.refit`" in refitted and "Makers in train and val: M" in refitted
     assert "no temperature suits" not in card
     assert "no temperature suits" in model_card({**card_facts(), "temperature": 20.0})
 

@@ -69,7 +69,8 @@ def make_model(
     facts = {
         "strategy": name, "arch": BACKBONE.arch, "cut": at, "reads": list(reads), "grey": grey,
         "head": shape.as_values(), "classes": CLASSES, "counts": [4, 8, 16, 4],
-        "prior": [0.2, 0.3, 0.3, 0.2], "backbone_sha256": network.backbone_sha256,
+        "fitted_on": ["train"], "prior": [0.2, 0.3, 0.3, 0.2],
+        "backbone_sha256": network.backbone_sha256,
     }  # fmt: skip
     return Model(network, facts)
 

@@ -40,7 +40,7 @@ COMPUTE = ComputeParams(
 )  # fmt: skip
 HEAD = HeadParams(
     model="multinomial", kernel="none", rbf={"features": 16, "scale": 1.0}, seed=0, select="val",
-    criterion="log_loss", thresholds="joint", folds=3,
+    criterion="log_loss", thresholds="joint", folds=3, refit=False,
     penalties={"strongest": 1.0, "weakest": 1e-3, "steps": 4},
 )  # fmt: skip
 COLLAPSE = CollapseParams(

@@ -10,7 +10,7 @@ import torch
 from mammo.network.compute import start
 from mammo.network.params import BLOCK_NAMES, BackboneParams
 from mammo.storage.tensors import Tensors
-from mammo.training.solving import Features, place_head, solve
+from mammo.training.solving import Features, place_head, solve, solving_of
 from mammo.training.trial import Stored, prepare, run_trial
 from support.trainings import (
     BACKBONE,
@@ -134,6 +134,64 @@ def test_a_class_that_no_training_image_has_is_never_answered(folder, fabric):
     val = [row for row in trained.outcome.rows if row["split"] == "val"]
     assert all(row["predicted_n_B"] == 0 for row in val)
     assert all(np.isfinite(row["loss"]) for row in val)
+
+
+def log_probabilities(trial):
+    clean = trial.features.clean(np.arange(48))
+    with torch.no_grad():
+        logits = trial.network.suffix.eval()(None, torch.from_numpy(clean).float())
+    return logits.log_softmax(dim=1).numpy()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("select", ["val", "cross_fit"])
+def test_a_head_is_solved_once_more_on_train_and_val(folder, fabric, select):
+    trial = trial_of(folder, fabric, head={"select": select, "refit": True})
+    trained = run_trial(trial, lambda row: None)
+    again, features = trained.refitted.trial, trial.features
+    path = solving_of(trial.recipe).path(
+        features.views(np.arange(48)), trial.job.fold.labels, trial.job.fold.patients
+    )
+    step = trained.solved["step"] - 1 if select == "val" else path.chosen
+    expected = path.steps[step].head.log_probabilities(features.clean(np.arange(48)))
+    assert log_probabilities(again) == pytest.approx(expected, abs=2e-3)
+    assert trained.notes()["refitted_head"] == {
+        "step": step + 1, "penalty": path.steps[step].penalty,
+    }  # fmt: skip
+    assert (again.facts()["fitted_on"], again.facts()["counts"]) == (["train", "val"], [12] * 4)
+
+
+@pytest.mark.slow
+def test_what_answers_val_is_the_same_with_and_without_refitting(folder, fabric):
+    states = []
+    for refit in (True, False):
+        trial = trial_of(folder, fabric, head={"refit": refit})
+        trained = run_trial(trial, lambda row: None)
+        assert (trained.refitted is not None) == refit
+        assert trial.facts()["fitted_on"] == ["train"] and trial.facts()["counts"] == [8] * 4
+        states.append(trained.outcome.best.state)
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+@pytest.mark.slow
+def test_a_class_that_val_alone_has_is_learnt_by_refitting(folder, fabric):
+    table = cases()
+    table.loc[(table["label"] == "B") & (table["split"] == "train"), "label"] = "C"
+    trial = trial_of(folder, fabric, table=table, head={"refit": True})
+    with pytest.warns(UserWarning, match="class number 1"):
+        trained = run_trial(trial, lambda row: None)
+    trial.network.suffix.load_state_dict(trained.outcome.best.state)
+    assert np.exp(log_probabilities(trial))[:, 1].max() == 0
+    assert np.exp(log_probabilities(trained.refitted.trial))[:, 1].max() > 0.05
+    assert trained.refitted.trial.facts()["counts"] == [12, 4, 20, 12]
+
+
+@pytest.mark.slow
+def test_where_blocks_train_nothing_is_refitted(folder, fabric):
+    trial = trial_of(folder, fabric, trained=1, features="last", head={"refit": True})
+    trained = run_trial(trial, lambda row: None)
+    assert trained.refitted is None and trained.notes()["refitted_head"] is None
 
 
 def test_facts_tell_how_to_use_the_suffix(folder, fabric):

@@ -99,20 +99,20 @@ def solve_baselines(
     outlines: Tensors,
     keys: Mapping[str, Sequence[str]],
     labels: Mapping[str, np.ndarray],
-    patients: np.ndarray,
+    patients: Mapping[str, np.ndarray],
     n_classes: int,
     bins: int,
     head: HeadParams,
     power: float,
 ) -> Baselines:
-    """Fit the baselines on train and let them answer every split.
+    """Fit the baselines on train, with `head.refit` for test on train and val.
 
     Args:
         tensors: Images of (H, W).
         outlines: The breasts' outlines, of the same keys.
         keys: Image keys by split (`train` and any other).
-        labels: (n,) integers by split, in the order of its keys; those of train alone are used.
-        patients: (n,) of train, in the order of its keys.
+        labels: (n,) integers by split, in the order of its keys; those of test aren't used.
+        patients: (n,) by split, likewise.
         n_classes: K.
         bins: Of the histogram.
         head: The section `head`, as for the strategies; always linear and cross-fitted here.
@@ -122,12 +122,25 @@ def solve_baselines(
         UserError: Train holds fewer than two classes.
     """
     head = head.model_copy(update={"kernel": "none", "select": "cross_fit"})
-    truth = labels["train"]
-    weights = frequency_weights(np.bincount(truth, minlength=n_classes), power)[truth]
-    probabilities = {
-        MAJORITY_CLASS: {s: majority_class(truth, len(keys[s]), n_classes) for s in keys}
+    fitted_on: dict[str, tuple[str, ...]] = {split: ("train",) for split in keys}
+    if head.refit and {"val", "test"} <= set(keys):
+        fitted_on["test"] = ("train", "val")
+
+    def solve(described: Mapping[str, np.ndarray], splits: Sequence[str]) -> PathStep:
+        features, truth, people = (
+            np.concatenate([of[split] for split in splits]) for of in (described, labels, patients)
+        )
+        weights = frequency_weights(np.bincount(truth, minlength=n_classes), power)[truth]
+        table = Table(features[:, None], truth, weights, people)
+        return kept_step(solve_path(table, n_classes, head))
+
+    shares = {
+        split: majority_class(
+            np.concatenate([labels[of] for of in fitted_on[split]]), len(keys[split]), n_classes
+        )
+        for split in keys
     }
-    kappas = {}
+    probabilities, kappas = {MAJORITY_CLASS: shares}, {}
     for name in (INTENSITY_HISTOGRAM, GREY_FEATURES):
         described = {}
         for split in keys:
@@ -137,13 +150,12 @@ def solve_baselines(
                 if name == INTENSITY_HISTOGRAM
                 else grey_tables(tensors, outlines, positions)
             )
-        table = Table(described["train"][:, None], truth, weights, patients)
-        path = solve_path(table, n_classes, head)
-        step = kept_step(path)
+        steps = {of: solve(described, of) for of in sorted(set(fitted_on.values()))}
         probabilities[name] = {
-            s: np.exp(step.head.log_probabilities(x)) for s, x in described.items()
+            split: np.exp(steps[fitted_on[split]].head.log_probabilities(values))
+            for split, values in described.items()
         }
-        kappas[name] = _quadratic_kappa(truth, step)
+        kappas[name] = _quadratic_kappa(labels["train"], steps[("train",)])
     better = max(kappas, key=lambda name: kappas[name])
     return Baselines(probabilities, kappas, better)
 

@@ -54,6 +54,7 @@ class Training:
         alerts: Alarms for collapse.
         cpu: The arithmetic that its figures come from; '' where it isn't known.
         history: From `summarise_history`.
+        refitted: Whether its head was solved once more, on train and val, to answer test.
     """
 
     parameters: int
@@ -63,6 +64,7 @@ class Training:
     alerts: tuple[str, ...]
     cpu: str
     history: History
+    refitted: bool = False
 
 
 def read_arms(names: Sequence[str], folder: Path) -> dict[str, Arm]:
@@ -114,6 +116,7 @@ def _read_training(path: Path, history: Path) -> Training:
         history=summarise_history(
             read_table(history, epoch=int, max_predicted_share=float), metrics["best_epoch"]
         ),
+        refitted=metrics.get("refitted_head") is not None,
     )
 
 
@@ -200,7 +203,7 @@ def predict_baselines(
         Tensors(tensors / OUTLINES),
         {split: list(table["key"]) for split, table in tables.items()},
         {s: np.array([position[x] for x in t["label"]], int) for s, t in tables.items()},
-        train["patient"].to_numpy(),
+        {split: table["patient"].to_numpy() for split, table in tables.items()},
         len(classes),
         bins,
         head,

@@ -119,11 +119,18 @@ def _data(evidence: Evidence) -> str:
         cases = evidence.cases[evidence.cases["split"] == split]
         rows.append([split, *(_images_of_patients(part) for part in _by_class(cases, classes))])
     header = ["split", "all", *classes]
+    again = [name for name, training in evidence.training.items() if training.refitted]
+    refit = (
+        f" For test, a head that was solved alone ({listed(again)}; the baselines' too) is solved "
+        "once more on train and val: blocks that train can't be, since val watches over them."
+        if again
+        else ""
+    )
     return (
         "## Data and split\n\n"
         "Images (patients). No patient is in two splits. Training fits on train; the "
         "calibration temperature, and the epoch where `train.keep` is `best`, are chosen on val; "
-        "everything below is measured on test.\n\n" + table(header, rows)
+        f"everything below is measured on test.{refit}\n\n" + table(header, rows)
     )
 
 

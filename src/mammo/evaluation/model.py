@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mammo import paths
 from mammo.errors import UserError
+from mammo.evaluation.predictions import Judged
 from mammo.evaluation.suffix_file import check_backbone, load_suffix
 from mammo.network.head import HeadShape
 from mammo.network.network import Design, Network, build_network
@@ -18,7 +20,7 @@ class Model:
     Attributes:
         network: Ready to predict.
         facts: strategy, arch, cut, reads, grey, head, classes, counts and prior of the training,
-            epoch, trainable_parameters, …
+            fitted_on (the splits), epoch, trainable_parameters, …
     """
 
     network: Network
@@ -54,6 +56,28 @@ def load_model(path: Path, weights: Path, backbone: BackboneParams) -> Model:
     except RuntimeError as error:
         raise UserError(f"{path}: doesn't hold the suffix that it describes: {error}") from None
     return Model(network, facts)
+
+
+def load_by_split(folder: Path, weights: Path, backbone: BackboneParams) -> dict[Judged, Model]:
+    """Load whom to ask for each split: a network that hasn't seen its labels.
+
+    That is the deployed one; for val another, where the deployed one was fitted on val too.
+
+    Args:
+        folder: models/S.
+        weights: The file that stage `weights` wrote.
+        backbone: The architecture.
+
+    Raises:
+        UserError: A file is missing or damaged, or they don't belong together.
+    """
+    deployed = load_model(folder / paths.BEST_MODEL, weights, backbone)
+    if "val" not in deployed.facts["fitted_on"]:
+        return {"val": deployed, "test": deployed}
+    return {
+        "val": load_model(folder / paths.TRAIN_ONLY_MODEL, weights, backbone),
+        "test": deployed,
+    }
 
 
 def design_of(facts: dict[str, Any]) -> Design:

@@ -1,6 +1,6 @@
 """From probabilities to the prediction table and its metrics, on every level."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from mammo.evaluation.metrics import Metrics, classification_metrics
 from mammo.evaluation.params import CollapseParams, EvaluateParams, Prior
 from mammo.storage.files import read_table
 
+Judged = Literal["val", "test"]  # the splits that are answered
 CASE = ["key", "patient", "laterality", "view", "split", "label"]
 
 
@@ -129,7 +130,7 @@ def evaluate(
     name: str,
     cases: pd.DataFrame,
     probabilities: np.ndarray,
-    facts: dict[str, Any],
+    facts: Mapping[Judged, Mapping[str, Any]],
     params: EvaluateParams,
     collapse: CollapseParams,
 ) -> Evaluated:
@@ -141,15 +142,22 @@ def evaluate(
         name: The strategy's.
         cases: Columns key, patient, laterality, view, split, label; n rows, val and test.
         probabilities: (n, K) as trained.
-        facts: classes, counts, prior, epoch, trainable_parameters, trainable_percent.
+        facts: By split, of the network that answered it: classes, counts, prior, epoch,
+            trainable_parameters, trainable_percent.
         params: The prior and the rule.
         collapse: The thresholds by which `status` is set.
     """
-    classes = list(facts["classes"])
-    answering = Answering(params.prior, facts["prior"], facts["counts"])
-    judged = judge(name, cases, answering.assume(probabilities), classes, params, collapse)
-    rule = judged.metrics["decision"]
+    deployed = facts["test"]
+    classes = list(deployed["classes"])
+    answering, of_val = (
+        Answering(params.prior, of["prior"], of["counts"]) for of in (deployed, facts["val"])
+    )
     test = (cases["split"] == "test").to_numpy()
+    assumed = np.empty_like(probabilities)
+    assumed[test] = answering.assume(probabilities[test])
+    assumed[~test] = of_val.assume(probabilities[~test])
+    judged = judge(name, cases, assumed, classes, params, collapse)
+    rule = judged.metrics["decision"]
     labels, _ = labels_and_probabilities(judged.predictions, "test", classes)
     by_prior = {
         prior: _short(
@@ -163,9 +171,9 @@ def evaluate(
         judged.predictions,
         {
             **judged.metrics,
-            "best_epoch": facts["epoch"],
-            "trainable_parameters": facts["trainable_parameters"],
-            "trainable_percent": facts["trainable_percent"],
+            "best_epoch": deployed["epoch"],
+            "trainable_parameters": deployed["trainable_parameters"],
+            "trainable_percent": deployed["trainable_percent"],
             "by_prior": by_prior,
         },
     )

@@ -47,6 +47,7 @@ class HeadParams(Params):
     criterion: Criterion
     thresholds: Literal["joint", "cross_fitted"]
     folds: Annotated[int, Field(ge=2)]
+    refit: bool
     penalties: PathParams
 
     @property

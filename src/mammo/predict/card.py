@@ -62,10 +62,16 @@ def _data(facts: Mapping[str, Any]) -> str:
         for split, n in data["splits"].items()
     ]
     lines.append("\n".join([head, rule, *rows]))
+    if "val" in data["fitted_on"]:
+        lines.append(
+            "The head was fitted on train and val (`head.refit`); a head of train alone answered "
+            "val, and test was seen by neither."
+        )
     origin = facts["origin"]
     makers = ", ".join(name or "not stated" for name in origin["makers"])
     lines.append(
-        f"Makers in train: {makers}. Rows {origin['rows'][0]} to {origin['rows'][1]}, columns "
+        f"Makers in {' and '.join(data['fitted_on'])}: {makers}. "
+        f"Rows {origin['rows'][0]} to {origin['rows'][1]}, columns "
         f"{origin['columns'][0]} to {origin['columns'][1]}, grey scales by "
         f"{', '.join(origin['grey_scales'])}. Images unlike these are flagged `unfamiliar`."
     )

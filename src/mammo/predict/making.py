@@ -39,7 +39,6 @@ from mammo.predict.conformal import (
 )
 from mammo.predict.cross_fitting import (
     CrossFitted,
-    Solving,
     Stored,
     cross_fit_all,
     is_frozen,
@@ -49,6 +48,7 @@ from mammo.predict.evaluate import Bootstrap, figures
 from mammo.predict.familiarity import Origin, fit_features
 from mammo.predict.intake import grey_scales
 from mammo.storage.files import write_text
+from mammo.training.solving import Solving
 
 SAME_ANSWER = 0.05  # in bfloat16, probabilities of one network differ from batch to batch
 MOST_TRAIN_IMAGES = 2000  # that describe the features of train: as good as all of them
@@ -67,7 +67,8 @@ def conformal_facts(
     Args:
         fitted: Of train and val together; None where blocks were trained.
         classes: The class names.
-        val: Probabilities (m, K), labels (m,) and patients (m,) of val, by the deployed path.
+        val: Probabilities (m, K), labels (m,) and patients (m,) of val, as stage `evaluate` or
+            `ensemble` wrote them down.
     """
     if fitted is not None:
         scores = scores_of(fitted.probabilities, fitted.labels, fitted.patients, classes)
@@ -177,21 +178,28 @@ def make_bundle(
     classes, cases = solving.classes, given.cases
     evaluate = EvaluateParams.model_validate(given.settings["evaluate"])
     compute = ComputeParams.model_validate(given.settings["compute"])
-    val = cases[cases["split"] == "val"].sort_values("key", ignore_index=True)
-    train = cases[cases["split"] == "train"].sort_values("key").head(MOST_TRAIN_IMAGES)
-    answers, of_val = answer_with(
-        models, stored.tensors, list(val["key"]), evaluate, compute, fabric
+    val, test = (
+        cases[cases["split"] == split].sort_values("key", ignore_index=True)
+        for split in ("val", "test")
     )
-    _check_answers(val, answers, given.predictions, classes)
-    of_train = features_of(models[0], stored, list(train["key"]), evaluate, compute, fabric)
+    train = cases[cases["split"] == "train"].sort_values("key").head(MOST_TRAIN_IMAGES)
+    asked, path = list(test["key"]), stored.tensors  # val may be what they were fitted on
+    answers, _ = answer_with(models, path, asked, evaluate, compute, fabric)
+    _check_answers(test, answers, given.predictions, classes)
+    of_train, of_val = (
+        features_of(models[0], stored, list(part["key"]), evaluate, compute, fabric)
+        for part in (train, val)
+    )
     familiarity = fit_features(of_train, of_val)
-    labels = val["label"].map({c: k for k, c in enumerate(classes)}).to_numpy(dtype=np.int64)
+    labels, held_out = labels_and_probabilities(given.predictions, "val", classes)
+    patients = given.predictions.loc[given.predictions["split"] == "val", "patient"].to_numpy()
     fitted = None
     if all(is_frozen(model) for model in models):
         both = cases[cases["split"].isin(["train", "val"])]
         fitted = cross_fit_all(models, solving, stored, both, evaluate.prior)
-    conformal = conformal_facts(fitted, classes, (answers, labels, val["patient"].to_numpy()))
-    trained_on = list(cases.loc[cases["split"] == "train", "key"])
+    conformal = conformal_facts(fitted, classes, (held_out, labels, patients))
+    fitted_on = {split for model in models for split in model.facts["fitted_on"]}
+    trained_on = list(cases.loc[cases["split"].isin(fitted_on), "key"])
     files = [f"{model.facts['strategy']}.safetensors" for model in models]
     sha256 = {
         file: save_network(model.network, folder / file)
@@ -206,7 +214,7 @@ def make_bundle(
         "class_set": given.settings["dataset"]["classes"],
         "decision": rule,
         "patient_rule": patient_rule,
-        "temperature": _temperature(labels, answers),
+        "temperature": _temperature(labels, held_out),
         "members": [
             {**model.facts, "file": file} for file, model in zip(files, models, strict=True)
         ],
@@ -223,6 +231,7 @@ def make_bundle(
             "name": given.settings["dataset"]["name"],
             "synthetic": given.settings["dataset"]["root"] == str(paths.PHANTOM),
             "splits": _split_counts(cases, classes),
+            "fitted_on": [split for split in ("train", "val") if split in fitted_on],
         },
         "figures": _figures(given, classes, rule, patient_rule, bootstrap),
         "weights": dict(given.provenance),
@@ -251,15 +260,15 @@ def features_of(
 
 
 def _check_answers(
-    val: pd.DataFrame, answers: np.ndarray, predictions: pd.DataFrame, classes: Sequence[str]
+    test: pd.DataFrame, answers: np.ndarray, predictions: pd.DataFrame, classes: Sequence[str]
 ) -> None:
-    """Check that the networks answer val as stage `evaluate` or `ensemble` wrote down.
+    """Check that the networks answer test as stage `evaluate` or `ensemble` wrote down.
 
     Raises:
         UserError: It doesn't: other weights, or another precision.
     """
     columns = [f"probability_{c}" for c in classes]
-    written = predictions.set_index("key").loc[list(val["key"]), columns].to_numpy()
+    written = predictions.set_index("key").loc[list(test["key"]), columns].to_numpy()
     largest = float(np.abs(written - answers).max())
     if largest > SAME_ANSWER:
         raise UserError(

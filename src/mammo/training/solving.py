@@ -15,13 +15,16 @@ from mammo.evaluation.metrics import classification_metrics
 from mammo.heads.choosing import choose_step
 from mammo.heads.multinomial import Objective
 from mammo.heads.ordinal import OrdinalHead
+from mammo.heads.params import HeadParams
 from mammo.heads.path import Head, Path, Table, solve_path
 from mammo.network.head import Present, ProportionalOdds, RandomFourier
 from mammo.storage.tensors import Tensors
-from mammo.training.balancing import expected_weights, resolve
+from mammo.training.balancing import class_counts, expected_weights, resolve, training_prior
 from mammo.training.history import Row
 from mammo.training.loop import Job
 from mammo.training.losses import logit_adjustment
+from mammo.training.params import BalancingParams, LossParams
+from mammo.training.settings import Recipe
 
 logger = logging.getLogger(__name__)
 
@@ -54,40 +57,81 @@ class Features:
 
 
 @dataclass(frozen=True)
-class Solved:
-    """A solved head.
+class Solving:
+    """How heads are solved: the same for every strategy.
 
     Attributes:
-        head: The step that is kept.
-        step: Its number, from 1.
-        penalty: Its penalty.
-        rows: The history of the path, two rows a step.
+        classes: The class names.
     """
+
+    classes: list[str]
+    head: HeadParams
+    balancing: BalancingParams
+    loss: LossParams
+
+    def weights(self, labels: np.ndarray) -> np.ndarray:
+        """Weigh images as balancing does: the sampler's expectation times the loss's, (n,)."""
+        counts = class_counts(labels, len(self.classes))
+        balancing = resolve(self.balancing, self.loss, counts)
+        weights: np.ndarray = expected_weights(counts, balancing)[labels]
+        return weights
+
+    def prior(self, labels: np.ndarray) -> np.ndarray:
+        """State the class shares that probabilities assume, once fitted on these labels: (K,)."""
+        counts = class_counts(labels, len(self.classes))
+        balancing = resolve(self.balancing, self.loss, counts)
+        return training_prior(counts, balancing, logit_adjustment(counts, self.loss))
+
+    def path(self, features: np.ndarray, labels: np.ndarray, patients: np.ndarray) -> Path:
+        """Solve the head for every penalty.
+
+        Args:
+            features: (n, V, F) of all views; view 0 is the clean one.
+            labels: (n,) positions among the classes.
+            patients: (n,).
+        """
+        objective = None  # an ordinal head has a likelihood of its own
+        if self.head.model == "multinomial":
+            counts = class_counts(labels, len(self.classes))
+            objective = Objective(
+                logit_adjustment(counts, self.loss),
+                self.loss.label_smoothing,
+                self.loss.gamma if self.loss.name == "focal" else 0.0,
+            )
+        table = Table(features, labels, self.weights(labels), patients)
+        return solve_path(table, len(self.classes), self.head, objective)
+
+
+def solving_of(recipe: Recipe) -> Solving:
+    """Take out of a recipe how its head is solved."""
+    return Solving(recipe.classes, recipe.head, recipe.balancing, recipe.loss)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The step of a path that is kept: its head, its number from 1, and its penalty."""
 
     head: Head
     step: int
     penalty: float
+
+    def facts(self) -> dict[str, float]:
+        """Say which step it is."""
+        return {"step": self.step, "penalty": self.penalty}
+
+
+@dataclass(frozen=True)
+class Solved(Kept):
+    """A solved head of train, with the history of its path: two rows a step."""
+
     rows: list[Row]
 
 
 def solve(job: Job, features: Features) -> Solved:
-    """Solve the head for every penalty, write the path down, and keep a step.
-
-    Balancing enters as exact weights: the expectation of the sampler times those of the loss.
-    """
+    """Solve the head of train for every penalty, write the path down, and keep a step."""
     recipe, fold = job.recipe, job.fold
-    labels, counts = fold.labels[fold.train], job.counts
-    balancing = resolve(recipe.balancing, recipe.loss, counts)
-    weights = expected_weights(counts, balancing)[labels]
-    table = Table(features.views(fold.train), labels, weights, fold.patients[fold.train])
-    objective = None  # an ordinal head has a likelihood of its own
-    if recipe.head.model == "multinomial":
-        objective = Objective(
-            logit_adjustment(counts, recipe.loss),
-            recipe.loss.label_smoothing,
-            recipe.loss.gamma if recipe.loss.name == "focal" else 0.0,
-        )
-    path = solve_path(table, len(fold.classes), recipe.head, objective)
+    solving = solving_of(recipe)
+    path = _path(solving, job, features)
     clean = {"train": features.clean(fold.train), "val": features.clean(fold.val)}
     answers = {
         split: [step.head.log_probabilities(values) for step in path.steps]
@@ -96,7 +140,8 @@ def solve(job: Job, features: Features) -> Solved:
     chosen = path.chosen
     if chosen is None:
         truth = fold.labels[fold.val]
-        every = expected_weights(counts, balancing)[truth]
+        balancing = resolve(recipe.balancing, recipe.loss, job.counts)
+        every = expected_weights(job.counts, balancing)[truth]
         chosen = choose_step(truth, every, answers["val"], recipe.head.criterion)
     step = path.steps[chosen]
     logger.info(
@@ -104,6 +149,27 @@ def solve(job: Job, features: Features) -> Solved:
         recipe.name, chosen + 1, len(path.steps), step.penalty,
     )  # fmt: skip
     return Solved(step.head, chosen + 1, step.penalty, _rows(job, path, answers, chosen))
+
+
+def solve_again(job: Job, features: Features, step: int) -> Kept:
+    """Solve the head of images that hold val too, once a step was kept without val's labels.
+
+    Cross-fitting keeps a step anew, since it has more to go by now; a step that val has chosen
+    stays.
+
+    Args:
+        job: Its fold's `train` are all of the images.
+        features: What the head reads.
+        step: The one kept before, from 1.
+    """
+    path = _path(solving_of(job.recipe), job, features)
+    chosen = step - 1 if path.chosen is None else path.chosen
+    return Kept(path.steps[chosen].head, chosen + 1, path.steps[chosen].penalty)
+
+
+def _path(solving: Solving, job: Job, features: Features) -> Path:
+    train = job.fold.train
+    return solving.path(features.views(train), job.fold.labels[train], job.fold.patients[train])
 
 
 def _rows(job: Job, path: Path, answers: dict[str, list[np.ndarray]], chosen: int) -> list[Row]:

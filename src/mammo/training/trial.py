@@ -1,6 +1,7 @@
 """Put one training together from what earlier stages stored, and run it."""
 
 import logging
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,11 +19,11 @@ from mammo.embedding.sources import feature_columns, open_source
 from mammo.embedding.store import PLAN, POOLED
 from mammo.evaluation.collapse import assess
 from mammo.network.compute import arithmetic, compile_module, compute_dtype
+from mammo.network.head import make_head
 from mammo.network.network import Design, Network, build_network, head_shape
 from mammo.network.strategies import Suffix, fold_batchnorm
 from mammo.storage.files import read_json
 from mammo.storage.tensors import Tensors
-from mammo.training.balancing import resolve, training_prior
 from mammo.training.history import Row
 from mammo.training.loop import (
     Best,
@@ -34,11 +35,18 @@ from mammo.training.loop import (
     train,
     validation_row,
 )
-from mammo.training.losses import logit_adjustment
 from mammo.training.progress import Progress
 from mammo.training.retraining import retrain_head
 from mammo.training.settings import Recipe
-from mammo.training.solving import Features, Solved, place_head, solve
+from mammo.training.solving import (
+    Features,
+    Kept,
+    Solved,
+    place_head,
+    solve,
+    solve_again,
+    solving_of,
+)
 from mammo.training.watch import Watch, risks
 
 logger = logging.getLogger(__name__)
@@ -61,12 +69,21 @@ class Stored:
 
 @dataclass(frozen=True)
 class Trial:
-    """One training, ready to run."""
+    """One training, ready to run.
+
+    Attributes:
+        network: What trains.
+        design: Of the network.
+        features: What a head reads that is solved.
+        job: All else.
+        fitted_on: The splits whose images are the fold's `train`.
+    """
 
     network: Network
     design: Design
     features: Features
     job: Job
+    fitted_on: tuple[str, ...] = ("train",)
 
     @property
     def recipe(self) -> Recipe:
@@ -75,9 +92,7 @@ class Trial:
 
     def facts(self) -> dict[str, Any]:
         """List what is needed to use the trained suffix."""
-        recipe, counts = self.recipe, self.job.counts
-        balancing = resolve(recipe.balancing, recipe.loss, counts)
-        prior = training_prior(counts, balancing, logit_adjustment(counts, recipe.loss))
+        recipe, fold = self.recipe, self.job.fold
         return {
             "strategy": recipe.name,
             "arch": recipe.backbone.arch,
@@ -86,8 +101,9 @@ class Trial:
             "grey": self.design.grey,
             "head": self.design.head.as_values(),
             "classes": recipe.classes,
-            "counts": [int(n) for n in counts],
-            "prior": [float(share) for share in prior],
+            "counts": self.job.counts.tolist(),
+            "prior": solving_of(recipe).prior(fold.labels[fold.train]).tolist(),
+            "fitted_on": list(self.fitted_on),
             "backbone_sha256": self.network.backbone_sha256,
         }
 
@@ -140,6 +156,14 @@ def make_design(recipe: Recipe, labels: np.ndarray) -> Design:
 
 
 @dataclass(frozen=True)
+class Refitted:
+    """A network whose head was solved once more, on train and val, and which step that is."""
+
+    trial: Trial
+    kept: Kept
+
+
+@dataclass(frozen=True)
 class Trained:
     """What a trial leaves behind.
 
@@ -149,17 +173,21 @@ class Trained:
         solved: Step and penalty of the solved head that is kept or was started from; None
             without one.
         cpu: The arithmetic that the figures come from.
+        refitted: What is deployed in place of what `outcome` keeps, which then answers val alone;
+            None where blocks train or `head.refit` is off.
     """
 
     outcome: Outcome
     risks: list[str]
     solved: dict[str, float] | None
     cpu: str
+    refitted: Refitted | None = None
 
     def notes(self) -> dict[str, Any]:
         """List what metrics/train/S.json says besides the epochs."""
         return {
             "solved_head": self.solved,
+            "refitted_head": self.refitted.kept.facts() if self.refitted else None,
             "risks": self.risks,
             "alerts": self.outcome.alerts,
             "cpu": self.cpu,
@@ -189,9 +217,11 @@ def run_trial(
             "of the least loss is kept; see split.* for another val", recipe.name,
         )  # fmt: skip
     solved: Solved | None = None
+    refitted: Refitted | None = None
     if recipe.strategy.head == "solved" and not recipe.trained_blocks:
         solved = solve(job, trial.features)
         outcome = _solved_alone(job, trial.network.suffix, solved)
+        refitted = _refit(trial, solved.step) if recipe.head.refit else None
     elif recipe.strategy.head == "solved":
         solved = solve(job, trial.features)
         start = solved  # what `place` closes over is never None
@@ -206,8 +236,8 @@ def run_trial(
     if recipe.train.retrain_head_epochs and recipe.trained_blocks:
         outcome = retrain_head(job, trial.network.suffix, outcome)
     _say_how_it_ended(job, outcome)
-    kept = {"step": solved.step, "penalty": solved.penalty} if solved else None
-    return Trained(outcome, found, kept, arithmetic(recipe.compute))
+    kept = solved.facts() if solved else None
+    return Trained(outcome, found, kept, arithmetic(recipe.compute), refitted)
 
 
 def _solved_alone(job: Job, suffix: Suffix, solved: Solved) -> Outcome:
@@ -221,6 +251,21 @@ def _solved_alone(job: Job, suffix: Suffix, solved: Solved) -> Outcome:
     watch.judge(assess(kept, job.fold.classes, job.recipe.collapse, at_end=True))
     state = copy_state(suffix)
     return Outcome(solved.rows, Best(best_order(kept), solved.step, state), state, watch.alerts)
+
+
+def _refit(trial: Trial, step: int) -> Refitted:
+    """Solve the head once more, on train and val: nothing of it is left for val to decide."""
+    fold = trial.job.fold
+    both = np.sort(np.concatenate([fold.train, fold.val]))
+    job = replace(trial.job, fold=replace(fold, train=both))
+    kept = solve_again(job, trial.features, step)
+    design = make_design(trial.recipe, fold.labels[both])
+    head = make_head(design.head, design.dropout)
+    place_head(head, kept.head)
+    suffix = Suffix(OrderedDict(), head, design.reads).to(job.fabric.device)
+    network = replace(trial.network, suffix=suffix)
+    again = replace(trial, network=network, design=design, job=job, fitted_on=("train", "val"))
+    return Refitted(again, kept)
 
 
 def _epoch_0(job: Job, suffix: Suffix) -> Row:
