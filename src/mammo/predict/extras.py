@@ -30,6 +30,12 @@ from mammo.predict.predict import Predicted, Request, level_table
 from mammo.storage.files import write_text
 from mammo.storage.tensors import Tensors
 
+_GRID = """
+.maps { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 380px), 1fr));
+  gap: 16px; }
+.maps figure { margin: 0; } .maps figcaption { overflow-wrap: anywhere; }
+"""
+
 
 def draw_maps(run: Predicted) -> tuple[Maps, list[np.ndarray], list[str]]:
     """Draw each image beside its map: the maps, the pictures, their titles."""
@@ -83,9 +89,10 @@ def write_maps(
     page = (
         "<!doctype html><html lang=en><meta charset=utf-8>"
         '<meta name=viewport content="width=device-width, initial-scale=1">'
-        f"<title>Maps</title><style>{STYLE} figure {{ margin: 0 0 16px; }}</style><main>"
+        f"<title>Maps</title><style>{STYLE}{_GRID}</style><main>"
         f"<h1>Where the network looks</h1><p>{html.escape(maps.note)}</p><p>Left the mammogram as "
-        f"it was prepared, right with its map. Not for clinical use.</p>{rows}</main></html>\n"
+        "it was prepared, right with its map. Not for clinical use.</p>"
+        f"<div class=maps>{rows}</div></main></html>\n"
     )
     write_text(page, target / "index.html")
 
