@@ -12,7 +12,8 @@ import numpy as np
 from pydicom import uid
 
 from mammo.dicom import codestream
-from mammo.dicom.greyscale import GreyScale, grey_scale_of
+from mammo.dicom.greyscale import GreyScale
+from mammo.dicom.greyscale_elements import grey_scale_of
 from mammo.dicom.header import Header, Layout, header_of, layout_of
 from mammo.dicom.params import Limits
 from mammo.dicom.parsing import UNDEFINED_LENGTH, Parsed, Pixels, convert, parse

@@ -103,7 +103,9 @@ def _predict(options: argparse.Namespace) -> None:
     from mammo.predict.bundle import read_bundle
     from mammo.predict.dicom_objects import check_classes, require_highdicom
     from mammo.predict.intake import find_sources
-    from mammo.predict.predict import Request, check_out, predicted, results, write_answers
+    from mammo.predict.out_folder import check_out, results
+    from mammo.predict.predict import predicted, write_answers
+    from mammo.predict.tables import Request
 
     bundle = read_bundle(options.bundle)
     if options.dicom_sr or options.dicom_sc:
@@ -168,7 +170,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     from mammo.params import parse_params, read_params
     from mammo.predict.bundle import read_bundle
     from mammo.predict.evaluate import Bootstrap, evaluate_elsewhere, external_page
-    from mammo.predict.predict import WORK, results
+    from mammo.predict.out_folder import WORK, results
     from mammo.storage.cells import neutralised
     from mammo.storage.files import write_json, write_table, write_text
 

@@ -27,7 +27,7 @@ from mammo.predict.answers import Answers, answer
 from mammo.predict.bundle import Bundle
 from mammo.predict.conformal import coverage_by_class, prediction_sets, thresholds_of
 from mammo.predict.intake import grey_scales
-from mammo.predict.predict import strangeness
+from mammo.predict.tables import strangeness
 from mammo.preprocess.dataset import decode_files
 from mammo.storage.scratch import Store
 

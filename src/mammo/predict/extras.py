@@ -26,7 +26,7 @@ from mammo.predict.dicom_objects import (
 )
 from mammo.predict.explain import Maps, explain, overlay
 from mammo.predict.intake import Sources
-from mammo.predict.predict import Predicted, Request, level_table
+from mammo.predict.tables import Predicted, Request, level_table
 from mammo.storage.files import write_text
 from mammo.storage.tensors import Tensors
 
