@@ -9,12 +9,11 @@ import pytest
 from mammo.embedding.sources import StoredViews
 from mammo.embedding.store import PLAN, POOLED
 from mammo.errors import UserError
-from mammo.predict.card import model_card
+from mammo.predict.card import licence_text, model_card
 from mammo.predict.cross_fitting import Stored, cross_fit, cross_fit_all, load_solving
 from mammo.predict.making import (
     _check_answers,
     conformal_facts,
-    licence_text,
     origin_of,
     set_facts,
 )

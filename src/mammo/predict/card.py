@@ -158,3 +158,23 @@ def _technical(facts: Mapping[str, Any]) -> str:
         "model.json holds every parameter of the preprocessing, the SHA-256 of data and code, "
         f"and all figures.{mean}"
     )
+
+
+def licence_text(provenance: Mapping[str, Any]) -> str:
+    """Say under which terms the backbone's parameters came."""
+    lines = ["# Terms of the backbone's parameters", ""]
+    source = provenance.get("source") or f"random numbers (seed {provenance.get('seed')})"
+    lines.append(f"Architecture {provenance['arch']}, parameters: {source}.")
+    for key, name in (("licence", "Licence"), ("package", "Package"), ("url", "From")):
+        if provenance.get(key):
+            version = f" {provenance['package_version']}" if key == "package" else ""
+            lines.append(f"{name}: {provenance[key]}{version}.")
+    if provenance["weights"] == "imagenet":
+        lines.append(
+            "They are torchvision's, trained on ImageNet: torchvision is under the BSD 3-Clause "
+            "licence; ImageNet's pictures were released for non-commercial research."
+        )
+    if provenance["weights"] == "file":
+        lines.append("They came from a file of the user's: its terms are the user's to state.")
+    lines += ["", f"SHA-256 of the stored parameters: {provenance['sha256']}", ""]
+    return "\n".join(lines)

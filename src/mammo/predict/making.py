@@ -29,7 +29,7 @@ from mammo.predict.bundle import (
     save_network,
     write_model,
 )
-from mammo.predict.card import model_card
+from mammo.predict.card import licence_text, model_card
 from mammo.predict.conformal import (
     Scores,
     coverage_by_class,
@@ -102,26 +102,6 @@ def origin_of(files: pd.DataFrame, train: Sequence[str], tensors: Path) -> Origi
 def origin_facts(origin: Origin) -> dict[str, Any]:
     """Write an origin as plain JSON values."""
     return {name: list(value) for name, value in asdict(origin).items()}
-
-
-def licence_text(provenance: Mapping[str, Any]) -> str:
-    """Say under which terms the backbone's parameters came."""
-    lines = ["# Terms of the backbone's parameters", ""]
-    source = provenance.get("source") or f"random numbers (seed {provenance.get('seed')})"
-    lines.append(f"Architecture {provenance['arch']}, parameters: {source}.")
-    for key, name in (("licence", "Licence"), ("package", "Package"), ("url", "From")):
-        if provenance.get(key):
-            version = f" {provenance['package_version']}" if key == "package" else ""
-            lines.append(f"{name}: {provenance[key]}{version}.")
-    if provenance["weights"] == "imagenet":
-        lines.append(
-            "They are torchvision's, trained on ImageNet: torchvision is under the BSD 3-Clause "
-            "licence; ImageNet's pictures were released for non-commercial research."
-        )
-    if provenance["weights"] == "file":
-        lines.append("They came from a file of the user's: its terms are the user's to state.")
-    lines += ["", f"SHA-256 of the stored parameters: {provenance['sha256']}", ""]
-    return "\n".join(lines)
 
 
 @dataclass(frozen=True)
