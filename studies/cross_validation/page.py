@@ -37,6 +37,7 @@ class Evidence:
         baselines: Names of those.
         facts: Of each training, by arm and by `SPLIT-FOLD`.
         cases: Columns patient, label of every image.
+        refit: Whether heads that are solved alone learn from val too (`head.refit`).
         ceiling: What an observer of the phantom's true dense shares reaches; None for others.
     """
 
@@ -48,6 +49,7 @@ class Evidence:
     baselines: list[str]
     facts: Facts
     cases: pd.DataFrame
+    refit: bool
     ceiling: dict[str, float] | None
 
 
@@ -62,7 +64,7 @@ def cross_validation_page(found: Evidence) -> str:
         "splits.\n\n" + arms_table(found.result, list(found.arms), _settings(found)),
         _trained(found),
         _ensembles(found),
-        "## Baselines\n\nSolved in every fold on what the networks learnt from.\n\n"
+        "## Baselines\n\nSolved in every fold on what heads that are solved alone learnt from.\n\n"
         + arms_table(found.result, found.baselines, {"": [], **{n: [] for n in found.baselines}}),
         "## What differs\n\nAdjusted by Benjamini–Hochberg for the "
         f"{count(len(found.result.differences), 'test')} in this table; shown at "
@@ -148,8 +150,14 @@ def _trained(found: Evidence) -> str:
     }
     counts = {name: next(iter(facts[name].values()))["trainable_parameters"] for name in names}
     said = {name: [f"{number:,}"] for name, number in counts.items()}
+    again = (
+        " They learn from train; a head that is solved alone learns from val too (`head.refit`), "
+        "a third more patients: `train_alone` is the probe on equal terms."
+        if found.refit
+        else ""
+    )
     return (
-        "## Trained further\n\nFrom the solved head, in the first split alone.\n\n"
+        f"## Trained further\n\nFrom the solved head, in the first split alone.{again}\n\n"
         + arms_table(found.result, names, {"": ["trained parameters"], **said})
         + f"\n\nFold by fold, {WORDS[PRIMARY]} on the fold's test patients, the epoch that was "
         "kept (0 is the solved head) of how many:\n\n" + by_run(by_fold, "fold", PRIMARY)
@@ -194,7 +202,8 @@ def _limits(found: Evidence) -> list[str]:
         "The best of many arms is flattered by being picked.",
     ]
     if len(found.params.splits) < 4:
-        lines.append(f"{count(len(found.params.splits), 'split')} describe their spread roughly.")
+        splits = count(len(found.params.splits), "split")
+        lines.append(f"{splits} into folds: how much it matters which, they tell roughly.")
     if most:
         lines.append(
             f"Up to {most:,} of {found.compare.draws:,} draws lack a class and leave some metric "

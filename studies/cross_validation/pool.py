@@ -70,6 +70,7 @@ def main() -> None:
         baselines=baselines,
         facts={name: found.facts for name, found in runs.items()},
         cases=images,
+        refit=values["head"]["refit"],
         ceiling=read_ceiling(values),
     )
     facts = {name: found.facts for name, found in runs.items()}

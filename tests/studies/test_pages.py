@@ -51,6 +51,7 @@ def test_the_page_of_a_cross_validation_says_what_is_shown_and_by_how_much():
             baselines=["histogram"],
             facts={name: {"0-0": FACTS} for name in ("probe", "power_0", "last_block")},
             cases=cases,
+            refit=True,
             ceiling={"kappa_quadratic": 0.9},
         )
     )  # fmt: skip
@@ -60,6 +61,7 @@ def test_the_page_of_a_cross_validation_says_what_is_shown_and_by_how_much():
     assert "Against `histogram` +" in page and ": shown." in page
     assert "Shown to be worse: `power_0`" in page
     assert "`balancing.power=0`" in page and "12,345" in page and "0.61 (3 of 8)" in page
+    assert "a head that is solved alone learns from val too" in page
     assert "nan" not in page and "None" not in page
 
 
