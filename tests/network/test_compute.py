@@ -75,7 +75,8 @@ def test_large_activations_reuse_freed_memory():
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         torch.ones(2**24)  # 64 MB, or 16,384 pages of 4 KB
         faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-    assert sum(faults[-6:]) < 1_000  # the heap has grown by then
+    # the heap has grown by then; a small allocation in the gap may cost one of them its place
+    assert sum(faults[-6:]) < 2**14 + 1_000
 
 
 def test_determinism_does_not_fill_new_tensors():
