@@ -71,12 +71,12 @@ def test_without_a_compiler_compiling_ends_in_a_clear_error(tmp_path):
 def test_large_activations_reuse_freed_memory():
     start(compute())
     faults = []
-    for _ in range(12):
+    for _ in range(40):
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         torch.ones(2**24)  # 64 MB, or 16,384 pages of 4 KB
         faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-    # the heap has grown by then; a small allocation in the gap may cost one of them its place
-    assert sum(faults[-6:]) < 2**14 + 1_000
+    # Small allocations settle in the gaps, so the heap grows some two to eight times; then no more.
+    assert sum(faults[-10:]) < 2**14 + 1_000
 
 
 def test_determinism_does_not_fill_new_tensors():
