@@ -25,10 +25,18 @@ def test_a_stage_whose_inputs_stay_ends_well(pipeline):
     assert not (pipeline.folder / "resumable").exists()
 
 
+# An edit at the last moment at which the stage holds its lock.
+EDIT_AT_RELEASE = (
+    "sys.addaudithook(lambda event, about: event == 'os.remove' and "
+    f"str(about[0]).endswith('.lock') and {EDIT_SEED})"
+)
+
+
 @pytest.mark.parametrize(
     ("act", "said"),
     [
         (EDIT_SEED, r"params\.yaml: train\.seed changed from 8 to 9 while train@a ran"),
+        (EDIT_AT_RELEASE, r"params\.yaml: train\.seed changed from 8 to 9 while train@a ran"),
         ("Path('params.yaml').write_text('train: {}')", r"strategies\.a\.lr vanished"),
         ("Path('params.yaml').write_text('a: [')", r"params\.yaml.*not valid YAML"),
         ("Path('other.yaml').write_text('a: {b: 3}')", r"other\.yaml: a\.b changed from 1 to 3"),

@@ -96,13 +96,14 @@ def _run(main: Callable[[], None]) -> bool:
         before = take(stage)
         edited = edited_since(stage, time.time() - seconds_since_start() + _TICK_S)
         main()
-        try:
-            changed = edited or changes(before, take(stage))
-        except UserError as error:  # params.yaml can't be read any more
-            changed = [str(error)]
-        if changed:
-            raise UserError(complaint(stage, changed))
-        _finish()
+    # As late as can be: what is edited while the stage holds its lock is seen without exception.
+    try:
+        changed = edited or changes(before, take(stage))
+    except UserError as error:  # params.yaml can't be read any more
+        changed = [str(error)]
+    if changed:
+        raise UserError(complaint(stage, changed))
+    _finish()
     return True
 
 

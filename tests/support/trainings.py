@@ -45,8 +45,8 @@ HEAD = HeadParams(
 )  # fmt: skip
 COLLAPSE = CollapseParams(
     action="warn", patience=1, min_support=3, collapsed_share=0.99, natural_share=0.95,
-    collapsed_kappa=0.2, warning_excess=0.35, warning_kappa=0.2, warning_kappa_at_end=0.3,
-    warning_bal_acc_adj=0.3,
+    collapsed_kappa=0.2, standing_share=0.9, warning_excess=0.35, warning_kappa=0.2,
+    warning_kappa_at_end=0.3, warning_bal_acc_adj=0.3,
 )  # fmt: skip
 TRAIN = TrainParams(
     seed=3, batch_size=8, weight_decay=0.01, dropout=0.2, schedule="cosine",

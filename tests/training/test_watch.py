@@ -79,6 +79,17 @@ def test_status_follows_the_thresholds(confusion, status):
     assert judge(confusion).status == status
 
 
+def test_a_low_kappa_with_a_class_lost_is_a_collapse_at_the_end_only_with_a_favourite():
+    scattered = [[0, 4, 4, 0], [0, 20, 30, 20], [0, 60, 60, 50], [0, 20, 30, 20]]
+    assert (judge(scattered).status, judge(scattered, at_end=True).status) == (
+        "collapsed", "warning",
+    )  # fmt: skip
+    one_class = [[0, 0, 8, 0], [0, 5, 65, 0], [0, 5, 165, 0], [0, 2, 66, 2]]  # 95 % are C
+    assert (judge(one_class).status, judge(one_class, at_end=True).status) == (
+        "collapsed", "collapsed",
+    )  # fmt: skip
+
+
 def test_at_the_end_more_kappa_is_expected():
     confusion = [[4, 2, 1, 1], [20, 30, 15, 8], [20, 40, 80, 30], [5, 10, 20, 32]]
     kappa = confusion_metrics(np.array(confusion), CLASSES)["kappa"]

@@ -116,7 +116,8 @@ def _moments(values: np.ndarray) -> list[float]:
     """Mean, spread, skewness and excess kurtosis."""
     mean, spread = float(values.mean()), float(values.std())
     standard = (values - mean) / max(spread, _TINY)
-    return [mean, spread, float((standard**3).mean()), float((standard**4).mean()) - 3]
+    square = standard**2  # products, since powers take five times as long
+    return [mean, spread, float((square * standard).mean()), float((square**2).mean()) - 3]
 
 
 def _contrast(values: np.ndarray, dense: np.ndarray) -> float:
@@ -175,8 +176,9 @@ def _bands(image: np.ndarray, outline: np.ndarray, reach: float) -> list[float]:
         weight = _blurred(inside)
         smooth = _blurred(image * inside) / np.maximum(weight, _TINY)
         band = ((image - smooth)[inside > 0.5] / reach).astype(np.float64)
-        square = float(np.mean(band**2)) if len(band) else 0.0
-        fourth = float(np.mean(band**4)) if len(band) else 0.0
+        squares = band**2
+        square = float(np.mean(squares)) if len(band) else 0.0
+        fourth = float(np.mean(squares**2)) if len(band) else 0.0
         energies.append(float(np.log(square + _TINY)))
         peaks.append(float(np.log1p(fourth / (square**2 + _TINY**2))))
         image, inside = smooth[::2, ::2], weight[::2, ::2].round()

@@ -24,14 +24,17 @@ def assess(
     """Judge metrics by the thresholds.
 
     Collapsed: one class takes nearly all predictions where it has not nearly all images, or kappa
-    is low together with a class of at least `min_support` images that is never recalled.
+    is low together with a class of at least `min_support` images that is never recalled. The
+    second sign comes early, and most networks that show it recover or are poor in another way: at
+    the end it counts only where most predictions are of one class, too.
     Warning: any single bad sign.
 
     Args:
         metrics: As `classification_metrics` returns them.
         classes: The class names.
         params: The thresholds.
-        at_end: The training is over, so more kappa is expected.
+        at_end: The training is over, so more kappa is expected, and what only looked like the
+            beginning of a collapse is none.
     """
     kappa = float(metrics["kappa"] or 0)
     bal_acc_adj = float(metrics["bal_acc_adj"] or 0)
@@ -43,10 +46,10 @@ def assess(
     favourite = max(classes, key=lambda c: predicted[c])
     share = f"{predicted[favourite]:.0%} of the predictions are {favourite}"
 
-    collapsed = []
+    collapsed, least_share = [], params.standing_share if at_end else 0.0
     if predicted[favourite] >= params.collapsed_share and true[favourite] < params.natural_share:
         collapsed.append(share)
-    if kappa < params.collapsed_kappa and supported:
+    if kappa < params.collapsed_kappa and supported and predicted[favourite] >= least_share:
         collapsed.append(f"kappa {kappa:.2f} and never a correct {' or '.join(supported)}")
     if collapsed:
         return Assessment("collapsed", collapsed)

@@ -61,6 +61,8 @@ class CollapseParams(Params):
         collapsed_share: Largest predicted share of a collapsed network, unless the class's true
             share is `natural_share` or more.
         collapsed_kappa: Kappa below it together with a class never recalled.
+        standing_share: When training is over that counts as collapsed only from this largest
+            predicted share on.
         natural_share: See `collapsed_share`.
         warning_excess: Predicted share above the class's true share.
         warning_kappa: Kappa below it while training.
@@ -73,6 +75,7 @@ class CollapseParams(Params):
     min_support: Annotated[int, Field(ge=1)]
     collapsed_share: Fraction
     collapsed_kappa: Fraction
+    standing_share: Fraction
     natural_share: Fraction
     warning_excess: Fraction
     warning_kappa: Fraction

@@ -83,34 +83,34 @@ def _solve(
     curvature = np.concatenate(
         [p.curvature(a, s.parameters) for p, a, s in zip(problems, scores, start, strict=True)],
         axis=1,
-    )  # (n, sum of columns)
-    scale = 1 / np.sqrt(squares.T @ curvature + penalty)  # (R, sum of columns)
+    )  # (n, C), C the sum of columns
+    # Few columns: with them as rows BLAS takes half the time for the same products.
+    scale = 1 / np.sqrt(curvature.T @ squares + penalty)  # (C, R)
     turns = [
         _whitening(p, a, s.parameters) for p, a, s in zip(problems, scores, start, strict=True)
     ]
-    rank, columns = len(scale), [p.columns for p in problems]
-    edges = np.cumsum([0, *columns])
-    free_edges = rank * edges[-1] + np.cumsum([0, *(p.free for p in problems)])
+    edges = np.cumsum([0, *(p.columns for p in problems)])
+    free_edges = scale.size + np.cumsum([0, *(p.free for p in problems)])
 
     def unpack(x: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
-        weight = scale * x[: rank * edges[-1]].reshape(rank, edges[-1])
+        weight = scale * x[: scale.size].reshape(scale.shape)
         return weight, [t @ x[a:b] for t, (a, b) in zip(turns, pairwise(free_edges), strict=True)]
 
     def objective(x: np.ndarray) -> tuple[float, np.ndarray]:
         weight, parameters = unpack(x)
-        scores = coordinates @ weight  # (n, sum of columns)
+        scores = weight @ coordinates.T  # (C, n)
         loss = penalty / 2 * float((weight**2).sum())
         by_score, by_free = np.empty_like(scores), []
         for problem, turn, (a, b), free in zip(
             problems, turns, pairwise(edges), parameters, strict=True
         ):
-            value, by_score[:, a:b], gradient = problem.value(scores[:, a:b], free)
-            loss += value
+            value, slope, gradient = problem.value(scores[a:b].T, free)
+            loss, by_score[a:b] = loss + value, slope.T
             by_free.append(turn.T @ gradient)
-        by_weight = scale * (coordinates.T @ by_score + penalty * weight)
+        by_weight = scale * (by_score @ coordinates + penalty * weight)
         return loss, np.concatenate([by_weight.ravel(), *by_free])
 
-    packed = np.concatenate([s.weight for s in start], axis=1) / scale
+    packed = np.concatenate([s.weight.T for s in start]) / scale
     free = [np.linalg.solve(t, s.parameters) for t, s in zip(turns, start, strict=True)]
     with _scipys_blas().limit(limits=1):
         found = minimize(
@@ -132,7 +132,7 @@ def _solve(
         )
     weight, parameters = unpack(found.x)
     return [
-        Solution(weight[:, a:b], free)
+        Solution(weight[a:b].T, free)
         for (a, b), free in zip(pairwise(edges), parameters, strict=True)
     ]
 

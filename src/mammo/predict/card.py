@@ -1,4 +1,4 @@
-"""The model card: written from the bundle's facts, so that it can't promise what they don't say."""
+"""Model card and licences: written from the bundle's facts, so that they promise no more."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -15,29 +15,13 @@ from mammo.embedding.store import PLAN, POOLED
 from mammo.evaluation.model import Model
 from mammo.evaluation.params import Prior
 from mammo.evaluation.predictions import Answering
-from mammo.heads.multinomial import Objective
 from mammo.heads.params import HeadParams
-from mammo.heads.path import Table, solve_path
+from mammo.heads.path import kept_step
 from mammo.params import load_leaf, load_params
 from mammo.storage.files import read_json
 from mammo.storage.tensors import Tensors
-from mammo.training.balancing import class_counts, expected_weights, resolve, training_prior
-from mammo.training.losses import logit_adjustment
 from mammo.training.params import BalancingParams, LossParams
-
-
-@dataclass(frozen=True)
-class Solving:
-    """How heads are solved: the same for every strategy.
-
-    Attributes:
-        classes: The class names.
-    """
-
-    classes: list[str]
-    head: HeadParams
-    balancing: BalancingParams
-    loss: LossParams
+from mammo.training.problem import Solving
 
 
 def load_solving() -> Solving:
@@ -139,26 +123,15 @@ def cross_fit(
         cases: Columns key, patient, label; of the images to use.
         prior: That the probabilities shall assume; `as_trained` leaves that of the balancing.
     """
-    classes = len(solving.classes)
     number = {label: k for k, label in enumerate(solving.classes)}
     labels = cases["label"].map(number).to_numpy(dtype=np.int64)
     patients = cases["patient"].to_numpy()
-    counts = class_counts(labels, classes)
-    balancing = resolve(solving.balancing, solving.loss, counts)
-    adjustment = logit_adjustment(counts, solving.loss)
-    objective = None
-    if solving.head.model == "multinomial":
-        gamma = solving.loss.gamma if solving.loss.name == "focal" else 0.0
-        objective = Objective(adjustment, solving.loss.label_smoothing, gamma)
-    positions = features.pooled.positions(list(cases["key"]))
-    weights = expected_weights(counts, balancing)[labels]
-    table = Table(all_views(features, positions), labels, weights, pd.factorize(patients)[0])
-    params = solving.head.model_copy(update={"select": "cross_fit"})
-    path = solve_path(table, classes, params, objective)
-    assert path.chosen is not None  # with `cross_fit` a step is chosen
-    answers = path.steps[path.chosen].cross_fitted
-    assert answers is not None
+    views = all_views(features, features.pooled.positions(list(cases["key"])))
+    head = solving.head.model_copy(update={"select": "cross_fit"})
+    path = replace(solving, head=head).path(views, labels, pd.factorize(patients)[0])
+    answers = kept_step(path).cross_fitted
+    assert answers is not None  # with `cross_fit` every step has them
     probabilities = np.exp(answers)
-    shares = training_prior(counts, balancing, adjustment)
-    own = Answering(prior, [float(s) for s in shares], [int(n) for n in counts])
+    balance = solving.balance(labels)
+    own = Answering(prior, [float(s) for s in balance.prior], [int(n) for n in balance.counts])
     return CrossFitted(list(cases["key"]), labels, patients, own.assume(probabilities))

@@ -39,7 +39,6 @@ from mammo.predict.conformal import (
 )
 from mammo.predict.cross_fitting import (
     CrossFitted,
-    Solving,
     Stored,
     cross_fit_all,
     is_frozen,
@@ -49,6 +48,7 @@ from mammo.predict.evaluate import Bootstrap, figures
 from mammo.predict.familiarity import Origin, fit_features
 from mammo.predict.intake import grey_scales
 from mammo.storage.files import write_text
+from mammo.training.problem import Solving
 
 SAME_ANSWER = 0.05  # in bfloat16, probabilities of one network differ from batch to batch
 MOST_TRAIN_IMAGES = 2000  # that describe the features of train: as good as all of them

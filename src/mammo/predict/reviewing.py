@@ -13,13 +13,14 @@ from mammo.pages.params import ReviewParams
 from mammo.pages.review import Reviewed, choose
 from mammo.predict.bundle import Bundle
 from mammo.predict.conformal import prediction_sets, set_names, thresholds_of
-from mammo.predict.cross_fitting import CrossFitted, Solving, Stored, cross_fit_all
+from mammo.predict.cross_fitting import CrossFitted, Stored, cross_fit_all
 from mammo.predict.explain import explain
 from mammo.predict.familiarity import unfamiliar
 from mammo.predict.intake import grey_scales
 from mammo.predict.making import features_of
 from mammo.storage.cells import restored
 from mammo.storage.tensors import Tensors
+from mammo.training.problem import Solving
 
 
 @dataclass(frozen=True)

@@ -170,7 +170,8 @@ def train(job: Job, suffix: Suffix, start: Callable[[Suffix], list[Row]] | None 
         _rank(training, rows[-1])
     _run_epochs(job, training, done)
     last = copy_state(training.answering)
-    if job.recipe.train.keep == "last" and training.rows[-1]["status"] != "collapsed":
+    ended = assess(training.rows[-1], job.fold.classes, job.recipe.collapse)
+    if job.recipe.train.keep == "last" and ended.status != "collapsed":
         kept = training.rows[-1]
         training.best = Best(best_order(kept), kept["epoch"], last)
     return Outcome(training.rows, training.best, last, training.watch.alerts)

@@ -13,17 +13,13 @@ from mammo.embedding.grey import Grey, no_grey
 from mammo.evaluation.collapse import assess
 from mammo.evaluation.metrics import classification_metrics
 from mammo.heads.choosing import choose_step
-from mammo.heads.multinomial import Objective
 from mammo.heads.ordinal import OrdinalHead
-from mammo.heads.params import HeadParams
-from mammo.heads.path import Head, Path, Table, solve_path
+from mammo.heads.path import Head, Path
 from mammo.network.head import Present, ProportionalOdds, RandomFourier
 from mammo.storage.tensors import Tensors
-from mammo.training.balancing import class_counts, expected_weights, resolve, training_prior
 from mammo.training.history import Row
 from mammo.training.loop import Job
-from mammo.training.losses import logit_adjustment
-from mammo.training.params import BalancingParams, LossParams
+from mammo.training.problem import Solving
 from mammo.training.settings import Recipe
 
 logger = logging.getLogger(__name__)
@@ -54,52 +50,6 @@ class Features:
         first = np.zeros(len(positions), dtype=np.int64)
         pooled = self.pooled.gather(positions, first)[:, self.columns]
         return np.concatenate([self.grey(positions), pooled], axis=1)
-
-
-@dataclass(frozen=True)
-class Solving:
-    """How heads are solved: the same for every strategy.
-
-    Attributes:
-        classes: The class names.
-    """
-
-    classes: list[str]
-    head: HeadParams
-    balancing: BalancingParams
-    loss: LossParams
-
-    def weights(self, labels: np.ndarray) -> np.ndarray:
-        """Weigh images as balancing does: the sampler's expectation times the loss's, (n,)."""
-        counts = class_counts(labels, len(self.classes))
-        balancing = resolve(self.balancing, self.loss, counts)
-        weights: np.ndarray = expected_weights(counts, balancing)[labels]
-        return weights
-
-    def prior(self, labels: np.ndarray) -> np.ndarray:
-        """State the class shares that probabilities assume, once fitted on these labels: (K,)."""
-        counts = class_counts(labels, len(self.classes))
-        balancing = resolve(self.balancing, self.loss, counts)
-        return training_prior(counts, balancing, logit_adjustment(counts, self.loss))
-
-    def path(self, features: np.ndarray, labels: np.ndarray, patients: np.ndarray) -> Path:
-        """Solve the head for every penalty.
-
-        Args:
-            features: (n, V, F) of all views; view 0 is the clean one.
-            labels: (n,) positions among the classes.
-            patients: (n,).
-        """
-        objective = None  # an ordinal head has a likelihood of its own
-        if self.head.model == "multinomial":
-            counts = class_counts(labels, len(self.classes))
-            objective = Objective(
-                logit_adjustment(counts, self.loss),
-                self.loss.label_smoothing,
-                self.loss.gamma if self.loss.name == "focal" else 0.0,
-            )
-        table = Table(features, labels, self.weights(labels), patients)
-        return solve_path(table, len(self.classes), self.head, objective)
 
 
 def solving_of(recipe: Recipe) -> Solving:
@@ -140,8 +90,7 @@ def solve(job: Job, features: Features) -> Solved:
     chosen = path.chosen
     if chosen is None:
         truth = fold.labels[fold.val]
-        balancing = resolve(recipe.balancing, recipe.loss, job.counts)
-        every = expected_weights(job.counts, balancing)[truth]
+        every = solving.balance(fold.labels[fold.train]).weights[truth]
         chosen = choose_step(truth, every, answers["val"], recipe.head.criterion)
     step = path.steps[chosen]
     logger.info(

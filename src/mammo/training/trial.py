@@ -102,7 +102,7 @@ class Trial:
             "head": self.design.head.as_values(),
             "classes": recipe.classes,
             "counts": self.job.counts.tolist(),
-            "prior": solving_of(recipe).prior(fold.labels[fold.train]).tolist(),
+            "prior": solving_of(recipe).balance(fold.labels[fold.train]).prior.tolist(),
             "fitted_on": list(self.fitted_on),
             "backbone_sha256": self.network.backbone_sha256,
         }
