@@ -12,7 +12,6 @@ from lightning_fabric import Fabric
 
 from mammo import paths
 from mammo.cohort.cases import read_cases
-from mammo.embedding.grey import no_grey, open_grey
 from mammo.evaluation.inference import mean_probabilities, predict, predict_from_pixels
 from mammo.evaluation.params import EvaluateParams
 from mammo.evaluation.predictions import Judged, evaluate
@@ -106,9 +105,8 @@ def _answers(trial: Trial, keys: list[str], params: EvaluateParams, fabric: Fabr
         source, size = trial.job.source, params.batch_size
         logits = predict(network.suffix.to(fabric.device), source, positions, fabric, size)
         return mean_probabilities([logits])
-    grey = open_grey(paths.TENSORS) if recipe.strategy.grey else no_grey
     dtype, images = compute_dtype(recipe.compute), Tensors(paths.TENSORS)
-    return predict_from_pixels(network, images, keys, params, fabric, dtype, grey)
+    return predict_from_pixels(network, images, keys, params, fabric, dtype, trial.features.grey)
 
 
 @contextlib.contextmanager

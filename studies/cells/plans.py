@@ -69,13 +69,17 @@ def cross_validation_plans(
         strategy, held_out = name.rsplit("-", 1)
         arm = ArmParams(strategy=strategy, set=[])
         splits, folds = params.splits[:1], [int(held_out)]
-    inputs = _inputs(*TABLES, paths.WEIGHTS, paths.EMBEDDINGS / arm.strategy, home=home)
+    own = any(change.startswith("backbone.") for change in arm.set)
+    # The scratch store is one for all workspaces: the first fold embeds, the others find it there.
+    stored = () if own else (paths.WEIGHTS, paths.EMBEDDINGS / arm.strategy)
+    inputs = _inputs(*TABLES, *stored, home=home)
+    stages = ("split", "weights", f"embed {arm.strategy}") if own else ("split",)
     plans = {}
     for split in splits:
         for fold in folds:
             drawn = [f"split.seed={split}", f"split.test_fold={fold}", "split.val_fold=null"]
             changed = overridden(values, [*arm.set, *drawn], f"arms.{name}.set")
-            plans[f"{split}-{fold}"] = Plan(arm.strategy, changed, inputs, ("split",))
+            plans[f"{split}-{fold}"] = Plan(arm.strategy, changed, inputs, stages)
     return plans
 
 

@@ -23,6 +23,7 @@ from studies.collapse.ladder.rules import (
     judged_by,
     pipeline_rule,
     rules_report,
+    standing_epochs,
 )
 from studies.collapse.ladder.verdict import detector_table, final_streak, rows_table, runs_table
 
@@ -115,6 +116,7 @@ def run_of(row, truth, val, seed=0, alarmed=None):
     )  # fmt: skip
     if alarmed is not None:
         found["fallen"] = [v == "c" for v in val]
+        found["stands"] = found["fallen"]
         found["alarm"] = [int(epoch in alarmed) for epoch in range(1, count + 1)]
     return found
 
@@ -176,12 +178,12 @@ def test_without_a_collapsed_run_there_is_no_recall():
 @pytest.mark.parametrize(
     ("fallen", "rule", "raised"),
     [
-        ("cccc", Rule(2, False, 0.99, 0.2), [4]),
-        ("cccc", Rule(2, True, 0.99, 0.2), [3]),
-        ("cccc", Rule(1, False, 0.99, 0.2), [3]),
-        ("..c.cc", Rule(2, True, 0.99, 0.2), [6]),
-        ("c.cccc.cc", Rule(2, False, 0.99, 0.2), [4, 9]),
-        ("cc....", Rule(1, True, 0.99, 0.2), []),
+        ("cccc", Rule(2, False, 0.99, 0.2, 0.0), [4]),
+        ("cccc", Rule(2, True, 0.99, 0.2, 0.0), [3]),
+        ("cccc", Rule(1, False, 0.99, 0.2, 0.0), [3]),
+        ("..c.cc", Rule(2, True, 0.99, 0.2, 0.0), [6]),
+        ("c.cccc.cc", Rule(2, False, 0.99, 0.2, 0.0), [4, 9]),
+        ("cc....", Rule(1, True, 0.99, 0.2, 0.0), []),
     ],
 )
 def test_a_rule_raises_one_alarm_a_streak_and_none_in_the_warm_up(fallen, rule, raised):
@@ -190,7 +192,7 @@ def test_a_rule_raises_one_alarm_a_streak_and_none_in_the_warm_up(fallen, rule, 
 
 
 def test_a_solved_head_of_one_record_waits_for_no_second_epoch():
-    assert alarms([True], 0, Rule(2, False, 0.99, 0.2)) == [1]
+    assert alarms([True], 0, Rule(2, False, 0.99, 0.2, 0.0)) == [1]
 
 
 def test_an_epoch_is_collapsed_by_one_class_or_by_a_low_kappa_with_a_class_lost():
@@ -202,10 +204,21 @@ def test_an_epoch_is_collapsed_by_one_class_or_by_a_low_kappa_with_a_class_lost(
             "val_missed": [0, 0, 5, 4, 5],
         }
     )
-    found = collapsed_epochs(epochs, Rule(2, False, 0.99, 0.2), LADDER.detector)
+    found = collapsed_epochs(epochs, Rule(2, False, 0.99, 0.2, 0.0), LADDER.detector)
     assert found.tolist() == [True, False, True, False, False]
-    without = collapsed_epochs(epochs, Rule(2, False, 0.99, 0.0), LADDER.detector)
+    without = collapsed_epochs(epochs, Rule(2, False, 0.99, 0.0, 0.0), LADDER.detector)
     assert without.tolist() == [True, False, False, False, False]
+
+
+def test_at_the_end_an_alarm_stands_only_where_nearly_all_answers_are_one_class():
+    run = run_of("row", "....", "cccc").assign(val_share=[1.0, 1.0, 1.0, 0.6])
+    rule = Rule(2, False, 0.99, 0.2, 0.9)
+    assert standing_epochs(run, rule, LADDER.detector).tolist() == [True, True, True, False]
+    row = next(name for name, held in LADDER.warmups.items() if held == 0)
+    found = judged_by(run.assign(row=row), rule, LADDER)
+    assert found["alarms"].tolist() == [1] and found["standing_alarm"].isna().all()
+    found = judged_by(run.assign(row=row, val_share=1.0), rule, LADDER)
+    assert found["standing_alarm"].tolist() == [2]
 
 
 def ladder_of(*runs):
@@ -221,7 +234,7 @@ def test_the_pipelines_rule_stays_where_no_other_misses_less():
 
 def test_another_rule_is_chosen_on_half_of_the_seeds_and_judged_on_the_rest():
     lost = run_of("full", "......", "....cc")  # low kappa and a class lost, but no one class
-    lost["val_share"] = 0.6
+    lost["val_share"] = 0.93
     seeds = [lost.assign(seed=seed) for seed in range(LADDER.seeds)]
     report = rules_report(pd.concat(seeds, ignore_index=True), LADDER)
     assert not report["same"]

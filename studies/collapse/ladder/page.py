@@ -127,7 +127,8 @@ def _detector_section(results: dict[str, Any], ladder: Ladder) -> str:
         "## The detector against the truth\n\n"
         "The detector is the pipeline's own (`collapse` in the root's params.yaml) and sees val "
         "alone. The onset is the first epoch of the last unbroken run of epochs collapsed in "
-        "truth; an alarm stands if no better epoch has cleared it by the end.\n\n"
+        "truth; an alarm stands if no better epoch has cleared it by the end, and the last one is "
+        "collapsed as the end is judged (`collapse.standing_share`).\n\n"
         f"- Of {found['collapsed']} runs collapsed in truth an alarm stands for "
         f"{found['detected']}, raised at most {within} epochs after the onset for "
         f"{found['in_time']}. Alarm less onset, in epochs: {lags}.\n"
@@ -182,7 +183,8 @@ def _rules_section(rules: dict[str, Any]) -> str:
     return (
         "## Other rules for the alarm\n\n"
         "The same epochs, judged anew by rules that differ in what counts as a collapsed epoch, "
-        "how many in a row raise an alarm, and whether those of the warm-up count. A rule is "
+        "how many in a row raise an alarm, whether those of the warm-up count, and what lets an "
+        "alarm stand after the last one. A rule is "
         f"chosen on half of the seeds and judged on the other half. {said}\n\n" + "\n".join(lines)
     )
 
@@ -190,9 +192,10 @@ def _rules_section(rules: dict[str, Any]) -> str:
 def _in_words(rule: dict[str, Any]) -> str:
     kappa = f" or kappa below {rule['kappa']:g} with a class lost" if rule["kappa"] else ""
     counted = "counting" if rule["counts_warmup"] else "not counting"
+    standing = f" from a share of {rule['standing']:g} on" if rule["standing"] else ""
     return (
         f"a share of {rule['share']:g} or more{kappa}, {rule['patience']} epochs in a row, "
-        f"{counted} the warm-up's"
+        f"{counted} the warm-up's, standing at the end{standing}"
     )
 
 

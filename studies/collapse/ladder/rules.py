@@ -1,8 +1,8 @@
 """When the detector raises an alarm, by the pipeline's rule or another, from the recorded epochs.
 
-A rule says which epochs are collapsed on val and how many in a row raise an alarm. None is raised
-in the warm-up. One rule is chosen on half of the seeds and judged on the other half, so that it
-isn't praised for what it was fitted to.
+A rule says which epochs are collapsed on val, how many in a row raise an alarm, and what lets it
+stand after the last one. None is raised in the warm-up. One rule is chosen on half of the seeds
+and judged on the other half, so that it isn't praised for what it was fitted to.
 """
 
 from collections.abc import Sequence
@@ -27,24 +27,30 @@ class Rule:
         counts_warmup: Those of the warm-up count towards it.
         share: An epoch is collapsed from this largest predicted share on,
         kappa: or with a kappa below this and a class never recalled.
+        standing: At the end that counts only from this largest predicted share on.
     """
 
     patience: int
     counts_warmup: bool
     share: float
     kappa: float
+    standing: float
 
 
 def pipeline_rule(detector: CollapseParams) -> Rule:
     """Give the rule of `mammo.training.watch`."""
-    return Rule(detector.patience, False, detector.collapsed_share, detector.collapsed_kappa)
+    return Rule(
+        detector.patience, False, detector.collapsed_share, detector.collapsed_kappa,
+        detector.standing_share,
+    )  # fmt: skip
 
 
 def candidates(detector: CollapseParams) -> list[Rule]:
     """List the rules to choose from, the pipeline's first."""
     own = pipeline_rule(detector)
     found = (
-        Rule(*values) for values in product((2, 1, 3), (False, True), (0.99,), (0.2, 0.1, 0.0))
+        Rule(*values)
+        for values in product((2, 1, 3), (False, True), (0.99,), (0.2, 0.1, 0.0), (0.9, 0.95, 0.0))
     )
     return [own, *(rule for rule in found if rule != own)]
 
@@ -55,6 +61,11 @@ def collapsed_epochs(epochs: pd.DataFrame, rule: Rule, detector: CollapseParams)
     one_class = (epochs["val_share"] >= rule.share) & ~natural
     lost = (epochs["val_kappa"] < rule.kappa) & (epochs["val_missed"] >= detector.min_support)
     return (one_class | lost).to_numpy()
+
+
+def standing_epochs(epochs: pd.DataFrame, rule: Rule, detector: CollapseParams) -> np.ndarray:
+    """Say after which epochs, were they the last, a rule calls val collapsed: (n,) bool."""
+    return collapsed_epochs(epochs, rule, detector) & (epochs["val_share"] >= rule.standing)
 
 
 def alarms(collapsed: Sequence[bool], warmup: int, rule: Rule) -> list[int]:
@@ -78,7 +89,11 @@ def alarms(collapsed: Sequence[bool], warmup: int, rule: Rule) -> list[int]:
 
 def judged_by(epochs: pd.DataFrame, rule: Rule, ladder: Ladder) -> pd.DataFrame:
     """Judge every run by a rule: see `runs_table`."""
-    replayed = epochs.assign(fallen=collapsed_epochs(epochs, rule, ladder.detector), alarm=0)
+    replayed = epochs.assign(
+        fallen=collapsed_epochs(epochs, rule, ladder.detector),
+        stands=standing_epochs(epochs, rule, ladder.detector),
+        alarm=0,
+    )
     for (row, _), run in replayed.groupby(["row", "seed"], sort=False):
         raised = alarms(run["fallen"].tolist(), ladder.warmups[str(row)], rule)
         replayed.loc[run.index, "alarm"] = raised

@@ -16,16 +16,16 @@ def runs_table(epochs: pd.DataFrame, truth: TruthParams) -> pd.DataFrame:
     """Judge each run: one row a run, in the order of `epochs`.
 
     Args:
-        epochs: The records of `studies.collapse.ladder.bench.run_row`, all runs, with `fallen` and
-            `alarm` by the rule on trial.
+        epochs: The records of `studies.collapse.ladder.bench.run_row`, all runs, with `fallen`,
+            `stands` and `alarm` by the rule on trial.
         truth: When an epoch counts as collapsed.
 
     Returns:
         row, seed; `bal_acc_adj`, `kappa`, `largest_share` on test after the last epoch,
         `val_bal_acc_adj`, and `optimism`, the latter less the former; `largest_swing`, the mean
         change of the largest share from epoch to epoch on test; `alarms`, the epoch of the
-        `first_alarm` and of the `standing_alarm` (which no better epoch has cleared by the end),
-        NaN for none; `collapsed` and `onset` in truth; `drift_*`.
+        `first_alarm` and of the `standing_alarm` (which neither a better epoch has cleared nor the
+        end), NaN for none; `collapsed` and `onset` in truth; `drift_*`.
     """
     runs = [
         _judge(run.reset_index(drop=True), truth)
@@ -41,7 +41,7 @@ def _judge(run: pd.DataFrame, truth: TruthParams) -> dict[str, Any]:
     collapsed_val = run["fallen"].to_numpy(dtype=bool)
     number = run["epoch"].to_numpy()
     alarms = number[run["alarm"].to_numpy() == 1]
-    streak = final_streak(collapsed_val)
+    streak = final_streak(collapsed_val) if run["stands"].iloc[-1] else 0
     standing = alarms[alarms > number[-1] - streak] if streak else alarms[:0]
     onset = number[len(run) - final_streak(in_truth)] if in_truth[-1] else np.nan
     return {
