@@ -233,8 +233,8 @@ class Pipeline:
     def edit_meanwhile(self) -> str:
         """Edit params.yaml while a stage runs: nothing of it may be locked.
 
-        The stage is stopped for the edit while it holds its lock. Once it has let go it has
-        compared, and what is edited before DVC has written dvc.lock can't be seen by anybody.
+        The stage is stopped for the edit while it holds its lock: it compares after letting go.
+        What is edited after that, before DVC has written dvc.lock, can't be seen by anybody.
         """
         params = self.folder / "params.yaml"
         text = params.read_text()
