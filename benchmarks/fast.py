@@ -12,7 +12,8 @@ from mammo import paths
 from mammo.cohort.cases import read_cases
 from mammo.embedding.params import EmbedParams
 from mammo.embedding.store import EmbeddingParams, store_embeddings
-from mammo.network.compute import compute_dtype, start
+from mammo.network.compute import compute_dtype
+from mammo.network.devices import start_fabric
 from mammo.network.network import Design, build_network, head_shape
 from mammo.network.params import BLOCK_NAMES, CutParams
 from mammo.network.strategies import Prefix, Suffix, fold_batchnorm
@@ -38,7 +39,7 @@ class Fast:
             load_params("embed", EmbedParams),
             self.recipe.compute,
         )
-        self.fabric = start(self.recipe.compute)
+        self.fabric = start_fabric(self.recipe.compute)
         self.dtype = compute_dtype(self.recipe.compute)
         self.images = Tensors(paths.TENSORS)
         self.folder = paths.EMBEDDINGS / strategy

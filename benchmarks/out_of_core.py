@@ -44,7 +44,8 @@ from mammo.embedding.plan import plan
 from mammo.embedding.sources import FreshViews, Source, StoredViews
 from mammo.evaluation.params import CollapseParams
 from mammo.network.backbones import architecture_of
-from mammo.network.compute import compute_dtype, start
+from mammo.network.compute import compute_dtype
+from mammo.network.devices import start_fabric
 from mammo.network.network import Design, Network, block_widths, build_network, head_shape
 from mammo.network.params import (
     BLOCK_NAMES,
@@ -271,7 +272,7 @@ class EpochClock:
 def measure(folder: Path, images: int) -> tuple[list[Arm], dict[str, float]]:
     """Make the sets, embed, train; remove each set when it is done with."""
     compute = section("compute", ComputeParams, accelerator="cpu")
-    fabric = start(compute)
+    fabric = start_fabric(compute)
     arms, sizes = [], {}
     for strategy, size_px in ARMS.items():
         arm = Arm(strategy, size_px)

@@ -27,7 +27,8 @@ from mammo.embedding.augment import Augmentation
 from mammo.embedding.sources import FreshViews, Pixels, StoredViews
 from mammo.evaluation.inference import predict
 from mammo.evaluation.metrics import classification_metrics
-from mammo.network.compute import compute_dtype, start
+from mammo.network.compute import compute_dtype
+from mammo.network.devices import start_fabric
 from mammo.network.strategies import Suffix, fold_batchnorm
 from mammo.storage.files import read_json, write_json, write_text
 from mammo.storage.tensors import Tensors
@@ -67,7 +68,7 @@ def trial_of(strategy: str, seed: int, precision: str, data: Path) -> tuple[Tria
     backbone = data / paths.BACKBONE.relative_to(paths.DATA)
     stored = Stored(backbone, data / "embeddings" / strategy, data / "tensors")
     cases = read_cases(*(data / f"{name}.csv" for name in ("images", "labels", "splits")))
-    trial = prepare(recipe, stored, cases, start(recipe.compute))
+    trial = prepare(recipe, stored, cases, start_fabric(recipe.compute))
     splits = cases.set_index("key").reindex(Tensors(stored.tensors).keys)["split"]
     return trial, np.flatnonzero(splits == "test")
 

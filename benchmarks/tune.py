@@ -24,7 +24,8 @@ from machine import machine
 from mammo.embedding.params import EmbedParams
 from mammo.errors import UserError
 from mammo.network.backbones import architecture_of
-from mammo.network.compute import compile_module, compute_dtype, has_bfloat16, start
+from mammo.network.compute import compile_module, compute_dtype, has_bfloat16
+from mammo.network.devices import start, start_fabric
 from mammo.network.head import make_head
 from mammo.network.network import head_shape
 from mammo.network.params import BLOCK_NAMES, BackboneParams, ComputeParams
@@ -72,7 +73,7 @@ def training_rate(
 
     The median step counts, after an untimed one that allocates (and compiles).
     """
-    fabric = start(params)
+    fabric = start_fabric(params)
     _, suffix = cut_network(backbone, at=0)
     suffix.to(fabric.device).to(memory_format=torch.channels_last)
     compile_module(suffix, params, fabric.device)

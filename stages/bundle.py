@@ -10,7 +10,7 @@ from mammo.cohort.cases import read_cases
 from mammo.comparison.params import CompareParams
 from mammo.evaluation.ensemble import ENSEMBLE
 from mammo.evaluation.model import load_model
-from mammo.network.compute import start
+from mammo.network.devices import start
 from mammo.network.params import BackboneParams, ComputeParams
 from mammo.params import load_leaf, load_params, read_params
 from mammo.predict.cross_fitting import load_solving, stored_of
@@ -36,7 +36,7 @@ def main() -> None:
     solving = load_solving()
     compare = load_params("compare", CompareParams)
     settings = read_params()
-    fabric = start(load_params("compute", ComputeParams))
+    devices = start(load_params("compute", ComputeParams))
     suffixes = [paths.MODELS / member / paths.BEST_MODEL for member in members_of(name)]
     backbone = load_params("backbone", BackboneParams)
     models = [load_model(suffix, paths.BACKBONE, backbone) for suffix in suffixes]
@@ -70,7 +70,7 @@ def main() -> None:
             stored_of(models),
             Bootstrap(compare.draws, compare.seed, compare.confidence, compare.calibration_bins),
             load_params("bundle", BundleParams).coverage,
-            fabric,
+            devices,
             folder,
         )
 

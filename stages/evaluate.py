@@ -14,7 +14,7 @@ from mammo.evaluation.inference import predict_cases
 from mammo.evaluation.model import load_by_split
 from mammo.evaluation.params import CollapseParams, EvaluateParams
 from mammo.evaluation.predictions import evaluate
-from mammo.network.compute import start
+from mammo.network.devices import start
 from mammo.network.params import BackboneParams, ComputeParams
 from mammo.params import load_params
 from mammo.stage import run_stage
@@ -28,7 +28,7 @@ def main() -> None:
     name = sys.argv[1]
     params = load_params("evaluate", EvaluateParams)
     compute = load_params("compute", ComputeParams)
-    fabric = start(compute)
+    devices = start(compute)
     backbone = load_params("backbone", BackboneParams)
     models = load_by_split(paths.MODELS / name, paths.BACKBONE, backbone)
     cases = read_cases(paths.IMAGES, paths.LABELS, paths.SPLITS)
@@ -39,7 +39,7 @@ def main() -> None:
     for split, model in models.items():
         asked = (cases["split"] == split).to_numpy()
         keys = list(cases.loc[asked, "key"])
-        probabilities[asked] = predict_cases(model, paths.TENSORS, keys, params, compute, fabric)
+        probabilities[asked] = predict_cases(model, paths.TENSORS, keys, params, compute, devices)
     collapse = load_params("collapse", CollapseParams)
     facts = {split: model.facts for split, model in models.items()}
     evaluated = evaluate(name, cases, probabilities, facts, params, collapse)

@@ -11,7 +11,7 @@ from pathlib import Path
 from mammo import paths
 from mammo.cohort.cases import read_cases
 from mammo.errors import UserError
-from mammo.network.compute import start
+from mammo.network.devices import start
 from mammo.network.params import ComputeParams
 from mammo.pages.params import ReviewParams
 from mammo.pages.review import write_review
@@ -40,8 +40,8 @@ def main() -> None:
         predictions=read_table(paths.EVALUATION_PLOTS / name / "predictions.csv", **probabilities),
         corrections=read_corrections(Path(load_leaf("dataset.corrections", str))),
     )
-    fabric = start(load_params("compute", ComputeParams))
-    reviewed = review(bundle, solving, tables, stored_of(bundle.members), params, fabric)
+    devices = start(load_params("compute", ComputeParams))
+    reviewed = review(bundle, solving, tables, stored_of(bundle.members), params, devices)
     with whole_folder(paths.REVIEW) as folder:
         write_review(reviewed, len(tables.cases), params, folder)
     doubtful = int((reviewed.rows["suggested"] != "").sum())

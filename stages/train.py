@@ -10,7 +10,7 @@ import sys
 from mammo import paths
 from mammo.cohort.cases import read_cases
 from mammo.evaluation.suffix_file import save_suffix
-from mammo.network.compute import start_together, together
+from mammo.network.devices import start_together, together
 from mammo.stage import after_success, run_stage
 from mammo.storage.files import read_table, whole_folder, write_json
 from mammo.storage.keys import require_same
@@ -24,22 +24,23 @@ def main() -> None:
     """Run the stage for the strategy named on the command line."""
     name = sys.argv[1]
     recipe = load_recipe(name)
-    fabric = start_together(recipe.compute)
-    if not fabric.is_global_zero:
+    devices = start_together(recipe.compute, recipe.by_gradient)
+    first = devices.global_rank == 0
+    if not first:
         logging.disable(logging.WARNING)  # the first process says it for all
     embeddings = paths.EMBEDDINGS / name
     cases = read_cases(paths.IMAGES, paths.LABELS, paths.SPLITS)
     index = read_table(paths.TENSOR_INDEX)
     require_same(paths.SPLITS, cases["key"], paths.TENSOR_INDEX, index["key"])
-    trial = prepare(recipe, Stored(paths.BACKBONE, embeddings, paths.TENSORS), cases, fabric)
+    trial = prepare(recipe, Stored(paths.BACKBONE, embeddings, paths.TENSORS), cases, devices)
     progress = None
-    if fabric.is_global_zero:
+    if first:
         inputs = [embeddings, paths.TENSORS, paths.BACKBONE]
         inputs += [paths.IMAGES, paths.LABELS, paths.SPLITS]
         folder = paths.SCRATCH / "train" / f"{name}-{run_key(recipe.as_values(), inputs)}"
         progress = Progress(folder, recipe.train.checkpoint_every_s)
     history_path = paths.TRAINING_PLOTS / name / "history.csv"
-    with together(fabric), HistoryWriter(history_path, fabric.is_global_zero) as history:
+    with together(devices), HistoryWriter(history_path, first) as history:
         trained = run_trial(trial, history.write, progress)
     if progress is None:
         return  # one process writes for all

@@ -8,18 +8,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from lightning_fabric import Fabric
 
 from mammo import paths
 from mammo.cohort.cases import read_cases
 from mammo.evaluation.inference import mean_probabilities, predict, predict_from_pixels
 from mammo.evaluation.params import EvaluateParams
 from mammo.evaluation.predictions import Judged, evaluate
-from mammo.network.compute import compute_dtype, start
+from mammo.network.compute import compute_dtype
+from mammo.network.devices import Devices
 from mammo.params import load_params
 from mammo.storage.tensors import Tensors
 from mammo.training.settings import load_recipe
-from mammo.training.trial import Stored, Trial, prepare, run_trial
+from mammo.training.trial import Stored, Trial, prepare, run_trial, start_alone
 from studies.cells.workspace import run_stages, workspace
 
 CELL_FACTS = (
@@ -73,9 +73,9 @@ def run_cell(plan: Plan) -> Cell:
 
 def _train_and_judge(name: str) -> Cell:
     recipe = load_recipe(name)
-    fabric, cases = start(recipe.compute), read_cases(paths.IMAGES, paths.LABELS, paths.SPLITS)
+    devices, cases = start_alone(recipe), read_cases(paths.IMAGES, paths.LABELS, paths.SPLITS)
     stored = Stored(paths.BACKBONE, paths.EMBEDDINGS / name, paths.TENSORS)
-    trial = prepare(recipe, stored, cases, fabric)
+    trial = prepare(recipe, stored, cases, devices)
     trained = run_trial(trial, lambda row: None)
     outcome = trained.outcome
     judged = cases[cases["split"].isin(["val", "test"])].sort_values(["split", "key"])
@@ -88,7 +88,7 @@ def _train_and_judge(name: str) -> Cell:
     for split, answering in asked.items():
         rows = (judged["split"] == split).to_numpy()
         keys = list(judged.loc[rows, "key"])
-        probabilities[rows] = _answers(answering, keys, params, fabric)
+        probabilities[rows] = _answers(answering, keys, params, devices)
         trainable = answering.network.trainable()
         facts[split] = {**answering.facts(), **trainable, "epoch": outcome.best.epoch}
     found = evaluate(name, judged, probabilities, facts, params, recipe.collapse)
@@ -97,16 +97,16 @@ def _train_and_judge(name: str) -> Cell:
     return Cell(found.predictions, said)
 
 
-def _answers(trial: Trial, keys: list[str], params: EvaluateParams, fabric: Fabric) -> np.ndarray:
+def _answers(trial: Trial, keys: list[str], params: EvaluateParams, devices: Devices) -> np.ndarray:
     """Predict with what a trial has trained: (n, K) probabilities in the order of `keys`."""
     network, recipe = trial.network, trial.recipe
     if recipe.trained_blocks == 0 and not params.test_time_flip:
         positions = trial.features.pooled.positions(keys)
         source, size = trial.job.source, params.batch_size
-        logits = predict(network.suffix.to(fabric.device), source, positions, fabric, size)
+        logits = predict(network.suffix.to(devices.device), source, positions, devices, size)
         return mean_probabilities([logits])
     dtype, images = compute_dtype(recipe.compute), Tensors(paths.TENSORS)
-    return predict_from_pixels(network, images, keys, params, fabric, dtype, trial.features.grey)
+    return predict_from_pixels(network, images, keys, params, devices, dtype, trial.features.grey)
 
 
 @contextlib.contextmanager

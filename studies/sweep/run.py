@@ -20,12 +20,11 @@ from optuna.trial import FrozenTrial, TrialState
 from mammo import paths
 from mammo.cohort.cases import read_cases
 from mammo.errors import UserError
-from mammo.network.compute import start
 from mammo.params import load_params, read_params
 from mammo.stage import run_stage
 from mammo.training.history import Row
 from mammo.training.settings import load_recipe
-from mammo.training.trial import Stored, prepare, run_trial
+from mammo.training.trial import Stored, prepare, run_trial, start_alone
 from studies.cells.arms import overridden
 from studies.cells.workspace import workspace
 from studies.sweep.space import SweepParams, as_changes, as_lines
@@ -65,10 +64,9 @@ def train_once(values: dict[str, Any], params: SweepParams, trial: optuna.Trial)
         recipe = load_recipe(params.strategy)
         stored = Stored(paths.BACKBONE, paths.EMBEDDINGS / params.strategy, paths.TENSORS)
         cases = read_cases(paths.IMAGES, paths.LABELS, paths.SPLITS)
-        prepared = prepare(recipe, stored, cases, start(recipe.compute))
+        prepared = prepare(recipe, stored, cases, start_alone(recipe))
         follow = Follower(params.objective, recipe.collapse.patience, prepared.job.held, trial)
-        by_gradient = bool(recipe.trained_blocks) or recipe.strategy.head == "gradient"
-        outcome = run_trial(prepared, follow if by_gradient else lambda row: None).outcome
+        outcome = run_trial(prepared, follow if recipe.by_gradient else lambda row: None).outcome
     kept = next(r for r in outcome.rows if r["epoch"] == outcome.best.epoch and r["split"] == "val")
     return float(kept[params.objective] or 0)
 

@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import nn
 
-from mammo.network.compute import compile_module, start
+from mammo.network.compute import compile_module
+from mammo.network.devices import start
 from mammo.network.params import ComputeParams
 
 ROOT = Path(__file__).resolve().parents[2]

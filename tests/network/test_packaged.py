@@ -8,11 +8,13 @@ import torch
 from efficientnet_lite_pytorch import EfficientNet
 from sklearn.datasets import load_sample_image
 from torchvision.models import EfficientNet_B0_Weights
+from torchvision.ops import stochastic_depth
 from torchvision.transforms.functional import center_crop, resize
 
 from mammo.errors import UserError
 from mammo.network.backbone_sources import store_backbone
-from mammo.network.backbones import ARCHITECTURES
+from mammo.network.backbones import find_architecture
+from mammo.network.lite import StochasticDepth
 from mammo.network.packaged import (
     PACKAGES,
     installed_version,
@@ -35,7 +37,7 @@ def packaged_network(arch):
         if arch == "efficientnet_lite0":  # the others are extras
             raise
         pytest.skip(str(error))
-    network = ARCHITECTURES[arch].build().eval()
+    network = find_architecture(arch).build().eval()
     network.load_state_dict(state)
     return network
 
@@ -56,6 +58,18 @@ def test_logits_are_those_of_the_packages_own_network(arch, size_px):
         assert torch.allclose(network(x), reference(arch, size_px)(x), rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("p", [0.0, 0.13, 0.9])
+def test_residuals_are_dropped_as_torchvision_drops_them(p):
+    x, module = torch.randn(16, 4, 3, 3), StochasticDepth(p)
+    torch.manual_seed(1)
+    expected = stochastic_depth(x, p, "row", training=True)
+    after = torch.rand(2)
+    torch.manual_seed(1)
+    assert torch.equal(module(x), expected)
+    assert torch.equal(torch.rand(2), after)  # as many random numbers are drawn
+    assert module.eval()(x) is x
+
+
 def test_batchnorm_and_dropped_residuals_train_as_in_the_packages_network():
     ours, theirs = packaged_network("efficientnet_lite0"), reference("efficientnet_lite0", 96)
     theirs._global_params = theirs._global_params._replace(drop_connect_rate=0.0)
@@ -73,7 +87,7 @@ def test_batchnorm_and_dropped_residuals_train_as_in_the_packages_network():
 @pytest.mark.parametrize(("name", "expected"), [("china.jpg", "palace"), ("flower.jpg", "daisy")])
 def test_photographs_get_a_right_imagenet_class(name, expected):
     network = packaged_network("efficientnet_lite0")
-    normalisation = ARCHITECTURES["efficientnet_lite0"].normalisation
+    normalisation = find_architecture("efficientnet_lite0").normalisation
     photograph = torch.from_numpy(np.array(load_sample_image(name))).permute(2, 0, 1)[None] / 255
     x = center_crop(resize(photograph, 224, antialias=True), 224)
     mean = torch.tensor(normalisation.mean).view(1, 3, 1, 1)
@@ -85,7 +99,7 @@ def test_photographs_get_a_right_imagenet_class(name, expected):
 
 @pytest.mark.parametrize("size_px", [64, 65])
 def test_folding_batchnorm_keeps_the_padding(size_px):
-    architecture = ARCHITECTURES["efficientnet_lite0"]
+    architecture = find_architecture("efficientnet_lite0")
     blocks = architecture.blocks(packaged_network("efficientnet_lite0"))
     prefix = Prefix(blocks, [len(blocks) - 1], ends=True, normalisation=architecture.normalisation)
     x = torch.randn(2, 3, size_px, size_px, generator=torch.Generator().manual_seed(0))

@@ -10,9 +10,9 @@ from torch import nn
 
 from mammo.errors import UserError
 from mammo.network.backbones import (
-    ARCHITECTURES,
     GlobalPool,
     count_parameters,
+    find_architecture,
     pooled_widths,
 )
 from mammo.network.head import HeadShape, make_head
@@ -112,8 +112,7 @@ PUBLISHED = {
 }  # fmt: skip
 
 RUNNING = [  # a ViT is slow to build and to run
-    pytest.param(arch, marks=pytest.mark.slow if arch == "vit_b_16" else ())
-    for arch in ARCHITECTURES
+    pytest.param(arch, marks=pytest.mark.slow if arch == "vit_b_16" else ()) for arch in BLOCK_NAMES
 ]
 
 
@@ -122,7 +121,7 @@ def strategy(unfreeze, train_backbone=False):
 
 
 def cut_network(arch, chosen):
-    architecture = ARCHITECTURES[arch]
+    architecture = find_architecture(arch)
     blocks = architecture.blocks(architecture.build())
     head = make_head(HeadShape("multinomial", architecture.features, 4), dropout=0.2)
     at = cut_position(chosen, len(blocks), "mine")
@@ -146,10 +145,10 @@ def test_trainable_parameters_are_the_published_counts(arch):
         assert count_parameters(prefix, trainable_only=True) == 0
 
 
-@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize("arch", BLOCK_NAMES)
 def test_published_counts_and_widths_are_ours(arch):
     total, classifier, last, widths = PUBLISHED[arch]
-    architecture = ARCHITECTURES[arch]
+    architecture = find_architecture(arch)
     network = architecture.without_values()
     blocks = list(architecture.blocks(network).values())
     assert count_parameters(network) == total
@@ -160,9 +159,9 @@ def test_published_counts_and_widths_are_ours(arch):
     assert architecture.features == widths[-1]
 
 
-@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize("arch", BLOCK_NAMES)
 def test_every_parameter_but_the_classifiers_is_in_exactly_one_block(arch):
-    architecture = ARCHITECTURES[arch]
+    architecture = find_architecture(arch)
     network = architecture.without_values()
     blocks = architecture.blocks(network)
     assert tuple(blocks) == BLOCK_NAMES[arch]
@@ -179,7 +178,7 @@ def test_every_parameter_but_the_classifiers_is_in_exactly_one_block(arch):
 @pytest.mark.slow
 @pytest.mark.parametrize("arch", RUNNING)
 def test_a_cut_anywhere_computes_what_the_whole_network_computes(arch):
-    architecture = ARCHITECTURES[arch]
+    architecture = find_architecture(arch)
     network = architecture.build().eval()
     classifier = network.get_submodule(architecture.classifier.rstrip("."))
     for parameter in classifier.parameters():  # a ViT's begins as zeros, and would hide all
@@ -300,7 +299,7 @@ def test_a_block_that_isnt_there_or_twice_is_refused():
 @pytest.mark.parametrize("at", [0, 2, 5])
 def test_pooled_features_of_frozen_and_trained_blocks_meet_in_one_order(at):
     """Whatever the cut, a head that reads some blocks gets the same numbers in the same places."""
-    architecture = ARCHITECTURES["resnet50"]
+    architecture = find_architecture("resnet50")
     blocks, reads = architecture.blocks(architecture.build().eval()), ("layer1", "layer3")
     x, expected, pooled = torch.randn(2, 3, 64, 64), [], torch.randn(2, 3, 64, 64)
     with torch.no_grad():

@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 
 from mammo.errors import UserError
-from mammo.network.backbones import ARCHITECTURES
+from mammo.network.backbones import find_architecture
 from mammo.network.foreign_names import match_names
 from mammo.network.params import BackboneParams
 from mammo.network.weights import (
@@ -25,7 +25,7 @@ from mammo.network.weights import (
 )
 from mammo.params import parse_params
 
-ARCHITECTURE = ARCHITECTURES["mobilenet_v2"]
+ARCHITECTURE = find_architecture("mobilenet_v2")
 
 
 def backbone(weights="random", file=None, seed=0, arch="mobilenet_v2"):
@@ -100,7 +100,7 @@ def test_wrappers_prefixes_are_taken_off_a_foreign_file(state, caplog, prefixes)
 
 @pytest.mark.slow
 def test_the_layout_of_radimagenet_is_understood():
-    architecture = ARCHITECTURES["resnet50"]
+    architecture = find_architecture("resnet50")
     network = architecture.build()
     numbered = torch.nn.Sequential(*list(network.children())[:9])  # without the classifier
     adopted = adopt(architecture, dressed(numbered.state_dict(), "backbone"), "ResNet50.pt")
@@ -111,7 +111,7 @@ def test_the_layout_of_radimagenet_is_understood():
 
 
 def test_a_prefix_that_is_also_a_part_of_the_network_stays():
-    architecture = ARCHITECTURES["vit_b_16"]  # its own names begin with "encoder."
+    architecture = find_architecture("vit_b_16")  # its own names begin with "encoder."
     names = list(body(architecture.without_values().state_dict(), architecture))
     meant, dropped = match_names([f"model.{n}" for n in names], names, [], "vit.pth")
     assert list(meant.values()) == names and not dropped

@@ -10,7 +10,7 @@ from mammo import paths
 from mammo.evaluation.inference import predict_cases
 from mammo.evaluation.model import load_model
 from mammo.evaluation.params import EvaluateParams
-from mammo.network.compute import start
+from mammo.network.devices import start
 from mammo.network.params import BackboneParams, ComputeParams
 from mammo.params import load_params
 

@@ -13,7 +13,7 @@ from mammo.predict.bundle import read_bundle
 from mammo.storage.tensors import Tensors, write_shards
 from support.bundles import (
     SIZE,
-    fabric,
+    devices,
     make_model,
     sections,
     write_bundle,
@@ -38,7 +38,7 @@ def test_a_reopened_network_answers_as_before_to_the_bit(tmp_path, tensors, kind
     opened = write_bundle(tmp_path / "bundle", model)
     before, after = (
         predict_from_pixels(
-            m.network, tensors, tensors.keys, opened.evaluate, fabric(), torch.float32
+            m.network, tensors, tensors.keys, opened.evaluate, devices(), torch.float32
         )
         for m in (model, opened.members[0])
     )
@@ -96,11 +96,11 @@ def test_an_ensemble_holds_a_whole_network_of_each_member_and_answers_with_their
         "probe", "last_two", "training-features",
     }  # fmt: skip
     keys = write_images(tmp_path / "images")
-    found = answer(bundle, tmp_path / "images", keys, fabric()).probabilities
+    found = answer(bundle, tmp_path / "images", keys, devices()).probabilities
     one, other = (
         bundle.answering(n).assume(
             predict_cases(
-                model, tmp_path / "images", keys, bundle.evaluate, bundle.compute, fabric()
+                model, tmp_path / "images", keys, bundle.evaluate, bundle.compute, devices()
             )
         )
         for n, model in enumerate(bundle.members)

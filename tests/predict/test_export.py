@@ -11,7 +11,7 @@ from mammo.predict.export import agreement, export_onnx, run_onnx, whole_answer
 from mammo.storage.tensors import Tensors, write_shards
 from support.bundles import (
     SIZE,
-    fabric,
+    devices,
     make_model,
     write_bundle,
     write_ensemble,
@@ -40,7 +40,7 @@ def test_the_exported_file_answers_as_the_deployed_path(tmp_path, write):
     keys = write_images(tensors)
     export_onnx(bundle, tmp_path / "model.onnx")
     exported = run_onnx(tmp_path / "model.onnx", bundle, tensors, keys)
-    deployed = answer(bundle, tensors, keys, fabric()).probabilities
+    deployed = answer(bundle, tensors, keys, devices()).probabilities
     assert np.ptp(deployed, axis=0).max() > 1e-3
     facts = agreement(bundle, exported, deployed)
     assert facts["same_answers"] == 1 and facts["largest_difference"] < 1e-4
@@ -54,7 +54,7 @@ def test_what_is_exported_answers_as_the_deployed_path(tmp_path, tensors, kind, 
     images = torch.from_numpy(Tensors(tensors).gather(np.arange(6)))
     with torch.no_grad():
         exported = whole_answer(bundle)(images, torch.zeros(6, 0)).numpy()
-    deployed = answer(bundle, tensors, keys, fabric()).probabilities
+    deployed = answer(bundle, tensors, keys, devices()).probabilities
     assert np.abs(exported - deployed).max() < 1e-4
 
 
@@ -64,7 +64,7 @@ def test_a_member_gets_the_grey_features_that_it_reads_and_no_more(tmp_path):
     grey = torch.from_numpy(open_grey(tmp_path / "images")(np.arange(6)))
     with torch.no_grad():
         exported = whole_answer(bundle)(images, grey).numpy()
-    deployed = answer(bundle, tmp_path / "images", keys, fabric()).probabilities
+    deployed = answer(bundle, tmp_path / "images", keys, devices()).probabilities
     assert np.abs(exported - deployed).max() < 1e-4
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mammo import paths
 from mammo.embedding.sources import StoredViews
-from mammo.embedding.store import PLAN, POOLED
 from mammo.errors import UserError
 from mammo.predict.card import licence_text, model_card
 from mammo.predict.cross_fitting import Stored, cross_fit, cross_fit_all, load_solving
@@ -83,8 +83,8 @@ def test_an_ensemble_averages_its_members_cross_fitted_answers(tmp_path, solving
         folder.mkdir()
         values = random.normal(size=(160, sum(widths.values())))
         values[:, [0, -1]] += labels[:, None]
-        features = features_of(folder / POOLED, values)
-        write_json({"blocks": widths}, folder / PLAN)
+        features = features_of(folder / paths.POOLED, values)
+        write_json({"blocks": widths}, folder / paths.PLAN)
         models.append(make_model(tmp_path / "weights", at=at, name=name))
         folders.append(folder)
         read = sum(widths[block] for block in models[-1].facts["reads"])

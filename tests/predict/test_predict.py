@@ -22,7 +22,7 @@ from mammo.preprocess.dataset import decode_files
 from mammo.storage.cells import restored
 from mammo.storage.files import read_table
 from mammo.storage.scratch import Store
-from support.bundles import fabric, write_bundle, write_mammograms
+from support.bundles import devices, write_bundle, write_mammograms
 from support.dicom_files import breast_pixels, dicom_bytes
 from support.pipeline_copy import ROOT
 from support.read_only import run_beside_read_only
@@ -99,7 +99,9 @@ def test_the_answers_are_those_of_the_deployed_path(made, tmp_path):
         intake.files, made / "in", bundle.preprocess, bundle.limits, Store(tmp_path / "s"), tensors
     )
     keys = list(intake.files["key"])
-    raw = predict_cases(bundle.members[0], tensors, keys, bundle.evaluate, bundle.compute, fabric())
+    raw = predict_cases(
+        bundle.members[0], tensors, keys, bundle.evaluate, bundle.compute, devices()
+    )
     expected = bundle.answering(0).assume(raw)
     columns = [f"probability_{c}" for c in "ABCD"]
     written = read_table(made / "out/predictions.csv", **dict.fromkeys(columns, float))
@@ -147,9 +149,9 @@ def test_a_second_run_answers_only_what_is_missing_and_writes_the_same(made, mon
     asked = []
     real = module.answer
 
-    def counted(bundle, tensors, keys, fabric):
+    def counted(bundle, tensors, keys, devices):
         asked.extend(keys)
-        return real(bundle, tensors, keys, fabric)
+        return real(bundle, tensors, keys, devices)
 
     monkeypatch.setattr(module, "answer", counted)
     run(made)

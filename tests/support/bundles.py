@@ -9,7 +9,7 @@ import torch
 from mammo.embedding.grey import GREY_NAMES
 from mammo.evaluation.model import Model
 from mammo.network.backbones import architecture_of
-from mammo.network.compute import start
+from mammo.network.devices import start
 from mammo.network.network import Design, build_network, head_shape
 from mammo.network.packaged import packaged_state
 from mammo.network.params import BackboneParams, ComputeParams
@@ -43,7 +43,7 @@ def imagenet_body():
     return body(packaged_state(BACKBONE.arch), architecture_of(BACKBONE))
 
 
-def fabric():
+def devices():
     return start(COMPUTE)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mammo.network.compute import start_together, together
+from mammo.network.devices import start_together, together
 from mammo.network.params import BackboneParams, ComputeParams
 from mammo.storage.files import write_json
 from mammo.training.progress import Progress

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from mammo.errors import UserError
 from mammo.network.backbones import architecture_of
-from mammo.network.compute import start, start_together
+from mammo.network.devices import start, start_fabric, start_together
 from mammo.network.head import HeadShape, make_head
 from mammo.network.inputs import IMAGENET
 from mammo.network.params import BackboneParams, ComputeParams
@@ -71,7 +71,7 @@ def together(tmp_path_factory):
     said = finish(both)
     assert both.returncode == 0, said
     first, second = (json.loads((folder / f"process-{n}.json").read_text()) for n in (0, 1))
-    return first, second, outcome_of(folder, start(COMPUTE), "head_only")
+    return first, second, outcome_of(folder, start_fabric(COMPUTE), "head_only")
 
 
 @pytest.mark.parametrize("training", TRAININGS)

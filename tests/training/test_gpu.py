@@ -7,7 +7,8 @@ import torch
 from mammo.embedding.augment import Augmentation
 from mammo.embedding.sources import FreshViews, Pixels
 from mammo.evaluation.inference import predict
-from mammo.network.compute import compute_dtype, start
+from mammo.network.compute import compute_dtype
+from mammo.network.devices import start, start_fabric
 from mammo.network.params import BackboneParams
 from mammo.network.strategies import fold_batchnorm
 from mammo.storage.tensors import Tensors
@@ -40,7 +41,7 @@ def test_a_gpu_is_used_where_there_is_one():
 @pytest.mark.parametrize("trained", [1, BLOCKS])
 def test_two_trainings_on_a_gpu_are_bit_identical(folder, backbone, trained, precision):
     compute = AUTO.model_copy(update={"precision": precision})
-    fabric, dtype = start(compute), compute_dtype(compute)
+    fabric, dtype = start_fabric(compute), compute_dtype(compute)
 
     def outcome():
         prefix = fold_batchnorm(network_of(folder, backbone, trained).prefix, dtype)
@@ -64,10 +65,10 @@ def test_float32_on_a_gpu_is_float32():
 def test_cpu_and_gpu_predict_the_same_classes(folder, backbone):
     logits = []
     for compute in (COMPUTE, AUTO):
-        fabric, network = start(compute), network_of(folder, backbone, 2)
-        prefix = fold_batchnorm(network.prefix, torch.float32).to(fabric.device)
+        devices, network = start(compute), network_of(folder, backbone, 2)
+        prefix = fold_batchnorm(network.prefix, torch.float32).to(devices.device)
         source = Pixels(Tensors(folder / "tensors"), prefix, torch.float32)
-        suffix = network.suffix.to(fabric.device)
-        logits.append(predict(suffix, source, np.arange(48), fabric, 16))
+        suffix = network.suffix.to(devices.device)
+        logits.append(predict(suffix, source, np.arange(48), devices, 16))
     assert torch.allclose(*logits, rtol=1e-3, atol=1e-3)
     assert (logits[0].argmax(dim=1) == logits[1].argmax(dim=1)).all()

@@ -15,7 +15,8 @@ from mammo.embedding.sources import FlippedPixels, FreshViews, Pixels
 from mammo.errors import UserError
 from mammo.evaluation.inference import Answers, mean_probabilities, predict, split_evenly
 from mammo.evaluation.suffix_file import check_backbone, load_suffix, save_suffix
-from mammo.network.compute import compile_module, start
+from mammo.network.compute import compile_module
+from mammo.network.devices import start_fabric
 from mammo.network.params import BackboneParams
 from mammo.network.strategies import fold_batchnorm
 from mammo.storage.tensors import Tensors
@@ -43,7 +44,7 @@ from support.trainings import (
 
 @pytest.fixture(scope="module")
 def fabric():
-    return start(COMPUTE)
+    return start_fabric(COMPUTE)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from mammo.network.compute import start
+from mammo.network.devices import start_fabric
 from mammo.network.params import BLOCK_NAMES, BackboneParams
 from mammo.storage.tensors import Tensors
 from mammo.training.solving import Features, place_head, solve, solving_of
@@ -25,7 +25,7 @@ from support.trainings import (
 
 @pytest.fixture(scope="module")
 def fabric():
-    return start(COMPUTE)
+    return start_fabric(COMPUTE)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,8 @@ from tqdm import tqdm
 
 from mammo.embedding.augment import Augmentation
 from mammo.embedding.params import AugmentParams, EmbedParams
-from mammo.network.compute import compute_dtype, start
+from mammo.network.compute import compute_dtype
+from mammo.network.devices import start
 from mammo.network.inputs import network_input, read_ahead
 from mammo.network.params import ComputeParams
 from mammo.network.strategies import Crossing, Prefix, fold_batchnorm
@@ -44,8 +45,8 @@ class Embedder:
         compute: ComputeParams,
         ends: bool,
     ):
-        fabric, self.dtype = start(compute), compute_dtype(compute)
-        self.device = fabric.device
+        devices, self.dtype = start(compute), compute_dtype(compute)
+        self.device = devices.device
         self.prefix = fold_batchnorm(prefix, self.dtype).to(self.device)
         self.prefix.ends = ends
         self.tensors, self.params = tensors, params

@@ -5,19 +5,21 @@ and computing are apart, so that they can overlap.
 """
 
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mammo.embedding.augment import Augmentation
+from mammo import paths
 from mammo.embedding.grey import Grey, no_grey
-from mammo.embedding.store import CUT, PLAN, POOLED
 from mammo.network.inputs import network_input, to_device
 from mammo.network.strategies import Crossing, Prefix
 from mammo.storage.files import read_json
 from mammo.storage.tensors import Tensors, unit_range
+
+if TYPE_CHECKING:
+    from mammo.embedding.augment import Augmentation
 
 Batch = tuple[np.ndarray | None, np.ndarray]
 
@@ -121,7 +123,7 @@ class FreshViews(Pixels):
         tensors: Tensors,
         prefix: Prefix,
         dtype: torch.dtype,
-        augmentation: Augmentation,
+        augmentation: "Augmentation",
         grey: Grey = no_grey,
     ):
         super().__init__(tensors, prefix, dtype, grey)
@@ -144,7 +146,7 @@ def open_source(
     images: Tensors,
     prefix: Prefix,
     dtype: torch.dtype,
-    augmentation: Augmentation,
+    augmentation: "Augmentation",
     device: torch.device,
     reads: tuple[str, ...],
     grey: Grey = no_grey,
@@ -161,13 +163,13 @@ def open_source(
         reads: Names of the blocks that the head reads.
         grey: Grey features of images.
     """
-    plan = read_json(embeddings / PLAN)
+    plan = read_json(embeddings / paths.PLAN)
     if not plan["stored"]:
         return FreshViews(images, prefix.to(device), dtype, augmentation, grey)
     frozen = [name for name, _ in prefix.blocks.named_children()]
     columns = feature_columns(plan["blocks"], [name for name in reads if name in frozen])
-    activations = None if prefix.ends else Tensors(embeddings / CUT)
-    return StoredViews(Tensors(embeddings / POOLED), columns, activations, grey)
+    activations = None if prefix.ends else Tensors(embeddings / paths.CUT)
+    return StoredViews(Tensors(embeddings / paths.POOLED), columns, activations, grey)
 
 
 def feature_columns(widths: dict[str, int], reads: list[str] | tuple[str, ...]) -> np.ndarray:

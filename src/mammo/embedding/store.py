@@ -16,6 +16,7 @@ from typing import Self
 import numpy as np
 import torch
 
+from mammo import paths
 from mammo.embedding.embedder import Embedder
 from mammo.embedding.params import AugmentParams, EmbedParams
 from mammo.embedding.plan import Plan, plan
@@ -30,9 +31,6 @@ from mammo.storage.tensors import ShardWriter, Tensors, write_shards
 
 logger = logging.getLogger(__name__)
 
-PLAN = "plan.json"  # in a strategy's folder of embeddings
-POOLED = "pooled"  # pooled features of all blocks: (views, F) float32 an image
-CUT = "cut"  # activations at the cut: (views, C, h, w) float16 an image
 _CODE = ("mammo.network", "mammo.embedding")
 
 
@@ -67,18 +65,18 @@ def store_embeddings(
     logger.info("%s: %s (%s)", name, "stored" if decision.stored else "not stored", decision.reason)
     kept = scratch / _key(params, weights, tensors)
     with whole_folder(folder, manifest=True) as partial:
-        if not _take(kept / POOLED, partial / POOLED, images.keys):
+        if not _take(kept / paths.POOLED, partial / paths.POOLED, images.keys):
             whole = _embedder(_every_block(name, params, weights), images, params, ends=True)
             with whole_folder(kept) as crossings:
                 _store_crossings(whole, crossings)
-            shutil.copytree(kept / POOLED, partial / POOLED)
+            shutil.copytree(kept / paths.POOLED, partial / paths.POOLED)
         if decision.bytes_per_view and decision.stored:
-            cut = partial / CUT
+            cut = partial / paths.CUT
             if not _take(kept / _cut_name(network.cut), cut, images.keys):
                 cut.mkdir()
                 items = _embedder(network.prefix, images, params, ends=False)
                 write_shards(items.activations(), images.keys, cut, items.shard_bytes)
-        write_json(_plain(decision), partial / PLAN)
+        write_json(_plain(decision), partial / paths.PLAN)
 
 
 def _store_crossings(embedder: Embedder, folder: Path) -> None:
@@ -93,7 +91,7 @@ def _store_crossings(embedder: Embedder, folder: Path) -> None:
     cuts = [blocks - after for after in _AFTER_USUAL_CUTS] if read else []
     with _Stores(embedder.tensors.keys, folder, embedder.shard_bytes) as stores:
         for crossed in embedder.crossings(cuts):
-            stores.write(POOLED, crossed.pooled)
+            stores.write(paths.POOLED, crossed.pooled)
             for at, half in crossed.activations.items():
                 fits = half[0].nbytes * images <= params.budget_gb * 1e9
                 if fits and np.isfinite(half).all():
@@ -143,7 +141,7 @@ _AFTER_USUAL_CUTS = (1, 2)
 
 
 def _cut_name(at: int) -> str:
-    return f"{CUT}-{at}"
+    return f"{paths.CUT}-{at}"
 
 
 def strategy_network(name: str, params: EmbeddingParams, weights: Path) -> Network:

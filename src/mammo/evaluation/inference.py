@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from mammo.embedding.grey import Grey, no_grey, open_grey
@@ -15,6 +14,7 @@ from mammo.embedding.sources import Batch, CleanSource, FlippedPixels, Pixels
 from mammo.evaluation.model import Model
 from mammo.evaluation.params import EvaluateParams
 from mammo.network.compute import compute_dtype
+from mammo.network.devices import Devices
 from mammo.network.inputs import read_ahead
 from mammo.network.network import Network
 from mammo.network.params import ComputeParams
@@ -27,7 +27,7 @@ def predict_from_pixels(
     tensors: Tensors,
     keys: Sequence[str],
     params: EvaluateParams,
-    fabric: Fabric,
+    devices: Devices,
     dtype: torch.dtype,
     grey: Grey = no_grey,
 ) -> np.ndarray:
@@ -38,15 +38,15 @@ def predict_from_pixels(
         tensors: The images.
         keys: Which ones.
         params: Batch size, test-time flip.
-        fabric: Device and processes.
+        devices: Device and processes.
         dtype: Of the prefix's arithmetic.
         grey: Grey features of the images, where the head reads them.
     """
-    prefix = fold_batchnorm(network.prefix, dtype).to(fabric.device)
-    suffix, positions = network.suffix.to(fabric.device), tensors.positions(keys)
+    prefix = fold_batchnorm(network.prefix, dtype).to(devices.device)
+    suffix, positions = network.suffix.to(devices.device), tensors.positions(keys)
     views = [Pixels, FlippedPixels] if params.test_time_flip else [Pixels]
     logits = [
-        predict(suffix, view(tensors, prefix, dtype, grey), positions, fabric, params.batch_size)
+        predict(suffix, view(tensors, prefix, dtype, grey), positions, devices, params.batch_size)
         for view in views
     ]
     return mean_probabilities(logits)
@@ -58,7 +58,7 @@ def predict_cases(
     keys: Sequence[str],
     params: EvaluateParams,
     compute: ComputeParams,
-    fabric: Fabric,
+    devices: Devices,
 ) -> np.ndarray:
     """Predict stored images with a trained model: (n, K) probabilities in the order of `keys`.
 
@@ -66,7 +66,7 @@ def predict_cases(
     """
     grey = open_grey(tensors) if model.facts["grey"] else no_grey
     return predict_from_pixels(
-        model.network, Tensors(tensors), keys, params, fabric, compute_dtype(compute), grey
+        model.network, Tensors(tensors), keys, params, devices, compute_dtype(compute), grey
     )
 
 
@@ -79,15 +79,15 @@ def mean_probabilities(logits: Sequence[Tensor]) -> np.ndarray:
 
 
 def predict(
-    suffix: nn.Module, source: CleanSource, positions: np.ndarray, fabric: Fabric, batch_size: int
+    suffix: nn.Module, source: CleanSource, positions: np.ndarray, devices: Devices, batch_size: int
 ) -> Tensor:
     """Compute the logits of clean images, in the order of `positions`: (n, K) float32."""
     suffix.eval()
     batches = split_evenly(positions, batch_size)
-    answers = Answers(fabric, batches)
-    with torch.inference_mode(), fabric.autocast():
-        for _, read in reads(batches, fabric, source.clean_batch):
-            answers.add(suffix(*source.to_cut(read, fabric.device)))
+    answers = Answers(devices, batches)
+    with torch.inference_mode(), devices.autocast():
+        for _, read in reads(batches, devices, source.clean_batch):
+            answers.add(suffix(*source.to_cut(read, devices.device)))
         return answers.gather()
 
 
@@ -102,10 +102,10 @@ def split_evenly(positions: np.ndarray, batch_size: int) -> list[np.ndarray]:
 
 
 def reads(
-    batches: Sequence[np.ndarray], fabric: Fabric, read: Callable[[np.ndarray], Batch]
+    batches: Sequence[np.ndarray], devices: Devices, read: Callable[[np.ndarray], Batch]
 ) -> Iterator[tuple[np.ndarray, Batch]]:
     """Yield each whole batch with what this rank reads of it, reading ahead in a thread."""
-    rank, ranks = fabric.global_rank, fabric.world_size
+    rank, ranks = devices.global_rank, devices.world_size
     return read_ahead((batch, read(batch[rank::ranks])) for batch in batches)
 
 
@@ -116,8 +116,8 @@ class Answers:
     batch, break up the heap, and let memory grow with the number of images.
     """
 
-    def __init__(self, fabric: Fabric, batches: Sequence[np.ndarray]):
-        self.fabric = fabric
+    def __init__(self, devices: Devices, batches: Sequence[np.ndarray]):
+        self.devices = devices
         self.batches = batches
         self._mine: Tensor | None = None  # this process's, in the order of its batches
         self._filled = 0
@@ -125,7 +125,7 @@ class Answers:
     def add(self, logits: Tensor) -> None:
         """Take in this process's part of the next batch: (b, K)."""
         if self._mine is None:
-            rank, ranks = self.fabric.global_rank, self.fabric.world_size
+            rank, ranks = self.devices.global_rank, self.devices.world_size
             count = sum(len(batch[rank::ranks]) for batch in self.batches)
             self._mine = logits.new_empty(count, logits.shape[1])
         end = self._filled + len(logits)
@@ -141,13 +141,13 @@ class Answers:
         if self._mine is None or self._filled != len(self._mine):
             raise ValueError(f"{self._filled} images were answered, not all")
         logits: Any = self._mine
-        rank, ranks = self.fabric.global_rank, self.fabric.world_size
+        rank, ranks = self.devices.global_rank, self.devices.world_size
         if ranks > 1:
             ends = np.cumsum([len(batch) for batch in self.batches])
             rows = np.split(np.arange(ends[-1]), ends[:-1])
             mine = np.concatenate([r[rank::ranks] for r in rows])
             whole = logits.new_zeros(ends[-1], logits.shape[1])
             whole[torch.from_numpy(mine).to(logits.device)] = logits
-            logits = self.fabric.all_reduce(whole, reduce_op="sum")  # the others have zeros here
+            logits = self.devices.all_reduce(whole, reduce_op="sum")  # the others have zeros here
         gathered: Tensor = logits.cpu()
         return gathered

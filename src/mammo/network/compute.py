@@ -1,62 +1,23 @@
-"""Where and how exactly the arithmetic runs: device, precision, threads, determinism."""
+"""How exactly the arithmetic runs: precision, threads, determinism."""
 
 import ctypes
 import logging
 import os
 import platform
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import timedelta
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.strategies.ddp import DDPStrategy
-from lightning_fabric.utilities.exceptions import MisconfigurationException
 from threadpoolctl import threadpool_limits
 from torch import nn
-from torch.distributed import DistError, is_torchelastic_launched
 
 from mammo.errors import UserError
 from mammo.network.params import ComputeParams
 
 logger = logging.getLogger(__name__)
 
-# How long a process waits for the others at a point where all must meet. The longest wait in order
-# is for the first one's hash of the inputs.
-PATIENCE = timedelta(minutes=10)
 
-
-def start(params: ComputeParams) -> Fabric:
-    """Set threads and determinism, and start the arithmetic in this process alone.
-
-    Raises:
-        UserError: There is no such accelerator, or `torchrun` has started several processes, each
-            of which would do the same work and write the same files.
-    """
-    if is_torchelastic_launched() and int(os.environ["WORLD_SIZE"]) > 1:
-        raise UserError("torchrun: only stages/train.py shares its work; start this stage alone")
-    return _start(params, devices=1, num_nodes=1)
-
-
-def start_together(params: ComputeParams) -> Fabric:
-    """Set threads and determinism, and start or join the processes that share a training.
-
-    Under `torchrun` its process counts stand in place of `devices` and `num_nodes`. Without it
-    this script is started again, with the same arguments, for every further device.
-
-    Raises:
-        UserError: There is no such accelerator, or there are too few devices.
-    """
-    if not is_torchelastic_launched():
-        return _start(params, params.devices, params.num_nodes)
-    here = int(os.environ["LOCAL_WORLD_SIZE"])
-    return _start(params, here, int(os.environ["WORLD_SIZE"]) // here)
-
-
-def _start(params: ComputeParams, devices: int, num_nodes: int) -> Fabric:
+def set_arithmetic(params: ComputeParams) -> torch.dtype:
+    """Set determinism and precision for this process, and return the dtype of the arithmetic."""
     _keep_freed_memory()
-    announcements = logging.getLogger("lightning_fabric.utilities.rank_zero")
-    announcements.addFilter(_is_no_precision)
     torch.use_deterministic_algorithms(params.deterministic)
     # On by default with determinism, to show reads of memory never written: a tenth of the time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
@@ -64,57 +25,18 @@ def _start(params: ComputeParams, devices: int, num_nodes: int) -> Fabric:
         # cuBLAS is deterministic only with a fixed workspace, and reads this at its first call
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.backends.cudnn.benchmark = not params.deterministic
-    fast = compute_dtype(params) == torch.bfloat16
+    dtype = compute_dtype(params)
+    fast = dtype == torch.bfloat16
     torch.set_float32_matmul_precision("high" if fast else "highest")
     torch.backends.cudnn.allow_tf32 = fast  # convolutions; on by default, also for float32
-    several = devices * num_nodes > 1
-    try:
-        fabric = Fabric(
-            accelerator=params.accelerator,
-            devices=devices,
-            num_nodes=num_nodes,
-            strategy=_shared_gradients() if several else "auto",
-            precision="bf16-mixed" if fast else "32-true",
-        )
-    except (MisconfigurationException, RuntimeError) as error:
-        raise UserError(
-            f"params.yaml: compute: must fit this machine, got accelerator {params.accelerator} "
-            f"with {devices} devices: {error}"
-        ) from error
-    fabric.launch()
-    torch.set_num_threads(params.threads)  # after the launch, which sets a number of its own
+    return dtype
+
+
+def set_threads(params: ComputeParams) -> None:
+    """Give the arithmetic as many threads as `compute.threads` says."""
+    torch.set_num_threads(params.threads)
     # NumPy's and SciPy's too, or a solved head's last bits would go by the number of cores.
     threadpool_limits(params.threads, user_api="blas")
-    return fabric
-
-
-def _is_no_precision(record: logging.LogRecord) -> bool:
-    """Let all announcements pass but that of the precision, which params.yaml has said."""
-    return "Mixed Precision" not in record.getMessage()
-
-
-@contextmanager
-def together(fabric: Fabric) -> Iterator[None]:
-    """Run the part of a program in which processes meet, and say clearly when one is lost.
-
-    Raises:
-        UserError: Another process has ended, or hasn't come to a meeting within `PATIENCE`.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        lost = isinstance(error, DistError) or "gloo" in str(error)  # gloo has no class of its own
-        if fabric.world_size == 1 or not lost:
-            raise
-        raise UserError(
-            f"process {fabric.global_rank} of {fabric.world_size}: another one was lost; its own "
-            "messages say why; the same command goes on after the last saved epoch"
-        ) from error
-
-
-def _shared_gradients() -> DDPStrategy:
-    """Average gradients and nothing else; BatchNorm's statistics are left to the training."""
-    return DDPStrategy(forward_sync_buffers=False, timeout=PATIENCE)
 
 
 def _keep_freed_memory() -> None:

@@ -13,8 +13,7 @@ from functools import partial
 import torch
 import torch.fx
 from torch import Tensor, nn
-from torch.nn.functional import pad
-from torchvision.ops import StochasticDepth
+from torch.nn.functional import dropout, pad
 
 # One row a stage: kernel, stride, expansion, output channels and repeats of Lite0.
 STAGES = (
@@ -67,6 +66,25 @@ def convolution(
     return nn.Sequential(layers)
 
 
+class StochasticDepth(nn.Module):
+    """Drop an image's whole residual in training, and scale up those that stay.
+
+    Torchvision has one too, but takes seconds to import.
+
+    Source: Huang et al. 2016, arXiv:1603.09382.
+    """
+
+    def __init__(self, p: float):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Keep the shape: (B, C, H, W) -> (B, C, H, W)."""
+        if not self.training or self.p == 0:
+            return x
+        return x * dropout(x.new_ones(len(x), 1, 1, 1), self.p)
+
+
 class InvertedResidual(nn.Module):
     """Expand, filter each channel, project; with a shortcut where the shape stays the same."""
 
@@ -82,7 +100,7 @@ class InvertedResidual(nn.Module):
         layers["project"] = convolution(inner, outputs, 1, active=False)
         self.branch = nn.Sequential(layers)
         self.shortcut = stride == 1 and inputs == outputs
-        self.depth = StochasticDepth(dropped, "row")
+        self.depth = StochasticDepth(dropped)
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute (B, C, H, W) -> (B, C', H', W')."""

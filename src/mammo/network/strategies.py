@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mammo.network.backbones import Blocks, GlobalPool
+from mammo.network.architecture import Blocks
+from mammo.network.backbones import GlobalPool
 from mammo.network.inputs import Normalisation
 from mammo.network.params import BatchNormMode, Scope
 

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from mammo.errors import UserError
-from mammo.network.backbones import Architecture, architecture_of
+from mammo.network.architecture import Architecture
+from mammo.network.backbones import architecture_of
 from mammo.network.foreign_names import match_names
 from mammo.network.packaged import PACKAGES, package_facts
 from mammo.network.params import BackboneParams

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from lightning_fabric import Fabric
 
 from mammo.evaluation.decision import decide
 from mammo.evaluation.inference import predict_cases
 from mammo.evaluation.model import Model
 from mammo.evaluation.params import EvaluateParams
+from mammo.network.devices import Devices
 from mammo.network.params import ComputeParams
 from mammo.predict.bundle import Bundle, answering_of, head_inputs
 
@@ -32,17 +32,17 @@ class Answers:
         return [bundle.classes[k] for k in decide(self.probabilities, bundle.rule)]
 
 
-def answer(bundle: Bundle, tensors: Path, keys: Sequence[str], fabric: Fabric) -> Answers:
+def answer(bundle: Bundle, tensors: Path, keys: Sequence[str], devices: Devices) -> Answers:
     """Answer stored images, in the order of `keys`.
 
     Args:
         bundle: Whose members answer; probabilities are the mean of theirs.
         tensors: The folder of the prepared images.
         keys: Which ones.
-        fabric: Device and processes.
+        devices: Device and processes.
     """
     probabilities, features = answer_with(
-        bundle.members, tensors, keys, bundle.evaluate, bundle.compute, fabric
+        bundle.members, tensors, keys, bundle.evaluate, bundle.compute, devices
     )
     return Answers(probabilities, bundle.familiarity.distance(features))
 
@@ -53,7 +53,7 @@ def answer_with(
     keys: Sequence[str],
     evaluate: EvaluateParams,
     compute: ComputeParams,
-    fabric: Fabric,
+    devices: Devices,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Average the probabilities of networks: (n, K), and what the first one's head reads: (n, F).
 
@@ -63,13 +63,13 @@ def answer_with(
         keys: Which ones.
         evaluate: Prior, batch size and test-time flip.
         compute: Precision.
-        fabric: Device and processes.
+        devices: Device and processes.
     """
     every = []
     features = np.zeros((0, 0))
     for number, model in enumerate(models):
         with head_inputs(model) as read:
-            raw = predict_cases(model, tensors, keys, evaluate, compute, fabric)
+            raw = predict_cases(model, tensors, keys, evaluate, compute, devices)
         every.append(answering_of(model, evaluate).assume(raw))
         if number == 0:
             features = read.array(len(keys))

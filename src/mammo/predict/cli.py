@@ -98,7 +98,7 @@ def _coverage(text: str) -> float:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    from mammo.network.compute import start
+    from mammo.network.devices import start
     from mammo.predict import extras
     from mammo.predict.bundle import read_bundle
     from mammo.predict.dicom_objects import check_classes, require_highdicom
@@ -121,9 +121,9 @@ def _predict(options: argparse.Namespace) -> None:
     request = Request(coverage, options.identifiers, _secret(options))
     sources = find_sources(options.place, options.root)
     check_out(options.out)
-    fabric = start(bundle.compute)
+    devices = start(bundle.compute)
     with (
-        predicted(bundle, sources, options.out, request.secret, fabric) as run,
+        predicted(bundle, sources, options.out, request.secret, devices) as run,
         results(options.out) as folder,
     ):
         images = write_answers(run, request, folder)
@@ -166,7 +166,7 @@ def _secret(options: argparse.Namespace) -> bytes:
 def _evaluate(options: argparse.Namespace) -> None:
     from mammo.comparison.params import CompareParams
     from mammo.datasets.params import DatasetParams
-    from mammo.network.compute import start
+    from mammo.network.devices import start
     from mammo.params import parse_params, read_params
     from mammo.predict.bundle import read_bundle
     from mammo.predict.evaluate import Bootstrap, evaluate_elsewhere, external_page
@@ -196,7 +196,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _export(options: argparse.Namespace) -> None:
     from mammo import paths
-    from mammo.network.compute import start
+    from mammo.network.devices import start
     from mammo.predict.answers import answer
     from mammo.predict.bundle import read_bundle
     from mammo.predict.export import agreement, export_onnx, run_onnx

@@ -11,7 +11,6 @@ from mammo import paths
 from mammo.cohort.classes import CLASSES, ClassSet
 from mammo.embedding.grey import no_grey, open_grey
 from mammo.embedding.sources import StoredViews, feature_columns
-from mammo.embedding.store import PLAN, POOLED
 from mammo.evaluation.model import Model
 from mammo.evaluation.params import Prior
 from mammo.evaluation.predictions import Answering
@@ -60,9 +59,9 @@ def is_frozen(model: Model) -> bool:
 
 def open_features(model: Model, embeddings: Path, tensors: Path) -> StoredViews:
     """Open the stored features that a network's head reads."""
-    columns = feature_columns(read_json(embeddings / PLAN)["blocks"], model.facts["reads"])
+    columns = feature_columns(read_json(embeddings / paths.PLAN)["blocks"], model.facts["reads"])
     grey = open_grey(tensors) if model.facts["grey"] else no_grey
-    return StoredViews(Tensors(embeddings / POOLED), columns, grey=grey)
+    return StoredViews(Tensors(embeddings / paths.POOLED), columns, grey=grey)
 
 
 def all_views(features: StoredViews, positions: np.ndarray) -> np.ndarray:

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from lightning_fabric import Fabric
 
 from mammo.cohort.classes import dense_positions
 from mammo.comparison.bootstrap import calibration_draws, interval, metric_draws, resample_patients
@@ -23,6 +22,7 @@ from mammo.evaluation.decision import Rule
 from mammo.evaluation.levels import PatientRule, Units, aggregate, settle_patient_rule
 from mammo.evaluation.predictions import prediction_table
 from mammo.ingest.acceptance import Ingested, ingest
+from mammo.network.devices import Devices
 from mammo.predict.answers import Answers, answer
 from mammo.predict.bundle import Bundle
 from mammo.predict.conformal import coverage_by_class, prediction_sets, thresholds_of
@@ -69,7 +69,7 @@ def evaluate_elsewhere(
     work: Path,
     bootstrap: Bootstrap,
     coverage: float,
-    fabric: Fabric,
+    devices: Devices,
 ) -> External:
     """Answer a labelled data set and measure the answers.
 
@@ -79,7 +79,7 @@ def evaluate_elsewhere(
         work: A folder for prepared images.
         bootstrap: Of the intervals.
         coverage: Of the prediction sets.
-        fabric: Device and processes.
+        devices: Device and processes.
 
     Raises:
         UserError: The classes differ, or no image is accepted.
@@ -94,7 +94,7 @@ def evaluate_elsewhere(
         root = Path(dataset.root)
         decoded = decode_files(taken.files, root, bundle.preprocess, bundle.limits, store, tensors)
         cases = _cases(taken, tensors)
-        answers = answer(bundle, tensors, list(cases["key"]), fabric)
+        answers = answer(bundle, tensors, list(cases["key"]), devices)
     finally:
         shutil.rmtree(tensors, ignore_errors=True)
     quarantine = pd.concat([taken.quarantine, decoded.quarantine], ignore_index=True)

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from lightning_fabric import Fabric
 
 from mammo import paths
 from mammo.comparison.calibration import fit_temperature
@@ -18,6 +17,7 @@ from mammo.evaluation.levels import PatientRule, settle_patient_rule
 from mammo.evaluation.model import Model
 from mammo.evaluation.params import EvaluateParams
 from mammo.evaluation.predictions import labels_and_probabilities
+from mammo.network.devices import Devices
 from mammo.network.params import ComputeParams
 from mammo.predict.answers import answer_with
 from mammo.predict.bundle import (
@@ -137,7 +137,7 @@ def make_bundle(
     stored: Stored,
     bootstrap: Bootstrap,
     coverage: float,
-    fabric: Fabric,
+    devices: Devices,
     folder: Path,
 ) -> None:
     """Write the bundle of one strategy, or of an ensemble, into a folder.
@@ -149,7 +149,7 @@ def make_bundle(
         stored: Embeddings and tensors.
         bootstrap: Of the intervals.
         coverage: At which the card states prediction sets; others follow from the scores.
-        fabric: Device and processes.
+        devices: Device and processes.
         folder: An empty folder.
 
     Raises:
@@ -164,10 +164,10 @@ def make_bundle(
     )
     train = cases[cases["split"] == "train"].sort_values("key").head(MOST_TRAIN_IMAGES)
     asked, path = list(test["key"]), stored.tensors  # val may be what they were fitted on
-    answers, _ = answer_with(models, path, asked, evaluate, compute, fabric)
+    answers, _ = answer_with(models, path, asked, evaluate, compute, devices)
     _check_answers(test, answers, given.predictions, classes)
     of_train, of_val = (
-        features_of(models[0], stored, list(part["key"]), evaluate, compute, fabric)
+        features_of(models[0], stored, list(part["key"]), evaluate, compute, devices)
         for part in (train, val)
     )
     familiarity = fit_features(of_train, of_val)
@@ -228,14 +228,14 @@ def features_of(
     keys: Sequence[str],
     evaluate: EvaluateParams,
     compute: ComputeParams,
-    fabric: Fabric,
+    devices: Devices,
 ) -> np.ndarray:
     """Get what the first network's head reads: stored where no block was trained, else computed."""
     if is_frozen(model):
         features = open_features(model, stored.embeddings[0], stored.tensors)
         return features.clean_batch(features.pooled.positions(keys))[1]
     with head_inputs(model) as read:
-        predict_cases(model, stored.tensors, keys, evaluate, compute, fabric)
+        predict_cases(model, stored.tensors, keys, evaluate, compute, devices)
     return read.array(len(keys))
 
 

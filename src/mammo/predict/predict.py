@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from lightning_fabric import Fabric
 from tqdm import tqdm
 
 from mammo.dicom import codecs
+from mammo.network.devices import Devices
 from mammo.predict.answers import Answers, answer
 from mammo.predict.bundle import Bundle
 from mammo.predict.conformal import thresholds_of
@@ -44,7 +44,7 @@ CHUNK = 256  # images answered and kept at once: an interrupted run loses at mos
 
 @contextmanager
 def predicted(
-    bundle: Bundle, sources: Sources, out: Path, secret: bytes, fabric: Fabric
+    bundle: Bundle, sources: Sources, out: Path, secret: bytes, devices: Devices
 ) -> Iterator[Predicted]:
     """Answer files, from what an earlier run has kept where it has; tensors last for the block.
 
@@ -53,7 +53,7 @@ def predicted(
         sources: The files.
         out: The folder of results, whose .work keeps what can be used again.
         secret: Under which keys are made.
-        fabric: Device and processes.
+        devices: Device and processes.
     """
     work = out / WORK
     tensors = work / "tensors"
@@ -64,14 +64,14 @@ def predicted(
             sources, bundle.ingest, bundle.preprocess, bundle.limits, secret,
             Store(work / "images"), tensors,
         )  # fmt: skip
-        answers = _answers(bundle, intake.files, tensors, Store(work / "answers"), fabric)
+        answers = _answers(bundle, intake.files, tensors, Store(work / "answers"), devices)
         yield Predicted(bundle, intake, answers, tensors)
     finally:
         shutil.rmtree(tensors, ignore_errors=True)
 
 
 def _answers(
-    bundle: Bundle, files: pd.DataFrame, tensors: Path, store: Store, fabric: Fabric
+    bundle: Bundle, files: pd.DataFrame, tensors: Path, store: Store, devices: Devices
 ) -> Answers:
     """Answer what no earlier run has answered: a row of probabilities and the distance each."""
     entries = [
@@ -86,7 +86,7 @@ def _answers(
     with tqdm(total=len(missing), desc="predict", unit="image", disable=None) as progress:
         for start in range(0, len(missing), CHUNK):
             part = missing[start : start + CHUNK]
-            found = answer(bundle, tensors, [key for key, _ in part], fabric)
+            found = answer(bundle, tensors, [key for key, _ in part], devices)
             for number, (_, entry) in enumerate(part):
                 row = np.append(found.probabilities[number], found.distances[number])
                 store.put(entry, row)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from lightning_fabric import Fabric
 
 from mammo.evaluation.decision import decide
+from mammo.network.devices import Devices
 from mammo.pages.doubts import doubtful_labels
 from mammo.pages.params import ReviewParams
 from mammo.pages.review import Reviewed, choose
@@ -46,7 +46,7 @@ def review(
     tables: Tables,
     stored: Stored,
     params: ReviewParams,
-    fabric: Fabric,
+    devices: Devices,
 ) -> Reviewed:
     """Gather the rows of the page, the pictures and the maps.
 
@@ -59,7 +59,7 @@ def review(
         tables: What the page is about.
         stored: Embeddings and tensors.
         params: How much the page holds.
-        fabric: Device and processes.
+        devices: Device and processes.
     """
     cases = tables.cases.sort_values("key", ignore_index=True)
     fitted = cross_fit_all(bundle.members, solving, stored, cases, bundle.evaluate.prior)
@@ -71,7 +71,7 @@ def review(
     rows = rows.merge(grey_scales(stored.tensors), on="key", validate="one_to_one")
     rows["maker"] = rows["manufacturer"].replace("", "not stated")
     rows = choose(rows, params.max_images).reset_index(drop=True)
-    rows["unfamiliar"] = _strangeness(bundle, rows, stored, fabric)
+    rows["unfamiliar"] = _strangeness(bundle, rows, stored, devices)
     keys = list(rows["key"])
     # Train images that nobody doubts go without a map: it costs more than their answer.
     shown = rows[(rows["split"] != "train") | (rows["suggested"] != "")]
@@ -110,14 +110,14 @@ def _answered(
     return rows
 
 
-def _strangeness(bundle: Bundle, rows: pd.DataFrame, stored: Stored, fabric: Fabric) -> list[str]:
+def _strangeness(bundle: Bundle, rows: pd.DataFrame, stored: Stored, devices: Devices) -> list[str]:
     """Say in what an image differs from the training images; these themselves differ in nothing."""
     model = bundle.members[0]
     others = rows[rows["split"] != "train"]
     found = dict.fromkeys(rows["key"], "")
     if len(others):
         keys = list(others["key"])
-        features = features_of(model, stored, keys, bundle.evaluate, bundle.compute, fabric)
+        features = features_of(model, stored, keys, bundle.evaluate, bundle.compute, devices)
         distances = bundle.familiarity.distance(features)
         for (_, row), distance in zip(others.iterrows(), distances, strict=True):
             strange = bundle.origin.strangeness(

@@ -4,11 +4,10 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from tqdm import trange
@@ -21,6 +20,7 @@ from mammo.evaluation.inference import Answers, predict, reads, split_evenly
 from mammo.evaluation.metrics import classification_metrics
 from mammo.evaluation.suffix_file import State
 from mammo.network.compute import seed_everything
+from mammo.network.devices import Devices
 from mammo.network.strategies import Suffix
 from mammo.training.averaging import MovingAverage
 from mammo.training.balancing import class_counts, draw_epoch, loss_weights, resolve
@@ -30,6 +30,9 @@ from mammo.training.optimizers import make_optimizer, set_learning_rate
 from mammo.training.progress import Progress
 from mammo.training.settings import Recipe
 from mammo.training.watch import Watch, epoch_line
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +64,7 @@ class Job:
         recipe: The parameters.
         fold: The labels.
         source: Where batches come from.
-        fabric: Device, precision and processes.
+        devices: Device, precision and processes; a Fabric where anything trains by gradient.
         record: Called with each finished row of the history.
         progress: Where an interrupted training finds its state; None to keep none, and in every
             process but the first.
@@ -71,10 +74,15 @@ class Job:
     recipe: Recipe
     fold: Fold
     source: Source
-    fabric: Fabric
+    devices: Devices
     record: Callable[[Row], None]
     progress: Progress | None = None
     epochs_before: int = 0
+
+    @property
+    def fabric(self) -> "Fabric":
+        """The devices of a training by gradient."""
+        return cast("Fabric", self.devices)
 
     @property
     def counts(self) -> np.ndarray:
@@ -307,7 +315,7 @@ def _validate(job: Job, training: Training, epoch: int) -> Row:
 
 def predict_validation(job: Job, suffix: nn.Module) -> Tensor:
     """Compute the logits of the clean validation images: (n, K)."""
-    return predict(suffix, job.source, job.fold.val, job.fabric, job.recipe.train.batch_size)
+    return predict(suffix, job.source, job.fold.val, job.devices, job.recipe.train.batch_size)
 
 
 def validation_row(job: Job, epoch: int, logits: Tensor, at_end: bool) -> Row:

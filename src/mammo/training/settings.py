@@ -61,6 +61,11 @@ class Recipe:
         return self.blocks - self.cut
 
     @property
+    def by_gradient(self) -> bool:
+        """Whether anything trains by gradient; a head alone may be solved instead."""
+        return self.strategy.head == "gradient" or self.trained_blocks > 0
+
+    @property
     def reads(self) -> tuple[str, ...]:
         """The blocks whose pooled features the head reads."""
         key = f"strategies.{self.name}"

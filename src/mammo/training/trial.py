@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from lightning_fabric import Fabric
 
+from mammo import paths
 from mammo.cohort.cases import make_fold
 from mammo.embedding.augment import Augmentation
 from mammo.embedding.grey import GREY_NAMES, no_grey, open_grey
 from mammo.embedding.sources import feature_columns, open_source
-from mammo.embedding.store import PLAN, POOLED
 from mammo.evaluation.collapse import assess
 from mammo.network.compute import arithmetic, compile_module, compute_dtype
+from mammo.network.devices import Devices, start, start_fabric
 from mammo.network.head import make_head
 from mammo.network.network import Design, Network, build_network, head_shape
 from mammo.network.strategies import Suffix, fold_batchnorm
@@ -108,28 +108,37 @@ class Trial:
         }
 
 
-def prepare(recipe: Recipe, stored: Stored, cases: pd.DataFrame, fabric: Fabric) -> Trial:
+def start_alone(recipe: Recipe) -> Devices:
+    """Start what one process alone needs to train a recipe.
+
+    Raises:
+        UserError: There is no such accelerator.
+    """
+    return start_fabric(recipe.compute) if recipe.by_gradient else start(recipe.compute)
+
+
+def prepare(recipe: Recipe, stored: Stored, cases: pd.DataFrame, devices: Devices) -> Trial:
     """Build the network and open its data.
 
     Args:
         recipe: Of the strategy.
         stored: Where the inputs are.
         cases: Columns key, patient, label, split.
-        fabric: Device, precision and processes.
+        devices: Device, precision and processes; a Fabric where anything trains by gradient.
     """
-    images, pooled = Tensors(stored.tensors), Tensors(stored.embeddings / POOLED)
+    images, pooled = Tensors(stored.tensors), Tensors(stored.embeddings / paths.POOLED)
     fold = make_fold(images.keys, cases, recipe.classes)
     design = make_design(recipe, fold.labels[fold.train])
     network = build_network(stored.backbone, recipe.backbone, design)
-    compile_module(network.suffix, recipe.compute, fabric.device)
+    compile_module(network.suffix, recipe.compute, devices.device)
     dtype = compute_dtype(recipe.compute)
     grey = open_grey(stored.tensors) if recipe.strategy.grey else no_grey
     source = open_source(
         stored.embeddings, images, fold_batchnorm(network.prefix, dtype), dtype,
-        Augmentation(recipe.augment), fabric.device, recipe.reads, grey,
+        Augmentation(recipe.augment), devices.device, recipe.reads, grey,
     )  # fmt: skip
-    columns = feature_columns(read_json(stored.embeddings / PLAN)["blocks"], recipe.reads)
-    job = Job(recipe, fold, source, fabric, record=lambda row: None)
+    columns = feature_columns(read_json(stored.embeddings / paths.PLAN)["blocks"], recipe.reads)
+    job = Job(recipe, fold, source, devices, record=lambda row: None)
     return Trial(network, design, Features(pooled, columns, grey), job)
 
 
@@ -218,7 +227,7 @@ def run_trial(
         )  # fmt: skip
     solved: Solved | None = None
     refitted: Refitted | None = None
-    if recipe.strategy.head == "solved" and not recipe.trained_blocks:
+    if not recipe.by_gradient:
         solved = solve(job, trial.features)
         outcome = _solved_alone(job, trial.network.suffix, solved)
         refitted = _refit(trial, solved.step) if recipe.head.refit else None
@@ -243,7 +252,7 @@ def run_trial(
 def _solved_alone(job: Job, suffix: Suffix, solved: Solved) -> Outcome:
     """Finish a strategy that trains nothing but its head: the path is its history."""
     place_head(suffix.head, solved.head)
-    suffix.to(job.fabric.device)
+    suffix.to(job.devices.device)
     for row in solved.rows:
         job.record(row)
     watch = Watch(job.recipe, job.counts)
@@ -262,14 +271,14 @@ def _refit(trial: Trial, step: int) -> Refitted:
     design = make_design(trial.recipe, fold.labels[both])
     head = make_head(design.head, design.dropout)
     place_head(head, kept.head)
-    suffix = Suffix(OrderedDict(), head, design.reads).to(job.fabric.device)
+    suffix = Suffix(OrderedDict(), head, design.reads).to(job.devices.device)
     network = replace(trial.network, suffix=suffix)
     again = replace(trial, network=network, design=design, job=job, fitted_on=("train", "val"))
     return Refitted(again, kept)
 
 
 def _epoch_0(job: Job, suffix: Suffix) -> Row:
-    suffix.to(job.fabric.device).to(memory_format=torch.channels_last)
+    suffix.to(job.devices.device).to(memory_format=torch.channels_last)
     return validation_row(job, 0, predict_validation(job, suffix), at_end=False)
 
 

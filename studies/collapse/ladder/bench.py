@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 import torch
 from joblib import Parallel, delayed
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -22,12 +21,12 @@ from mammo import paths
 from mammo.embedding.sources import Batch, Pixels
 from mammo.evaluation.inference import predict
 from mammo.evaluation.metrics import Metrics, classification_metrics
-from mammo.network.compute import start
+from mammo.network.devices import Devices
 from mammo.network.strategies import Crossing, Suffix
 from mammo.storage.files import read_table
 from mammo.training.history import Row
 from mammo.training.settings import Recipe
-from mammo.training.trial import Stored, Trial, prepare, run_trial
+from mammo.training.trial import Stored, Trial, prepare, run_trial, start_alone
 from studies.collapse.ladder.names import EMBEDDED
 from studies.collapse.ladder.rows import CLASSES, RowParams, Sections, draw_cases
 
@@ -134,9 +133,9 @@ def run_row(name: str, seed: int, bench: Bench, sections: Sections) -> list[dict
         that trains nothing but a solved head has one record.
     """
     row, recipe = sections.row(name, seed), sections.recipe_of(name, seed)
-    fabric = start(sections.compute)
+    devices = start_alone(recipe)
     cases = draw_cases(bench.images(), row.bench.grouped, seed, sections.split)
-    trial, frozen = _prepare(row, recipe, bench, cases, fabric)
+    trial, frozen = _prepare(row, recipe, bench, cases, devices)
     test = trial.features.pooled.positions(list(cases.loc[cases["split"] == "test", "key"]))
     labels = cases.set_index("key")["label"].map({c: k for k, c in enumerate(CLASSES)})
     truth = labels[[trial.features.pooled.keys[p] for p in test]].to_numpy()
@@ -144,7 +143,7 @@ def run_row(name: str, seed: int, bench: Bench, sections: Sections) -> list[dict
     records: list[dict[str, Any]] = []
 
     def look(val: Row) -> None:
-        logits = predict(trial.network.suffix, trial.job.source, test, fabric, 64)
+        logits = predict(trial.network.suffix, trial.job.source, test, devices, 64)
         tested = classification_metrics(truth, logits.softmax(dim=1).double().numpy(), CLASSES)
         shares = [float(tested[f"predicted_share_{label}"] or 0) for label in CLASSES]
         records.append(
@@ -161,9 +160,8 @@ def run_row(name: str, seed: int, bench: Bench, sections: Sections) -> list[dict
             }
         )
 
-    alone = recipe.strategy.head == "solved" and not recipe.trained_blocks
-    trained = run_trial(trial, _epochs_of(look) if not alone else lambda val: None)
-    if alone:
+    trained = run_trial(trial, _epochs_of(look) if recipe.by_gradient else lambda val: None)
+    if not recipe.by_gradient:
         kept = [r for r in trained.outcome.rows if r["epoch"] == trained.outcome.best.epoch]
         look({**kept[-1], "epoch": 1})
     return records
@@ -175,7 +173,7 @@ def _epochs_of(look: Callable[[Row], None]) -> Callable[[Row], None]:
 
 
 def _prepare(
-    row: RowParams, recipe: Recipe, bench: Bench, cases: pd.DataFrame, fabric: Fabric
+    row: RowParams, recipe: Recipe, bench: Bench, cases: pd.DataFrame, devices: Devices
 ) -> tuple[Trial, list[nn.Module]]:
     """Prepare the pipeline's trial, with the row's own source and, where it drifts, suffix.
 
@@ -186,7 +184,7 @@ def _prepare(
     if row.bench.prefix_in_train_mode:  # all blocks after the cut, the first held by the suffix
         whole = recipe.strategy.model_copy(update={"train_backbone": True})
         prepared = replace(recipe, strategy=whole)
-    trial = prepare(prepared, bench.stored, cases, fabric)
+    trial = prepare(prepared, bench.stored, cases, devices)
     network, source = trial.network, trial.job.source
     frozen = list(network.prefix.blocks)
     if row.bench.prefix_in_train_mode:
@@ -195,7 +193,7 @@ def _prepare(
         network, frozen = replace(network, suffix=drifting), drifting.held_blocks()
     if not row.bench.augmented:
         assert isinstance(source, Pixels)
-        source = PlainViews(source, fabric.device)
+        source = PlainViews(source, devices.device)
     return replace(trial, network=network, job=replace(trial.job, source=source)), frozen
 
 
