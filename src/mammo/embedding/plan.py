@@ -17,6 +17,8 @@ from mammo.network.network import Network
 # A training step costs about three forward passes: one forward, two backward.
 STEP_FORWARDS = 3
 
+FRESH = "embed.views is 0: fresh views, the prefix runs in every epoch"
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -28,7 +30,8 @@ class Plan:
         reason: In words.
         bytes_per_view: Of an image's activations at the cut.
         total_bytes: Of all views of all images.
-        gain: The time of an epoch with the prefix divided by that without, in FLOPs.
+        gain: The time of an epoch with the prefix divided by that without, in FLOPs; None where
+            there is no choice, since nothing is frozen or nothing but a head trains.
         views: Augmented views of every image.
         blocks: The number of pooled features by block.
     """
@@ -37,7 +40,7 @@ class Plan:
     reason: str
     bytes_per_view: int
     total_bytes: int
-    gain: float
+    gain: float | None
     views: int
     blocks: dict[str, int]
 
@@ -57,18 +60,24 @@ def plan(
     Returns:
         The plan; `gain` is (P + 3 S) / 3 S with P and S the FLOPs of prefix and suffix.
     """
+    if network.cut == 0:
+        reason = "nothing is frozen, so no activations can be stored"
+        return Plan(False, reason, 0, 0, None, params.views, widths)
+    if network.cut == network.blocks:
+        stored = params.views > 0
+        reason = "nothing but the head trains: pooled features are all that it needs"
+        return Plan(stored, reason if stored else FRESH, 0, 0, None, params.views, widths)
     network.suffix.eval()
     with _no_arithmetic(), FlopCounterMode(display=False) as before:
         crossing = network.prefix(torch.empty(1, 3, size_px, size_px))
     side = torch.empty(1, network.side)
     with _no_arithmetic(), FlopCounterMode(display=False) as after:
-        activations = crossing.activations
-        network.suffix(None if activations is None else torch.empty(activations.shape), side)
+        network.suffix(torch.empty(crossing.activations.shape), side)
     left = STEP_FORWARDS * max(1, after.get_total_flops())
     gain = (before.get_total_flops() + left) / left
-    bytes_per_view = 0 if activations is None or not network.cut else 2 * activations.numel()
+    bytes_per_view = 2 * crossing.activations.numel()
     total = bytes_per_view * (1 + params.views) * images
-    stored, reason = _decide(network, gain, total, params)
+    stored, reason = _decide(gain, total, params)
     return Plan(stored, reason, bytes_per_view, total, round(gain, 2), params.views, widths)
 
 
@@ -78,14 +87,10 @@ def _no_arithmetic() -> Iterator[None]:
         yield
 
 
-def _decide(network: Network, gain: float, total: int, params: EmbedParams) -> tuple[bool, str]:
+def _decide(gain: float, total: int, params: EmbedParams) -> tuple[bool, str]:
     size = f"{total / 1e9:.3g} GB for {1 + params.views} views of every image"
-    if network.cut == 0:
-        return False, "nothing is frozen, so no activations can be stored"
     if params.views == 0:
-        return False, "embed.views is 0: fresh views, the prefix runs in every epoch"
-    if network.cut == network.blocks:
-        return True, "nothing but the head trains: pooled features are all that it needs"
+        return False, FRESH
     if params.store == "never":
         return False, "embed.store is never: the prefix runs in every epoch"
     if params.store == "always":

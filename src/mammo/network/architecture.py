@@ -23,7 +23,6 @@ class Architecture:
     Attributes:
         build: Makes the network with fresh parameters; its classifier isn't used.
         blocks: Lists the network's blocks in order; between two of them it can be cut.
-        features: Channels that leave the last block.
         classifier: Prefix of the parameters that belong to the classifier, which we replace.
         imagenet: Torchvision's enum member of the ImageNet parameters, where it has some.
         normalisation: What the pretrained parameters expect of their input.
@@ -31,7 +30,6 @@ class Architecture:
 
     build: Callable[[], nn.Module]
     blocks: Callable[[nn.Module], Blocks]
-    features: int
     classifier: str
     imagenet: "WeightsEnum | None" = None
     normalisation: Normalisation = IMAGENET

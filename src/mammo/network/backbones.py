@@ -1,10 +1,9 @@
 """Architectures by name: a backbone is an ordered list of blocks, followed by a pool and a head.
 
-To add a packaged one, add an entry to `LITE`, and its blocks' names to `BLOCK_NAMES`.
+To add a packaged one, add an entry to `LITE`, and its blocks to `BLOCK_WIDTHS`.
 """
 
 from collections.abc import Callable
-from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +15,7 @@ from mammo.network.params import BackboneParams
 
 
 def _lite(build: Callable[[], nn.Module]) -> Architecture:
-    return Architecture(build, feature_blocks, 1280, "classifier.", normalisation=TENSORFLOW)
+    return Architecture(build, feature_blocks, "classifier.", normalisation=TENSORFLOW)
 
 
 LITE = {
@@ -38,19 +37,6 @@ def find_architecture(name: str) -> Architecture:
 def architecture_of(backbone: BackboneParams) -> Architecture:
     """Find the architecture of `backbone.arch`."""
     return find_architecture(backbone.arch)
-
-
-@cache
-def pooled_widths(arch: str) -> tuple[int, ...]:
-    """Say how many features each block gives once it is pooled, in the order of the blocks."""
-    widths, pool = [], GlobalPool()
-    found = find_architecture(arch)
-    x = torch.empty(1, 3, 224, 224, device="meta")
-    with torch.no_grad():
-        for block in found.blocks(found.without_values().eval()).values():
-            x = block(x)
-            widths.append(pool(x).shape[1])
-    return tuple(widths)
 
 
 class GlobalPool(nn.Module):

@@ -18,7 +18,10 @@ logger = logging.getLogger(__name__)
 def set_arithmetic(params: ComputeParams) -> torch.dtype:
     """Set determinism and precision for this process, and return the dtype of the arithmetic."""
     _keep_freed_memory()
-    torch.use_deterministic_algorithms(params.deterministic)
+    if params.compile:
+        torch.use_deterministic_algorithms(params.deterministic)  # imports the compiler to tell it
+    else:
+        torch.set_deterministic_debug_mode("error" if params.deterministic else "default")
     # On by default with determinism, to show reads of memory never written: a tenth of the time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if params.deterministic:

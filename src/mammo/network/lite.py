@@ -156,8 +156,10 @@ def _scaled(channels: int, width: float) -> int:
 
 
 def _initialise(network: nn.Module) -> None:
-    """Draw fresh parameters as torchvision does for EfficientNet."""
+    """Draw fresh parameters as torchvision does for EfficientNet; on meta there is nothing to."""
     for module in network.modules():
+        if any(parameter.is_meta for parameter in module.parameters(recurse=False)):
+            continue  # drawing would import torch's compiler, which takes seconds
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out")
         elif isinstance(module, nn.Linear):

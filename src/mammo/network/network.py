@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mammo.network.backbones import architecture_of, count_parameters, pooled_widths
+from mammo.network.backbones import architecture_of, count_parameters
 from mammo.network.compute import seed_everything
 from mammo.network.head import HeadKind, HeadShape, make_head
-from mammo.network.params import BLOCK_NAMES, BackboneParams, BatchNormMode, Scope
+from mammo.network.params import BLOCK_WIDTHS, BackboneParams, BatchNormMode, Scope
 from mammo.network.strategies import Prefix, Suffix, cut
 from mammo.network.weights import load_backbone
 from mammo.storage.digests import file_sha256
@@ -73,7 +73,7 @@ class Network:
 
 def block_widths(backbone: BackboneParams) -> dict[str, int]:
     """Tell the number of pooled features of each block, in the network's order."""
-    return dict(zip(BLOCK_NAMES[backbone.arch], pooled_widths(backbone.arch), strict=True))
+    return BLOCK_WIDTHS[backbone.arch]
 
 
 def head_shape(

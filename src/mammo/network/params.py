@@ -97,36 +97,49 @@ def cut_position(strategy: CutParams, blocks: int, name: str) -> int:
     return blocks - strategy.unfreeze_last_blocks
 
 
-# The blocks of each architecture in order: between two of them it can be cut. Kept beside the
-# parameters so that `check` needs no torch; a test compares the table with the networks.
+# The blocks of each architecture in order, and the channels that leave each: between two of them it
+# can be cut, and pooled each gives so many features. Kept beside the parameters so that `check`
+# needs no torch; a test compares the table with the networks.
 RESNET = ("stem", "layer1", "layer2", "layer3", "layer4")
 STAGES = ("stem", "stage1", "stage2", "stage3", "stage4")
+DENSE = ("stem", "denseblock1", "denseblock2", "denseblock3", "denseblock4")
+REGNET = ("stem", "block1", "block2", "block3", "block4")
+VIT = ("stem", *(f"layer{n}" for n in range(12)))
 
 
-def _numbered(count: int) -> tuple[str, ...]:
-    return tuple(f"features{n}" for n in range(count))
+def _named(names: tuple[str, ...], *widths: int) -> dict[str, int]:
+    return dict(zip(names, widths, strict=True))
 
 
-BLOCK_NAMES: dict[str, tuple[str, ...]] = {
-    "efficientnet_lite0": _numbered(9),
-    "efficientnet_lite1": _numbered(9),
-    "efficientnet_lite2": _numbered(9),
-    "resnet18": RESNET,
-    "resnet34": RESNET,
-    "resnet50": RESNET,
-    "densenet121": ("stem", "denseblock1", "denseblock2", "denseblock3", "denseblock4"),
-    "efficientnet_b0": _numbered(9),
-    "efficientnet_b1": _numbered(9),
-    "efficientnet_b2": _numbered(9),
-    "efficientnet_b3": _numbered(9),
-    "efficientnet_v2_s": _numbered(8),
-    "mobilenet_v2": _numbered(19),
-    "mobilenet_v3_large": _numbered(17),
-    "convnext_tiny": STAGES,
-    "regnet_y_400mf": ("stem", "block1", "block2", "block3", "block4"),
-    "swin_t": STAGES,
-    "vit_b_16": ("stem", *(f"layer{n}" for n in range(12))),
+def _numbered(*widths: int) -> dict[str, int]:
+    return {f"features{n}": width for n, width in enumerate(widths)}
+
+
+BLOCK_WIDTHS: dict[str, dict[str, int]] = {
+    "efficientnet_lite0": _numbered(32, 16, 24, 40, 80, 112, 192, 320, 1280),
+    "efficientnet_lite1": _numbered(32, 16, 24, 40, 80, 112, 192, 320, 1280),
+    "efficientnet_lite2": _numbered(32, 16, 24, 48, 88, 120, 208, 352, 1280),
+    "resnet18": _named(RESNET, 64, 64, 128, 256, 512),
+    "resnet34": _named(RESNET, 64, 64, 128, 256, 512),
+    "resnet50": _named(RESNET, 64, 256, 512, 1024, 2048),
+    "densenet121": _named(DENSE, 64, 256, 512, 1024, 1024),
+    "efficientnet_b0": _numbered(32, 16, 24, 40, 80, 112, 192, 320, 1280),
+    "efficientnet_b1": _numbered(32, 16, 24, 40, 80, 112, 192, 320, 1280),
+    "efficientnet_b2": _numbered(32, 16, 24, 48, 88, 120, 208, 352, 1408),
+    "efficientnet_b3": _numbered(40, 24, 32, 48, 96, 136, 232, 384, 1536),
+    "efficientnet_v2_s": _numbered(24, 24, 48, 64, 128, 160, 256, 1280),
+    "mobilenet_v2": _numbered(
+        32, 16, *[24] * 2, *[32] * 3, *[64] * 4, *[96] * 3, *[160] * 3, 320, 1280
+    ),
+    "mobilenet_v3_large": _numbered(
+        16, 16, *[24] * 2, *[40] * 3, *[80] * 4, *[112] * 2, *[160] * 3, 960
+    ),
+    "convnext_tiny": _named(STAGES, 96, 96, 192, 384, 768),
+    "regnet_y_400mf": _named(REGNET, 32, 48, 104, 208, 440),
+    "swin_t": _named(STAGES, 96, 96, 192, 384, 768),
+    "vit_b_16": _named(VIT, *[768] * 13),
 }
+BLOCK_NAMES = {arch: tuple(widths) for arch, widths in BLOCK_WIDTHS.items()}
 # The one size that an architecture takes, where it has one: a ViT learnt a place for each patch.
 FIXED_SIZE_PX = {"vit_b_16": 224}
 

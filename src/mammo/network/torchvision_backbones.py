@@ -1,6 +1,6 @@
 """Torchvision's architectures and their blocks.
 
-To add one, add an entry to `ARCHITECTURES`, and its blocks' names to `BLOCK_NAMES`. Torchvision
+To add one, add an entry to `ARCHITECTURES`, and its blocks to `BLOCK_WIDTHS`. Torchvision
 takes long to import: `backbones` does so for these architectures alone.
 """
 
@@ -66,31 +66,29 @@ def _convnext_blocks(network: nn.Module) -> Blocks:
     )
 
 
-def _torchvision(
-    name: str, blocks: Callable[..., Blocks], features: int, classifier: str
-) -> Architecture:
+def _torchvision(name: str, blocks: Callable[..., Blocks], classifier: str) -> Architecture:
     build = _regnet_y_400mf if name == "regnet_y_400mf" else partial(models.get_model, name)
     weights = models.get_model_weights(name)
-    return Architecture(build, blocks, features, classifier, weights.DEFAULT)
+    return Architecture(build, blocks, classifier, weights.DEFAULT)
 
 
 ARCHITECTURES = {
-    name: _torchvision(name, blocks, features, classifier)
-    for name, blocks, features, classifier in (
-        ("resnet18", _resnet_blocks, 512, "fc."),
-        ("resnet34", _resnet_blocks, 512, "fc."),
-        ("resnet50", _resnet_blocks, 2048, "fc."),
-        ("densenet121", _densenet_blocks, 1024, "classifier."),
-        ("efficientnet_b0", feature_blocks, 1280, "classifier."),
-        ("efficientnet_b1", feature_blocks, 1280, "classifier."),
-        ("efficientnet_b2", feature_blocks, 1408, "classifier."),
-        ("efficientnet_b3", feature_blocks, 1536, "classifier."),
-        ("efficientnet_v2_s", feature_blocks, 1280, "classifier."),
-        ("mobilenet_v2", feature_blocks, 1280, "classifier."),
-        ("mobilenet_v3_large", feature_blocks, 960, "classifier."),
-        ("convnext_tiny", _convnext_blocks, 768, "classifier.2."),
-        ("regnet_y_400mf", _regnet_blocks, 440, "fc."),
-        ("swin_t", swin_blocks, 768, "head."),
-        ("vit_b_16", vit_blocks, 768, "heads."),
+    name: _torchvision(name, blocks, classifier)
+    for name, blocks, classifier in (
+        ("resnet18", _resnet_blocks, "fc."),
+        ("resnet34", _resnet_blocks, "fc."),
+        ("resnet50", _resnet_blocks, "fc."),
+        ("densenet121", _densenet_blocks, "classifier."),
+        ("efficientnet_b0", feature_blocks, "classifier."),
+        ("efficientnet_b1", feature_blocks, "classifier."),
+        ("efficientnet_b2", feature_blocks, "classifier."),
+        ("efficientnet_b3", feature_blocks, "classifier."),
+        ("efficientnet_v2_s", feature_blocks, "classifier."),
+        ("mobilenet_v2", feature_blocks, "classifier."),
+        ("mobilenet_v3_large", feature_blocks, "classifier."),
+        ("convnext_tiny", _convnext_blocks, "classifier.2."),
+        ("regnet_y_400mf", _regnet_blocks, "fc."),
+        ("swin_t", swin_blocks, "head."),
+        ("vit_b_16", vit_blocks, "heads."),
     )
 }
