@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from mammo.embedding.grey import GREY_NAMES, open_grey
 from mammo.network.inputs import network_input
 from mammo.predict.explain import (
+    BESIDE_GREY,
     CPU,
     EXACT_CLASS,
     EXACT_ORDINAL,
@@ -16,7 +18,7 @@ from mammo.predict.explain import (
     score_terms,
 )
 from mammo.predict.whole import WholeNetwork
-from mammo.storage.tensors import unit_range, write_shards
+from mammo.storage.tensors import Tensors, unit_range, write_shards
 from support.bundles import (
     CLASSES,
     SIZE,
@@ -52,6 +54,24 @@ def test_the_terms_of_an_ordinal_score_sum_to_it(tmp_path, images):
     with torch.no_grad():
         score = whole.head.linear(whole.features(pictures, torch.zeros(3, 0)))[:, 0]
     assert torch.allclose(terms.sum(dim=(1, 2)), score, rtol=1e-3, atol=1e-4)
+
+
+def test_the_terms_of_the_pixels_and_of_grey_features_sum_to_the_score(tmp_path):
+    model = make_model(tmp_path / "weights", grey=len(GREY_NAMES))
+    keys = write_images(tmp_path / "images")
+    images = Tensors(tmp_path / "images")
+    whole, positions = WholeNetwork(model).float(), images.positions(keys)
+    pictures = pictures_of(model, images.gather(positions))
+    grey = torch.from_numpy(open_grey(tmp_path / "images")(positions))
+    terms = score_terms(whole, pictures, np.zeros(len(keys), dtype=np.int64))
+    with torch.no_grad():
+        score = whole.head.linear(whole.features(pictures, grey))[:, 0]
+        rest = grey @ whole.head.linear.weight[0, : whole.grey]
+    assert rest.abs().max() > 1e-3
+    assert torch.allclose(terms.sum(dim=(1, 2)) + rest, score, rtol=1e-3, atol=1e-4)
+    maps = explain(write_bundle(tmp_path / "one", model), tmp_path / "images", keys, ["A"] * 6)
+    assert maps.note == EXACT_ORDINAL + BESIDE_GREY
+    assert np.allclose(maps.values.mean(axis=(1, 2)), 0, atol=1e-6)
 
 
 def test_the_terms_of_a_class_sum_to_its_logit_over_the_others(tmp_path, images):

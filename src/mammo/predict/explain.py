@@ -1,9 +1,10 @@
 """Where a network looks: a map over the image for the answer that it gave.
 
 Where nothing but a linear head was fitted, its score is a sum over positions, and the map shows
-the terms of that sum: exact. Where blocks were trained, or the head isn't linear in the pooled
-features (a kernel, grey features), the map is Grad-CAM: a local approximation. Of several networks
-it is the mean of theirs, all exact or all Grad-CAM.
+the terms of that sum: exact. Grey features add to the score too, but describe the whole breast, so
+their terms have no place in it. Where blocks were trained, or the head isn't linear in the pooled
+features (a kernel), the map is Grad-CAM: a local approximation. Of several networks it is the mean
+of theirs, all exact or all Grad-CAM.
 """
 
 from collections.abc import Sequence
@@ -34,6 +35,9 @@ EXACT_CLASS = (
     "Exact: the answer's score over that of the other classes is a sum over positions. Orange "
     "speaks for the answer, blue against it, relative to the image's own mean."
 )
+BESIDE_GREY = (
+    " What grey and texture features of the whole breast add to the score has no place in the map."
+)
 MEAN = (
     "The mean of the members' maps ({names}), each scaled by its own largest value; the answer "
     "is that of the mean of their probabilities."
@@ -57,11 +61,10 @@ class Maps:
 
 
 def is_exact(model: Model) -> bool:
-    """Say whether a network's score is a sum over positions of frozen features."""
+    """Say whether a network's score is a sum over positions of frozen features, and a rest."""
     head = model.facts["head"]
     return bool(
         model.network.cut == model.network.blocks
-        and not model.facts["grey"]
         and not head["kernel"]
         and head["kind"] in ("ordinal", "multinomial")
     )
@@ -85,6 +88,8 @@ def explain(
     exact = all(is_exact(model) for model in bundle.members)
     kinds = {model.facts["head"]["kind"] for model in bundle.members}
     note = GRAD_CAM if not exact else EXACT_ORDINAL if kinds == {"ordinal"} else EXACT_CLASS
+    if exact and any(model.facts["grey"] for model in bundle.members):
+        note += BESIDE_GREY
     every = [
         _member_maps(model, tensors, keys, classes, exact, batch_size) for model in bundle.members
     ]
@@ -147,14 +152,14 @@ def score_terms(whole: WholeNetwork, pictures: Tensor, classes: np.ndarray) -> T
     """Take a linear score apart: (B, 3, H, W) -> (B, h, w), h and w of the finest map read.
 
     The terms of coarser maps are spread over the finest grid; those of an image sum to its score
-    without the constant.
+    without the constant and the terms of grey features.
     """
     maps = whole.maps(pictures)
     rows = score_rows(whole.head, classes)  # (B, F)
     size = max((m.shape[2:] for m in maps), key=lambda shape: shape[0] * shape[1])
     cells = size[0] * size[1]
     total = torch.zeros(len(pictures), *size)
-    start = 0
+    start = whole.grey  # grey features come first
     for block in maps:
         width = block.shape[1]
         means = torch.einsum("bchw,bc->bhw", block.float(), rows[:, start : start + width])
