@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch._dynamo.utils import counters
+from torch.nn.functional import one_hot
 
 from mammo.embedding.augment import Augmentation
 from mammo.embedding.sources import FlippedPixels, FreshViews, Pixels
@@ -20,6 +21,7 @@ from mammo.network.devices import start_fabric
 from mammo.network.params import BackboneParams
 from mammo.network.strategies import fold_batchnorm
 from mammo.storage.tensors import Tensors
+from mammo.training import loop
 from mammo.training.loop import best_order, learning_rate
 from mammo.training.optimizers import make_optimizer, set_learning_rate
 from mammo.training.progress import Progress
@@ -189,6 +191,22 @@ def test_the_last_epoch_is_kept_on_request_unless_it_has_collapsed(folder, backb
     none = make_run(folder, backbone, fabric, train=dict(keep="last"), collapse=everything).train()
     plain = make_run(folder, backbone, fabric, collapse=everything).train()
     assert none.best.epoch == plain.best.epoch
+
+
+@pytest.mark.slow
+def test_an_early_sign_of_collapse_is_enough_not_to_keep_the_last_epoch(
+    folder, backbone, fabric, monkeypatch
+):
+    """Kappa is low and classes are lost, though no class has nearly all answers."""
+    run = make_run(folder, backbone, fabric, train=dict(keep="last"))
+    right = torch.from_numpy(run.job.fold.labels[run.job.fold.val])
+    answers = iter([right, right, *[(right + 1) % 4] * 2])
+    monkeypatch.setattr(
+        loop, "predict_validation", lambda job, suffix: 9.0 * one_hot(next(answers), 4)
+    )
+    outcome = run.train()
+    assert outcome.rows[-1]["status"] == "warning"  # what the end of a training is called
+    assert outcome.best.epoch == 2
 
 
 class Constant(Blank):
