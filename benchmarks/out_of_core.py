@@ -58,7 +58,8 @@ from mammo.network.strategies import fold_batchnorm
 from mammo.network.weights import body, random_network, save_backbone
 from mammo.storage.files import write_json
 from mammo.storage.tensors import Tensors, write_shards
-from mammo.training.loop import Job, train
+from mammo.training.job import Job
+from mammo.training.loop import train
 from mammo.training.params import TrainParams
 from mammo.training.settings import load_recipe
 

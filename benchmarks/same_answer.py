@@ -32,7 +32,8 @@ from mammo.network.devices import start_fabric
 from mammo.network.strategies import Suffix, fold_batchnorm
 from mammo.storage.files import read_json, write_json, write_text
 from mammo.storage.tensors import Tensors
-from mammo.training.loop import Job, train
+from mammo.training.job import Job
+from mammo.training.loop import train
 from mammo.training.settings import load_recipe
 from mammo.training.trial import Stored, Trial, prepare
 

@@ -24,7 +24,8 @@ from mammo.params import parse_params
 from mammo.phantom import dataset as phantom
 from mammo.phantom.dataset import ceiling, write_phantom
 from mammo.phantom.dicom_writer import Exposure, Unit, choose_unit, expose, mammogram_dataset
-from mammo.phantom.drawing import Picture, draw_picture, power_law_field
+from mammo.phantom.drawing import Picture, draw_picture
+from mammo.phantom.fields import power_law_field
 from mammo.phantom.params import PhantomParams
 from mammo.phantom.plan import QUARTILES, PlannedImage, plan_images, true_class
 from mammo.storage.files import read_table

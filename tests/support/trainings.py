@@ -17,7 +17,8 @@ from mammo.network.params import BLOCK_NAMES, BackboneParams, ComputeParams, Str
 from mammo.network.strategies import Crossing, Suffix
 from mammo.network.weights import body, random_network, save_backbone
 from mammo.storage.tensors import Tensors, write_shards
-from mammo.training.loop import Job, train
+from mammo.training.job import Job
+from mammo.training.loop import train
 from mammo.training.params import BalancingParams, LossParams, TrainParams
 from mammo.training.settings import Recipe
 

@@ -22,7 +22,7 @@ from mammo.network.inputs import IMAGENET
 from mammo.network.params import BackboneParams, ComputeParams
 from mammo.network.strategies import cut
 from mammo.network.weights import random_network
-from mammo.training.loop import check_share
+from mammo.training.state import check_share
 from support.pipeline_copy import ROOT, TINY, PipelineCopy
 from support.several_processes import COMPUTE, TRAININGS, outcome_of
 from support.trainings import BACKBONE, lively_network, stored_folder, write_data

@@ -22,8 +22,9 @@ from mammo.network.params import BackboneParams
 from mammo.network.strategies import fold_batchnorm
 from mammo.storage.tensors import Tensors
 from mammo.training import loop
-from mammo.training.loop import best_order, learning_rate
+from mammo.training.job import learning_rate
 from mammo.training.optimizers import make_optimizer, set_learning_rate
+from mammo.training.outcome import best_order
 from mammo.training.progress import Progress
 from mammo.training.retraining import retrain_head
 from mammo.training.watch import CollapseError

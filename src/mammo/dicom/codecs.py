@@ -18,6 +18,7 @@ from mammo.dicom import codestream, jpeg_scan
 from mammo.dicom.header import Layout
 from mammo.dicom.source import Source
 from mammo.dicom.stored_values import bounds, check_stride, within_bits_stored
+from mammo.dicom.stream import Stream
 from mammo.errors import FileFault
 
 # What the decoders are seen to raise on damaged streams.
@@ -190,7 +191,7 @@ def _rle(frame: bytes, layout: Layout) -> np.ndarray:
     return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
 
 
-def _jpeg_2000_reduced(frame: bytes, stream: codestream.Stream, reduction: int) -> np.ndarray:
+def _jpeg_2000_reduced(frame: bytes, stream: Stream, reduction: int) -> np.ndarray:
     """Decode a lower resolution level, unsigned samples only."""
     step = 2**reduction
     with Image.open(io.BytesIO(frame), formats=("JPEG2000",)) as image:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from mammo.dicom.codestream import Segment, Stream, count_stuffed, jpeg_segments
+from mammo.dicom.jpeg_markers import Segment, count_stuffed, jpeg_segments
+from mammo.dicom.stream import Stream
 from mammo.errors import FileFault
 
 _DHT, _DRI, _SOS = 0xC4, 0xDD, 0xDA

@@ -17,6 +17,7 @@ from mammo.dicom.greyscale_elements import grey_scale_of
 from mammo.dicom.header import Header, Layout, header_of, layout_of
 from mammo.dicom.params import Limits
 from mammo.dicom.parsing import UNDEFINED_LENGTH, Parsed, Pixels, convert, parse
+from mammo.dicom.stream import Stream
 from mammo.errors import FileFault
 
 _ITEM, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE0DD
@@ -36,7 +37,7 @@ class Source:
     layout: Layout
     grey: GreyScale
     frame: bytes | memoryview
-    stream: codestream.Stream | None
+    stream: Stream | None
     flags: tuple[str, ...] = ()
 
 
@@ -214,7 +215,7 @@ def _first_of(table: tuple[int, ...], fragments: list[memoryview], frames: int) 
     raise FileFault("encapsulation", f"{len(fragments)} fragments don't part into {frames} frames")
 
 
-def _disagreement(stream: codestream.Stream, layout: Layout) -> set[str]:
+def _disagreement(stream: Stream, layout: Layout) -> set[str]:
     """Compare the codestream's own header with the data set's.
 
     Raises:

@@ -228,7 +228,7 @@ def curve_handles(curves: pd.DataFrame, warmup_epochs: Mapping[str, int]) -> lis
     handles = strategy_handles(names)
     ring = {"markersize": 10, "markeredgewidth": 1.6, "markerfacecolor": "none"}
     handles.append(
-        Line2D([], [], marker="o", color=GREY, linestyle="", label="epoch kept", **ring)  # type: ignore[arg-type]
+        Line2D([], [], marker="o", color=GREY, linestyle="", label="kept", **ring)  # type: ignore[arg-type]
     )
     if (curves["status"] == "collapsed").any():
         mark = Line2D([], [], marker="X", color="black", linestyle="", markersize=7)

@@ -33,6 +33,7 @@ from mammo.figures.style import (
 )
 from mammo.figures.tables import numbers
 
+STEPS = "epoch or step"  # a solved head has steps of a path, in the same column
 CURVE_METRICS = ["loss", "kappa", "bal_acc_adj"]
 # Test metric -> its value by chance.
 COMPARED_METRICS = {
@@ -85,7 +86,7 @@ def draw_curves(
             curve_panel(axes, curves, strategies, warmup_epochs, metric, split)
             axes.set_title(split if row == 0 else "")
             axes.set_ylabel(TITLES[metric] if column == 0 else "")
-            axes.set_xlabel("epoch" if row == len(CURVE_METRICS) - 1 else "")
+            axes.set_xlabel(STEPS if row == len(CURVE_METRICS) - 1 else "")
     legend_above(figure, curve_handles(curves, warmup_epochs))
     return figure
 
@@ -100,7 +101,7 @@ def draw_shares(shares: pd.DataFrame) -> Figure:
     for axes, name in paired(panels, names):
         share_panel(axes, shares[shares["strategy"] == name], classes)
         axes.set_title(name)
-        axes.set_xlabel("epoch")
+        axes.set_xlabel(STEPS)
     for row in panels:
         row[0].set_ylabel("share of val predictions")
     handles: list[Artist] = [
@@ -200,7 +201,7 @@ def draw_overview(tables: Mapping[str, pd.DataFrame], warmup_epochs: Mapping[str
     axes = history.subplots()
     curve_panel(axes, curves, strategies, warmup_epochs, "kappa", "val")
     axes.set_ylabel("kappa")
-    axes.set_xlabel("epoch")
+    axes.set_xlabel(STEPS)
     # The bars beside it already name the strategies.
     marks = curve_handles(curves, warmup_epochs)[len(names) :]
     history.legend(

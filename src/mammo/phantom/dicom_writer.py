@@ -22,7 +22,8 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from mammo.phantom.drawing import HEIGHT_MM, Picture, draw_picture
+from mammo.phantom.drawing import Picture, draw_picture
+from mammo.phantom.frame import HEIGHT_MM
 from mammo.phantom.params import PhantomParams
 from mammo.phantom.plan import VIEWS, PlannedImage
 

@@ -6,7 +6,9 @@ from torch import nn
 
 from mammo.network.compute import seed_everything
 from mammo.network.strategies import Suffix
-from mammo.training.loop import Job, Outcome, train
+from mammo.training.job import Job
+from mammo.training.loop import train
+from mammo.training.outcome import Outcome
 from mammo.training.progress import Progress
 
 

@@ -18,7 +18,7 @@ from mammo.heads.path import Head, Path
 from mammo.network.head import Present, ProportionalOdds, RandomFourier
 from mammo.storage.tensors import Tensors
 from mammo.training.history import Row
-from mammo.training.loop import Job
+from mammo.training.job import Job
 from mammo.training.problem import Solving
 from mammo.training.settings import Recipe
 

@@ -25,16 +25,9 @@ from mammo.network.strategies import Suffix, fold_batchnorm
 from mammo.storage.files import read_json
 from mammo.storage.tensors import Tensors
 from mammo.training.history import Row
-from mammo.training.loop import (
-    Best,
-    Job,
-    Outcome,
-    best_order,
-    copy_state,
-    predict_validation,
-    train,
-    validation_row,
-)
+from mammo.training.job import Job
+from mammo.training.loop import train
+from mammo.training.outcome import Best, Outcome, best_order, copy_state
 from mammo.training.progress import Progress
 from mammo.training.retraining import retrain_head
 from mammo.training.settings import Recipe
@@ -47,6 +40,7 @@ from mammo.training.solving import (
     solve_again,
     solving_of,
 )
+from mammo.training.validation import predict_validation, validation_row
 from mammo.training.watch import Watch, risks
 
 logger = logging.getLogger(__name__)
