@@ -35,7 +35,7 @@ from mammo.network.backbone_sources import store_backbone
 from mammo.network.params import PACKAGED, BackboneParams
 from mammo.params import load_params, read_params
 from mammo.storage.files import write_table, write_text
-from mammo.storage.tensors import write_shards
+from mammo.storage.tensors import OUTLINES, packed, write_shards
 from plain import Plain
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -71,7 +71,7 @@ def make_folder(folder: Path, arch: str, train: int, val: int, size_px: int) -> 
             "train_backbone": blocks is None,
             "unfreeze_last_blocks": blocks or 0,
             "features": "inner" if name == "probe" else "last",
-            "grey": False,
+            "grey": name == "probe",
             "head": "solved",
             "lr": 1.0e-4,
             "epochs": 1,  # is measured; EPOCHS of them are counted
@@ -89,6 +89,9 @@ def make_folder(folder: Path, arch: str, train: int, val: int, size_px: int) -> 
     (folder / paths.TENSORS).mkdir()
     images = (random.integers(0, 256, (size_px, size_px), dtype=np.uint8) for _ in keys)
     write_shards(images, keys, folder / paths.TENSORS, 2**28)
+    (folder / paths.TENSORS / OUTLINES).mkdir()
+    outline = packed(np.ones((size_px, size_px), dtype=bool))
+    write_shards((outline for _ in keys), keys, folder / paths.TENSORS / OUTLINES, 2**28)
     facts = {"key": keys, "patient": keys, "laterality": "L", "view": "CC"}
     write_table(pd.DataFrame(facts), folder / paths.IMAGES)
     labels = ["ABCD"[number % 4] for number in range(train + val)]

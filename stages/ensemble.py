@@ -27,7 +27,7 @@ def main() -> None:
     metrics: dict[str, Any] = {}
     answers = {n: read_json(paths.ANSWERS / f"{n}.json") for n in members}
     with (
-        whole_folder(paths.EVALUATION_PLOTS / ENSEMBLE) as evaluation,
+        whole_folder(paths.EVALUATION_PLOTS / ENSEMBLE, manifest=True) as evaluation,
         whole_folder(paths.TRAINING_PLOTS / ENSEMBLE) as training,
         whole_folder(paths.MODELS / ENSEMBLE) as models,
         whole_folder(paths.EMBEDDINGS / ENSEMBLE) as embeddings,

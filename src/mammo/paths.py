@@ -26,9 +26,10 @@ WEIGHTS = DATA / "weights"
 BACKBONE = WEIGHTS / "backbone.safetensors"
 PROVENANCE = WEIGHTS / "provenance.json"
 EMBEDDINGS = DATA / "embeddings"
-PLAN = "plan.json"  # in a strategy's folder of embeddings, as are the next two
+PLAN = "plan.json"  # in a strategy's folder of embeddings, as are the next three
 POOLED = "pooled"  # pooled features of all blocks: (views, F) float32 an image
 CUT = "cut"  # activations at the cut: (views, C, h, w) float16 an image
+GREY = "grey"  # grey features, where the head reads them: (G,) float32 an image
 ANSWERS = DATA / "answers"
 
 MODELS = Path("models")

@@ -7,9 +7,11 @@ import torch
 from mammo.embedding import embedder, store
 from mammo.embedding.augment import Augmentation
 from mammo.embedding.embedder import Embedder
+from mammo.embedding.grey import GREY_NAMES, open_grey, read_grey
 from mammo.embedding.plan import plan
 from mammo.embedding.sources import FreshViews, StoredViews, feature_columns
 from mammo.embedding.store import EmbeddingParams, store_embeddings
+from mammo.errors import UserError
 from mammo.network.network import block_widths
 from mammo.network.params import BLOCK_NAMES, BackboneParams
 from mammo.network.strategies import fold_batchnorm
@@ -192,6 +194,18 @@ def test_no_activations_are_kept_that_no_strategy_would_store(folder, backbone, 
     embedded(folder, backbone, 0, tmp_path, **changes)
     (kept,) = (tmp_path / "scratch").iterdir()
     assert [path.name for path in kept.iterdir()] == ["pooled"]
+
+
+def test_grey_features_are_stored_where_the_head_reads_them(folder, backbone):
+    without, beside = (stored_folder(folder, backbone, 0, grey=grey) for grey in (False, True))
+    every = np.arange(48)
+    computed = open_grey(folder / "tensors")(every)
+    assert computed.shape == (48, len(GREY_NAMES)) and computed.std(axis=0).max() > 0
+    assert np.array_equal(read_grey(beside)(every[::-1]), computed[::-1])
+    with pytest.raises(UserError, match="grey"):
+        read_grey(without)
+    for part in ("pooled/shard-00000.npy", "plan.json"):
+        assert (without / part).read_bytes() == (beside / part).read_bytes()
 
 
 @pytest.mark.slow

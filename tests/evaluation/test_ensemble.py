@@ -15,8 +15,18 @@ COLUMNS = [f"probability_{label}" for label in "ABCD"]
 PARAMS = load_params("evaluate", EvaluateParams)
 COLLAPSE = load_params("collapse", CollapseParams)
 FACTS = [
-    {"trainable_parameters": 10, "trainable_percent": 1.0},
-    {"trainable_parameters": 30, "trainable_percent": 3.0},
+    {
+        "trainable_parameters": 10,
+        "trainable_percent": 1.0,
+        "trained_prior": [0.25] * 4,
+        "trained_counts": [1, 2, 3, 4],
+    },
+    {
+        "trainable_parameters": 30,
+        "trainable_percent": 3.0,
+        "trained_prior": [0.1, 0.2, 0.3, 0.4],
+        "trained_counts": [1, 2, 3, 4],
+    },
 ]
 
 
@@ -35,6 +45,22 @@ def test_the_ensemble_answers_with_the_mean_of_the_probabilities():
     # 10 of 1,000 and 30 of 1,000 parameters
     assert found.metrics["trainable_parameters"] == 40
     assert found.metrics["trainable_percent"] == pytest.approx(2.0)
+
+
+def test_the_ensemble_is_measured_at_other_priors_too():
+    tables = members()
+    at_uniform = evaluate_ensemble(tables, FACTS, PARAMS, COLLAPSE).metrics["by_prior"]
+    # the first was trained at uniform shares, the second at 1 : 2 : 3 : 4
+    one, other = (table.sort_values(["split", "key"]) for table in tables.values())
+    moved = other[COLUMNS] / [0.1, 0.2, 0.3, 0.4]
+    mean = (one[COLUMNS] + moved.div(moved.sum(axis=1), axis=0)) / 2
+    test = one["split"] == "test"
+    answers = mean[test].to_numpy().argmax(axis=1)
+    right = one.loc[test, "label"].map("ABCD".index).to_numpy()
+    assert at_uniform["uniform"]["accuracy"] == pytest.approx((answers == right).mean())
+    same = PARAMS.model_copy(update={"prior": "uniform"})  # the tables are at it already
+    there = evaluate_ensemble(tables, FACTS, same, COLLAPSE).metrics
+    assert there["by_prior"]["uniform"]["accuracy"] == there["accuracy"]
 
 
 def test_members_of_other_images_are_refused():

@@ -84,7 +84,9 @@ RUNNING = [  # a ViT is slow to build and to run
 
 
 def strategy(unfreeze, train_backbone=False):
-    return CutParams(train_backbone=train_backbone, unfreeze_last_blocks=unfreeze, features="last")
+    return CutParams(
+        train_backbone=train_backbone, unfreeze_last_blocks=unfreeze, features="last", grey=False
+    )
 
 
 def cut_network(arch, chosen):

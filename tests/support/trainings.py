@@ -16,7 +16,7 @@ from mammo.network.network import Design, Network, block_widths, build_network, 
 from mammo.network.params import BLOCK_NAMES, BackboneParams, ComputeParams, StrategyParams
 from mammo.network.strategies import Crossing, Suffix
 from mammo.network.weights import body, random_network, save_backbone
-from mammo.storage.tensors import Tensors, write_shards
+from mammo.storage.tensors import OUTLINES, Tensors, packed, write_shards
 from mammo.training.job import Job
 from mammo.training.loop import train
 from mammo.training.params import BalancingParams, LossParams, TrainParams
@@ -103,8 +103,11 @@ def write_data(folder, backbone, network=None):
     images = random.integers(0, 60, (48, SIZE, SIZE)).astype(np.uint8)
     for i, image in enumerate(images):
         image[: 4 + 7 * (i % 4)] += 120
-    (folder / "tensors").mkdir()
-    write_shards(iter(images), [f"k{i:02d}" for i in range(48)], folder / "tensors", 2**14)
+    keys = [f"k{i:02d}" for i in range(48)]
+    outlines = packed(np.ones(images.shape, dtype=bool))
+    for at, items in ((folder / "tensors", images), (folder / "tensors" / OUTLINES, outlines)):
+        at.mkdir()
+        write_shards(iter(items), keys, at, 2**14)
     return folder
 
 
@@ -123,12 +126,12 @@ def network_of(
     return build_network(folder / "backbone.safetensors", backbone, design)
 
 
-def stored_folder(folder, backbone, trained, features="last"):
+def stored_folder(folder, backbone, trained, features="last", grey=False):
     """Embed the images for a strategy that trains so many blocks, once."""
-    target = folder / f"embeddings-{trained}-{features}"
+    target = folder / f"embeddings-{trained}-{features}{'-grey' * grey}"
     if not target.exists():
         strategy = STRATEGY.model_copy(
-            update={"unfreeze_last_blocks": trained, "features": features}
+            update={"unfreeze_last_blocks": trained, "features": features, "grey": grey}
         )
         params = EmbeddingParams(backbone, strategy, AUGMENT, EMBED, COMPUTE)
         store_embeddings(

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
+from mammo.embedding.grey import GREY_NAMES, open_grey
 from mammo.network.devices import start_fabric
 from mammo.network.params import BLOCK_NAMES, BackboneParams
 from mammo.storage.tensors import Tensors
@@ -52,7 +53,8 @@ def trial_of(folder, fabric, trained=0, features="inner", table=None, **sections
         **sections.pop("strategy", {}),
     }  # fmt: skip
     chosen = recipe(strategy=strategy, **sections)
-    embeddings = stored_folder(folder, chosen.backbone, trained, features)
+    grey = chosen.strategy.grey
+    embeddings = stored_folder(folder, chosen.backbone, trained, features, grey)
     stored = Stored(folder / "backbone.safetensors", embeddings, folder / "tensors")
     return prepare(chosen, stored, cases() if table is None else table, fabric)
 
@@ -212,3 +214,9 @@ def test_every_view_of_train_is_read_and_val_is_clean(folder, fabric):
     assert np.array_equal(views[:, 0], features.clean(np.arange(3)))
     grey = replace(features, grey=lambda positions: np.full((len(positions), 2), 7, np.float32))
     assert (grey.views(np.arange(3))[:, :, :2] == 7).all()
+
+
+def test_a_head_that_reads_grey_features_finds_them_with_the_embeddings(folder, fabric):
+    features = trial_of(folder, fabric, strategy={"grey": True}).features
+    stored = open_grey(folder / "tensors")(np.arange(3))
+    assert np.array_equal(features.clean(np.arange(3))[:, : len(GREY_NAMES)], stored)

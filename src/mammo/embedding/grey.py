@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from mammo import paths
 from mammo.storage.tensors import OUTLINES, Tensors, gather_outlines, unit_range
 
 QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
@@ -58,6 +59,15 @@ def open_grey(tensors: Path) -> Grey:
         return features
 
     return grey
+
+
+def read_grey(embeddings: Path) -> Grey:
+    """Open the grey features in a strategy's folder of embeddings: positions (n,) -> (n, G).
+
+    Raises:
+        UserError: There are none, or they aren't as they were written.
+    """
+    return Tensors(embeddings / paths.GREY).gather
 
 
 def grey_features(image: np.ndarray, outline: np.ndarray) -> np.ndarray:

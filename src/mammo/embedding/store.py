@@ -18,6 +18,7 @@ import torch
 
 from mammo import paths
 from mammo.embedding.embedder import Embedder
+from mammo.embedding.grey import open_grey
 from mammo.embedding.params import AugmentParams, EmbedParams
 from mammo.embedding.plan import Plan, plan
 from mammo.errors import UserError
@@ -55,7 +56,7 @@ def store_embeddings(
         params: What its embedding depends on.
         weights: The file of the backbone's parameters.
         tensors: The folder of the images.
-        folder: Where pooled features, activations and plan go; it is replaced.
+        folder: Where pooled features, activations, grey features and plan go; it is replaced.
         scratch: Where pooled features are kept for other strategies.
     """
     images = Tensors(tensors)
@@ -76,6 +77,10 @@ def store_embeddings(
                 cut.mkdir()
                 items = _embedder(network.prefix, images, params, ends=False)
                 write_shards(items.activations(), images.keys, cut, items.shard_bytes)
+        if params.strategy.grey:
+            (partial / paths.GREY).mkdir()
+            every = open_grey(tensors)(np.arange(len(images)))
+            write_shards(every, images.keys, partial / paths.GREY, params.embed.shard_mb * 2**20)
         write_json(_plain(decision), partial / paths.PLAN)
 
 

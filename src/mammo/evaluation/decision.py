@@ -29,7 +29,7 @@ def decide(probabilities: np.ndarray, rule: Rule) -> np.ndarray:
 
 
 def change_prior(
-    probabilities: np.ndarray, before: Sequence[float], after: np.ndarray
+    probabilities: np.ndarray, before: Sequence[float] | np.ndarray, after: np.ndarray
 ) -> np.ndarray:
     """Move probabilities from the class shares that they assume to others: (n, K) -> (n, K).
 

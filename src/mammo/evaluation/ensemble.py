@@ -9,8 +9,8 @@ import pandas as pd
 from mammo.errors import UserError
 from mammo.evaluation.levels import class_names
 from mammo.evaluation.metrics import metric_keys
-from mammo.evaluation.params import CollapseParams, EvaluateParams
-from mammo.evaluation.predictions import CASE, Evaluated, judge
+from mammo.evaluation.params import CollapseParams, EvaluateParams, Prior
+from mammo.evaluation.predictions import CASE, Answering, Evaluated, judge, measure_by_prior
 
 ENSEMBLE = "ensemble"
 
@@ -43,8 +43,16 @@ def evaluate_ensemble(
                 f"{first_name}, got others; run `dvc repro` so that all are of one run"
             )
     columns = [f"probability_{label}" for label in classes]
-    mean = np.mean([table[columns].to_numpy() for table in ordered.values()], axis=0)
-    judged = judge(ENSEMBLE, first[CASE], mean, classes, params, collapse)
+    answers = np.stack([table[columns].to_numpy() for table in ordered.values()])  # (M, n, K)
+    judged = judge(ENSEMBLE, first[CASE], answers.mean(axis=0), classes, params, collapse)
+    on_test = answers[:, (first["split"] == "test").to_numpy()]
+    answering = [Answering(params.prior, of["trained_prior"], of["trained_counts"]) for of in facts]
+
+    def mean_at(prior: Prior) -> np.ndarray:
+        each = zip(answering, on_test, strict=True)
+        mean: np.ndarray = np.mean([own.reassume(p, prior) for own, p in each], axis=0)
+        return mean
+
     trainable = [int(of["trainable_parameters"]) for of in facts]
     of_all = sum(n / of["trainable_percent"] for n, of in zip(trainable, facts, strict=True))
     return Evaluated(
@@ -54,6 +62,7 @@ def evaluate_ensemble(
             "best_epoch": 0,  # each member has its own
             "trainable_parameters": sum(trainable),
             "trainable_percent": round(sum(trainable) / of_all, 4),
+            "by_prior": measure_by_prior(judged, mean_at, classes),
             "members": list(ordered),
         },
     )

@@ -1,6 +1,6 @@
 """From probabilities to the prediction table and its metrics, on every level."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -36,10 +36,21 @@ class Answering:
 
     def assume(self, probabilities: np.ndarray, prior: Prior | None = None) -> np.ndarray:
         """Move a network's probabilities to the prior asked for: (n, K) -> (n, K)."""
-        prior = prior or self.prior
-        if prior == "as_trained":
+        return self._move(probabilities, "as_trained", prior or self.prior)
+
+    def reassume(self, assumed: np.ndarray, prior: Prior) -> np.ndarray:
+        """Move probabilities that are at the prior asked for to another: (n, K) -> (n, K)."""
+        return self._move(assumed, self.prior, prior)
+
+    def _move(self, probabilities: np.ndarray, before: Prior, after: Prior) -> np.ndarray:
+        if before == after:
             return probabilities
-        return change_prior(probabilities, self.trained, prior_shares(prior, self.counts))
+        return change_prior(probabilities, self._shares(before), self._shares(after))
+
+    def _shares(self, prior: Prior) -> np.ndarray:
+        if prior == "as_trained":
+            return np.asarray(self.trained, dtype=np.float64)
+        return prior_shares(prior, self.counts)
 
 
 def choose_rule(
@@ -157,16 +168,6 @@ def evaluate(
     assumed[test] = answering.assume(probabilities[test])
     assumed[~test] = of_val.assume(probabilities[~test])
     judged = judge(name, cases, assumed, classes, params, collapse)
-    rule = judged.metrics["decision"]
-    labels, _ = labels_and_probabilities(judged.predictions, "test", classes)
-    by_prior = {
-        prior: _short(
-            classification_metrics(
-                labels, answering.assume(probabilities[test], prior), classes, rule
-            )
-        )
-        for prior in ("uniform", "train")
-    }
     return Evaluated(
         judged.predictions,
         {
@@ -174,7 +175,11 @@ def evaluate(
             "best_epoch": deployed["epoch"],
             "trainable_parameters": deployed["trainable_parameters"],
             "trainable_percent": deployed["trainable_percent"],
-            "by_prior": by_prior,
+            "by_prior": measure_by_prior(
+                judged, lambda prior: answering.assume(probabilities[test], prior), classes
+            ),
+            "trained_prior": list(deployed["prior"]),
+            "trained_counts": list(deployed["counts"]),
         },
     )
 
@@ -211,6 +216,22 @@ def judge(
         predictions,
         {**metrics, **by_level, "status": status, "collapsed": status == "collapsed", **settled},
     )
+
+
+def measure_by_prior(
+    judged: Evaluated, at: Callable[[Prior], np.ndarray], classes: Sequence[str]
+) -> dict[str, Metrics]:
+    """Measure test once more, at other class shares than those that the answers assume.
+
+    Args:
+        judged: The answers, whose decision rule holds here too.
+        at: Gives test's probabilities (n, K) at a prior, in the order of the answers.
+        classes: The K class names.
+    """
+    rule = judged.metrics["decision"]
+    labels, _ = labels_and_probabilities(judged.predictions, "test", classes)
+    priors: tuple[Prior, ...] = ("uniform", "train")
+    return {p: _short(classification_metrics(labels, at(p), classes, rule)) for p in priors}
 
 
 def _short(metrics: Metrics) -> Metrics:

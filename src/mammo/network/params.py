@@ -36,18 +36,19 @@ class CutParams(Params, extra="ignore"):
         unfreeze_last_blocks: Blocks after the cut.
         features: Whose pooled features the head reads: the `last` block's, those of all `inner`
             blocks (all but the last), of `all`, or of the blocks listed.
+        grey: The head reads grey and texture features of the breast too.
     """
 
     train_backbone: bool
     unfreeze_last_blocks: Annotated[int, Field(ge=0)]
     features: Features
+    grey: bool
 
 
 class StrategyParams(CutParams, extra="forbid"):
     """One entry of `strategies`.
 
     Attributes:
-        grey: The head reads grey and texture features of the breast too.
         head: `solved` (the convex problem, to convergence; deeper strategies start from it), or
             trained by `gradient` from chance, blocks held for `warmup_epochs`.
         lr: Of the gradient's epochs.
@@ -55,7 +56,6 @@ class StrategyParams(CutParams, extra="forbid"):
         warmup_epochs: For `head: gradient`.
     """
 
-    grey: bool
     head: Literal["solved", "gradient"]
     lr: Annotated[float, Field(gt=0)]
     epochs: Annotated[int, Field(ge=1)]

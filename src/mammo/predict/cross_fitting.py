@@ -9,7 +9,7 @@ import pandas as pd
 
 from mammo import paths
 from mammo.cohort.classes import CLASSES, ClassSet
-from mammo.embedding.grey import no_grey, open_grey
+from mammo.embedding.grey import no_grey, read_grey
 from mammo.embedding.sources import StoredViews, feature_columns
 from mammo.evaluation.model import Model
 from mammo.evaluation.params import Prior
@@ -57,10 +57,10 @@ def is_frozen(model: Model) -> bool:
     return model.network.cut == model.network.blocks
 
 
-def open_features(model: Model, embeddings: Path, tensors: Path) -> StoredViews:
+def open_features(model: Model, embeddings: Path) -> StoredViews:
     """Open the stored features that a network's head reads."""
     columns = feature_columns(read_json(embeddings / paths.PLAN)["blocks"], model.facts["reads"])
-    grey = open_grey(tensors) if model.facts["grey"] else no_grey
+    grey = read_grey(embeddings) if model.facts["grey"] else no_grey
     return StoredViews(Tensors(embeddings / paths.POOLED), columns, grey=grey)
 
 
@@ -101,7 +101,7 @@ def cross_fit_all(
         prior: That the probabilities shall assume.
     """
     every = [
-        cross_fit(solving, open_features(model, embeddings, stored.tensors), cases, prior)
+        cross_fit(solving, open_features(model, embeddings), cases, prior)
         for model, embeddings in zip(models, stored.embeddings, strict=True)
     ]
     mean = np.mean([fitted.probabilities for fitted in every], axis=0)

@@ -232,7 +232,7 @@ def features_of(
 ) -> np.ndarray:
     """Get what the first network's head reads: stored where no block was trained, else computed."""
     if is_frozen(model):
-        features = open_features(model, stored.embeddings[0], stored.tensors)
+        features = open_features(model, stored.embeddings[0])
         return features.clean_batch(features.pooled.positions(keys))[1]
     with head_inputs(model) as read:
         predict_cases(model, stored.tensors, keys, evaluate, compute, devices)

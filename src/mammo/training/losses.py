@@ -2,7 +2,7 @@
 
 The network answers with K logits whatever the loss, so nothing after it needs to know which one
 was chosen: the adjusted losses adjust only here, and CORN's head has turned its K - 1 conditional
-logits into log-probabilities already (`mammo.network.backbones.ConditionalRanks`).
+logits into log-probabilities already (`mammo.network.head.ConditionalRanks`).
 """
 
 import numpy as np

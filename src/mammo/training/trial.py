@@ -14,7 +14,7 @@ import torch
 from mammo import paths
 from mammo.cohort.cases import make_fold
 from mammo.embedding.augment import Augmentation
-from mammo.embedding.grey import GREY_NAMES, no_grey, open_grey
+from mammo.embedding.grey import GREY_NAMES, no_grey, read_grey
 from mammo.embedding.sources import feature_columns, open_source
 from mammo.evaluation.collapse import assess
 from mammo.network.compute import arithmetic, compile_module, compute_dtype
@@ -126,7 +126,7 @@ def prepare(recipe: Recipe, stored: Stored, cases: pd.DataFrame, devices: Device
     network = build_network(stored.backbone, recipe.backbone, design)
     compile_module(network.suffix, recipe.compute, devices.device)
     dtype = compute_dtype(recipe.compute)
-    grey = open_grey(stored.tensors) if recipe.strategy.grey else no_grey
+    grey = read_grey(stored.embeddings) if recipe.strategy.grey else no_grey
     source = open_source(
         stored.embeddings, images, fold_batchnorm(network.prefix, dtype), dtype,
         Augmentation(recipe.augment), devices.device, recipe.reads, grey,
