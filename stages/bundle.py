@@ -1,8 +1,8 @@
 """Put the reported strategy into one folder that predicts by itself: models/S, … -> bundle/.
 
 Reads data/{images,labels,splits,files}.csv, data/{tensors,weights}, data/embeddings/S,
-plots/evaluation/S and metrics/evaluate/S.json; of an ensemble, models and embeddings of each
-member that models/ensemble names.
+plots/evaluation/S; of an ensemble, models and embeddings of each member that models/ensemble
+names.
 """
 
 from mammo import paths
@@ -46,7 +46,7 @@ def main() -> None:
         cases=read_cases(paths.IMAGES, paths.LABELS, paths.SPLITS),
         files=read_table(paths.FILES),
         predictions=read_table(paths.EVALUATION_PLOTS / name / "predictions.csv", **probabilities),
-        metrics=read_json(paths.EVALUATE_METRICS / f"{name}.json"),
+        metrics=read_json(paths.EVALUATION_PLOTS / name / "metrics.json"),
         provenance=read_json(paths.PROVENANCE),
         settings={
             "preprocess": settings["preprocess"],

@@ -24,7 +24,7 @@ def main() -> None:
     classes = list(CLASSES[load_leaf("dataset.classes", ClassSet)])
     predictions = read_predictions(paths.EVALUATION_PLOTS / name / "predictions.csv")
     history = read_table(paths.TRAINING_PLOTS / name / "history.csv")
-    metrics = read_json(paths.EVALUATE_METRICS / f"{name}.json")
+    metrics = read_json(paths.EVALUATION_PLOTS / name / "metrics.json")
     warn_of_other_parameters(name, metrics["parameters"])
     write_json(reported_metrics(name, metrics, predictions, classes), paths.REPORT_METRICS)
     with whole_folder(paths.REPORT_PLOTS) as folder:

@@ -9,7 +9,9 @@ import pytest
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from mammo.params import read_params
+from mammo.cohort.classes import CLASSES, ClassSet
+from mammo.params import load_leaf, read_params
+from mammo.storage.files import read_json
 from readme_result import with_result
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -115,6 +117,16 @@ def test_every_key_of_a_yaml_block_exists(page):
             for section, values in document.items():
                 if section in params and isinstance(values, dict):
                     assert set(values) <= set(params[section]), f"{page}: {section}"
+
+
+def test_the_documented_keys_of_the_report_are_those_that_it_has():
+    section = read("docs/parameters.md").split("## The keys of metrics/report.json")[1]
+    names = [line.split("|")[1] for line in section.split("\n## ")[0].splitlines() if "| `" in line]
+    documented = []
+    for name, of_each_class in re.findall(r"`(\w+)`( …)?", " ".join(names)):
+        each = CLASSES[load_leaf("dataset.classes", ClassSet, ROOT / "params.yaml")]
+        documented += [name[: -len("A")] + label for label in each] if of_each_class else [name]
+    assert sorted(documented) == sorted(read_json(ROOT / "metrics/report.json"))
 
 
 def test_every_decision_is_listed():

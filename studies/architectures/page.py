@@ -3,9 +3,9 @@
 from typing import Any
 
 from mammo.comparison.params import CompareParams
-from mammo.comparison.wording import NOTHING, count, percent
-from studies.cells.repeats import Repeats
-from studies.cells.wording import Facts, arms_table, bullets, differences_table
+from mammo.comparison.wording import NOTHING, count, percent, thin_classes
+from studies.pages.results import Repeats
+from studies.pages.wording import Facts, adjustment, arms_table, bullets, differences_table
 
 SAID = ["trained parameters", "epochs or steps (kept)", "collapsed on test"]
 
@@ -19,6 +19,7 @@ def architectures_page(subject: str, result: Repeats, facts: Facts, params: Comp
         facts: Of each training, by arm.
         params: Section `compare` of params.yaml.
     """
+    rate = params.false_discovery_rate
     said = {name: _size(next(iter(facts.get(name, {"": {}}).values()))) for name in result.arms}
     sections = [
         f"# Architectures: {subject}\n\n"
@@ -26,12 +27,11 @@ def architectures_page(subject: str, result: Repeats, facts: Facts, params: Comp
         f"on the committed split; {count(result.images, 'test image')} of "
         f"{count(result.patients, 'patient')}. `all` is the mean of the networks' probabilities. "
         f"Brackets are {percent(params.confidence)} intervals from {params.draws:,} bootstrap "
-        "draws of whole patients.",
+        f"draws of whole patients.{thin_classes(result.thin_classes)}",
         "![Every arm's interval](forest.png)",
         "## Results\n\n" + arms_table(result, list(result.arms), {"": SAID, **said}),
-        "## What differs\n\nAgainst the first network, adjusted by Benjamini–Hochberg for the "
-        f"{count(len(result.differences), 'test')} in this table.\n\n"
-        + differences_table(result.differences, params.false_discovery_rate),
+        "## What differs\n\nAgainst the first network. "
+        f"{adjustment(result.differences, rate)}\n\n" + differences_table(result.differences, rate),
         "## Limits\n\n"
         + bullets(
             [

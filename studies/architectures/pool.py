@@ -6,11 +6,12 @@ from mammo.params import load_leaf, load_params
 from mammo.stage import run_stage
 from mammo.storage.files import write_json, write_text
 from studies.architectures.page import architectures_page
-from studies.cells.figure import forest
 from studies.cells.params import STUDIES, ArchitecturesParams, study_params
-from studies.cells.pooling import Runs, mean_of, read_cells
-from studies.cells.repeats import compare_repeats
-from studies.cells.wording import as_values, subject_of
+from studies.pages.figure import forest
+from studies.pages.pooling import Runs, mean_of, read_cells
+from studies.pages.repeats import compare_repeats
+from studies.pages.results import Question
+from studies.pages.wording import as_values, subject_of
 
 HERE = STUDIES / "architectures"
 TESTED = ("kappa_quadratic", "kappa_quadratic_patient")
@@ -29,11 +30,15 @@ def main() -> None:
             facts[arm] = {"split": found.facts[name]}
             rules[arm] = Runs({}, facts[arm]).rule
     first = next(iter(study.networks))
-    asked = [(f"{n} {s}", f"{first} {s}") for s in study.strategies for n in list(cells)[1:]]
+    asked = [
+        Question(f"{network} {name}", f"{first} {name}")
+        for name in study.strategies
+        for network in list(cells)[1:]
+    ]
     if len(cells) > 1:
         for name in study.strategies:
             judged[f"all {name}"] = mean_of([judged[f"{network} {name}"] for network in cells])
-            asked.append((f"all {name}", f"{first} {name}"))
+            asked.append(Question(f"all {name}", f"{first} {name}"))
     result = compare_repeats(judged, asked, TESTED, params, rules)
     subject = subject_of(load_leaf("dataset.name", str), load_leaf("dataset.root", str))
     write_json({**as_values(result), "runs": facts}, HERE / "results.json")

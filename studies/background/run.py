@@ -28,10 +28,11 @@ from studies.cells.params import (
     study_values,
 )
 from studies.cells.plans import cross_validation_plans
-from studies.cells.pooling import pool_splits
-from studies.cells.repeats import Repeats, compare_repeats
-from studies.cells.wording import WORDS, as_values, differences_table
 from studies.cells.workspace import keep, run_stages, workspace
+from studies.pages.pooling import pool_splits
+from studies.pages.repeats import compare_repeats
+from studies.pages.results import Question, Repeats
+from studies.pages.wording import WORDS, as_values, differences_table
 from studies.real_mammograms.prepare import KEPT
 
 HERE = STUDIES / "background"
@@ -52,7 +53,7 @@ def main() -> None:
             continue
         own = study_values(values, params)
         judged = {background: judge(study, own, background) for background in BACKGROUNDS}
-        found[subject] = compare_repeats(judged, [("zero", "keep")], TESTED, compare)
+        found[subject] = compare_repeats(judged, [Question("zero", "keep")], TESTED, compare)
     write_json(
         {subject: as_values(result) for subject, result in found.items()}, HERE / "results.json"
     )

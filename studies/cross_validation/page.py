@@ -6,17 +6,18 @@ from dataclasses import dataclass
 import pandas as pd
 
 from mammo.comparison.params import CompareParams
-from mammo.comparison.wording import count, number, percent
+from mammo.comparison.wording import count, number, percent, thin_classes
 from studies.cells.arms import ArmParams
 from studies.cells.params import CrossValidationParams
-from studies.cells.repeats import Difference, Repeats
-from studies.cells.wording import (
+from studies.cross_validation.baselines import PooledBaselines
+from studies.cross_validation.verdicts import moved, standing, what_differs
+from studies.pages.results import Repeats
+from studies.pages.wording import (
     WORDS,
     Facts,
     arms_table,
     bullets,
     by_run,
-    differences_table,
     how_many,
     spread,
 )
@@ -34,7 +35,7 @@ class Evidence:
         params: The study's.
         compare: Section `compare` of params.yaml.
         arms: What is set in each arm.
-        baselines: Names of those.
+        baselines: What they answered, and which is the better.
         facts: Of each training, by arm and by `SPLIT-FOLD`.
         cases: Columns patient, label of every image.
         refit: Whether heads that are solved alone learn from val too (`head.refit`).
@@ -46,7 +47,7 @@ class Evidence:
     params: CrossValidationParams
     compare: CompareParams
     arms: Mapping[str, ArmParams]
-    baselines: list[str]
+    baselines: PooledBaselines
     facts: Facts
     cases: pd.DataFrame
     refit: bool
@@ -64,13 +65,13 @@ def cross_validation_page(found: Evidence) -> str:
         "splits.\n\n" + arms_table(found.result, list(found.arms), _settings(found)),
         _trained(found),
         _ensembles(found),
-        "## Baselines\n\nSolved in every fold on what heads that are solved alone learnt from.\n\n"
-        + arms_table(found.result, found.baselines, {"": [], **{n: [] for n in found.baselines}}),
-        "## What differs\n\nAdjusted by Benjamini–Hochberg for the "
-        f"{count(len(found.result.differences), 'test')} in this table; shown at "
-        f"{found.compare.false_discovery_rate:g}. How many patients would show a difference is an "
-        "estimate from this sample's own spread.\n\n"
-        + differences_table(found.result.differences, found.compare.false_discovery_rate),
+        _baselines(found),
+        what_differs(
+            found.result,
+            found.params.reference,
+            found.baselines.better,
+            found.compare.false_discovery_rate,
+        ),
         _spread(found),
         "## Limits\n\n" + bullets(_limits(found)),
     ]
@@ -91,7 +92,7 @@ def _opening(found: Evidence) -> str:
         "metric is computed once on all these answers together, not averaged over folds: class "
         f"{rarest} comes from {count(int(patients.min()), 'patient')}. Brackets are "
         f"{percent(found.compare.confidence)} intervals from {found.compare.draws:,} bootstrap "
-        "draws of whole patients and of splits."
+        f"draws of whole patients and of splits.{thin_classes(found.result.thin_classes)}"
     )
 
 
@@ -110,24 +111,12 @@ def _summary(found: Evidence) -> list[str]:
             f"{own[PRIMARY].value / top:.0%} of it."
         )
     rate = found.compare.false_discovery_rate
-    beaten = [d for d in result.differences if d.first == reference and d.metric == PRIMARY]
-    lines += [
-        f"Against `{d.second}` {number(d.value, '+')}: {'shown' if d.shown(rate) else 'not shown'}."
-        for d in beaten
-    ]
-    moved = [d for d in result.differences if d.second == reference and d.shown(rate)]
-    above = [_in_words(d) for d in moved if d.value > 0]
-    below = [_in_words(d) for d in moved if d.value < 0]
-    lines.append(f"Shown to be better than `{reference}`: {', '.join(above) or 'no arm'}.")
-    lines.append(f"Shown to be worse: {', '.join(below) or 'no arm'}.")
+    lines += standing(result, found.baselines.better, rate)
+    lines += moved(result, reference, rate)
     fallen = {name: how_many(runs, "collapsed") for name, runs in found.facts.items()}
     some = [f"`{name}` {n} of {len(found.facts[name])}" for name, n in fallen.items() if n]
     lines.append(f"Trainings that collapsed on the patients held out: {', '.join(some) or 'none'}.")
     return lines
-
-
-def _in_words(found: Difference) -> str:
-    return f"`{found.first}` ({WORDS[found.metric]} {number(found.value, '+')})"
 
 
 def _settings(found: Evidence) -> dict[str, list[str]]:
@@ -177,6 +166,19 @@ def _ensembles(found: Evidence) -> str:
     )
 
 
+def _baselines(found: Evidence) -> str:
+    given = found.baselines
+    names = list(given.judged)
+    kappas = ", ".join(f"`{name}` {number(kappa)}" for name, kappa in given.cross_fitted.items())
+    return (
+        "## Baselines\n\nSolved in every fold on what heads that are solved alone learnt from. The "
+        f"better of those that look at grey values is `{given.better}`: it has the larger "
+        f"{WORDS[PRIMARY]} on a fold's train, cross-fitted by patient, in the mean over folds "
+        f"({kappas}); what is judged here has no say in it.\n\n"
+        + arms_table(found.result, names, {"": [], **{name: [] for name in names}})
+    )
+
+
 def _spread(found: Evidence) -> str:
     if len(found.params.splits) < 2:
         return ""
@@ -193,7 +195,15 @@ def _spread(found: Evidence) -> str:
 
 
 def _limits(found: Evidence) -> list[str]:
-    most = max(m.undefined_draws for arm in found.result.arms.values() for m in arm.values())
+    most = max(
+        (
+            measured.undefined_draws
+            for arm in found.result.arms.values()
+            for measured in arm.values()
+            if measured.low is not None
+        ),
+        default=0,
+    )
     lines = [
         "The intervals say what other patients and other splits would change, not what another "
         "training seed would: a solved head has none, for the others there is `studies/seeds`.",

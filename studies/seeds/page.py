@@ -1,12 +1,13 @@
 """The page of the training seeds, written from the data: no number is typed by hand."""
 
 from mammo.comparison.params import CompareParams
-from mammo.comparison.wording import count, percent, table
-from studies.cells.repeats import Repeats
-from studies.cells.wording import (
+from mammo.comparison.wording import count, percent, table, thin_classes
+from studies.pages.results import Repeats
+from studies.pages.wording import (
     COLUMNS,
     WORDS,
     Facts,
+    adjustment,
     arms_table,
     bullets,
     by_run,
@@ -25,6 +26,7 @@ def seeds_page(subject: str, result: Repeats, facts: Facts, params: CompareParam
         facts: Of each training, by strategy and by seed.
         params: Section `compare` of params.yaml.
     """
+    rate = params.false_discovery_rate
     seeds = max(len(repeats) for repeats in result.repeats.values())
     fallen = {name: how_many(runs, "collapsed") for name, runs in facts.items()}
     collapsed = {name: [f"{number} of {seeds}"] for name, number in fallen.items()}
@@ -42,16 +44,17 @@ def seeds_page(subject: str, result: Repeats, facts: Facts, params: CompareParam
         "solved head has no such seed: it is the solution, whoever looks for it.",
         "## Mean over seeds\n\nBrackets are "
         f"{percent(params.confidence)} intervals from {params.draws:,} bootstrap draws of "
-        "whole patients and of seeds: what other patients and other seeds would change.\n\n"
+        "whole patients and of seeds: what other patients and other seeds would change."
+        f"{thin_classes(result.thin_classes)}\n\n"
         + arms_table(result, list(facts), {"": ["collapsed on test"], **collapsed}),
         "## Spread over seeds\n\nStandard deviation (smallest to largest), patients unchanged: "
         "what the seed alone changes.\n\n" + table(["", *(WORDS[m] for m in COLUMNS)], rows),
         "## Seed by seed\n\nQuadratic kappa on test, with the epoch (of a solved head: the step) "
         "that was kept, of how many.\n\n" + by_run(facts, "seed"),
-        f"## What differs\n\nAdjusted by Benjamini–Hochberg for "
-        f"{count(len(result.differences), 'test')}.\n\n"
+        "## What differs\n\n"
         + (
-            differences_table(result.differences, params.false_discovery_rate)
+            f"{adjustment(result.differences, rate)}\n\n"
+            + differences_table(result.differences, rate)
             if result.differences
             else "One strategy alone: there is nothing to compare it with."
         ),

@@ -7,9 +7,10 @@ from mammo.params import load_leaf, load_params
 from mammo.stage import run_stage
 from mammo.storage.files import write_json, write_text
 from studies.cells.params import STUDIES, SeedsParams, study_params
-from studies.cells.pooling import read_cells
-from studies.cells.repeats import compare_repeats
-from studies.cells.wording import as_values, subject_of
+from studies.pages.pooling import read_cells
+from studies.pages.repeats import compare_repeats
+from studies.pages.results import Question
+from studies.pages.wording import as_values, subject_of
 from studies.seeds.page import seeds_page
 
 HERE = STUDIES / "seeds"
@@ -25,7 +26,7 @@ def main() -> None:
     }
     result = compare_repeats(
         {name: found.tables for name, found in runs.items()},
-        list(combinations(runs, 2)),
+        [Question(*pair) for pair in combinations(runs, 2)],
         params.tested_metrics,
         params,
         {name: found.rule for name, found in runs.items()},

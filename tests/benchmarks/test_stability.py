@@ -33,14 +33,16 @@ def test_a_solved_strategy_gives_the_same_answers_on_another_arithmetic(values, 
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
     shutil.copy(ROOT / values["dataset"]["corrections"], tmp_path)
     run_stages(tmp_path, ["phantom", "ingest", "preprocess", "split"])
-    found = stability.measure(tmp_path, values, [SOLVED])
-    facts = found["strategies"][SOLVED]
-    assert facts["solved"]
-    assert stability.meets(facts), facts
-    assert facts["train_seed"] == {"same": 1, "kappa": 0, "kappa_quadratic": 0}
+    strategies = list(dict.fromkeys([SOLVED, values["strategy"]]))
+    found = stability.measure(tmp_path, values, strategies)
+    assert list(found["strategies"]) == strategies
+    for name, facts in found["strategies"].items():
+        assert facts["solved"], name
+        assert stability.meets(facts), (name, facts)
+        assert facts["train_seed"] == {"same": 1, "kappa": 0, "kappa_quadratic": 0}, name
+        assert f"`{name}` (solved" in stability.page(found)
     assert found["arithmetic"][1]["dtype"] == "float32"
     assert found["arithmetic"][1]["instructions"] == "AVX2"
-    assert f"`{SOLVED}` (solved" in stability.page(found)
 
 
 def test_tensors_that_are_not_there_are_asked_for(values, tmp_path):

@@ -32,11 +32,23 @@ from mammo.params import parse_params
 # 14,964,736; a head of 2048 * 4 + 4 = 8,196. EfficientNet-Lite0's features7 is 192 -> 1,152 -> 320
 # channels: 192 * 1,152 + 9 * 1,152 + 1,152 * 320 + 2 * (2 * 1,152 + 320) = 605,440; its features8
 # 320 * 1,280 + 2 * 1,280 = 412,160, as in EfficientNet-B0 and MobileNetV2.
+# RegNetY-400MF by part: stem 928; block1 10,040; block2 102,296; block3 737,438; block4 3,052,442;
+# a head of 440 * 4 + 4 = 1,764. From v to w channels, with s = v / 4 of squeeze and excitation, a
+# block has v * w + 9 * 8 * w + w^2 of convolutions (groups of 8), 6 w of BatchNorm and 2 s * w +
+# s + w; the first of a stage a projection of v * w + 2 w too. block3: 114,218 (104 -> 208) + 5 *
+# 124,644 (208 -> 208); block4: 458,092 (208 -> 440) + 5 * 518,870 (440 -> 440).
+# Swin-T by part: stem 4,896; stages 224,694; 966,252; 10,955,400; 15,368,112; a head of 768 * 4 + 4
+# = 3,076. A layer of C channels and h heads has 12 C^2 + 13 C + 169 h: attention 4 C^2 + 4 C and a
+# bias for each head and each of 13 * 13 shifts in a window of 7 * 7; 1:4:1 of 8 C^2 + 5 C; norms of
+# 4 C. Stage 3: a merge of 2 * 768 + 768 * 384 = 296,448 + 6 * 1,776,492 (C 384, h 12); stage 4: 2 *
+# 1,536 + 1,536 * 768 = 1,182,720 + 2 * 7,091,928 (C 768, h 24) + a last norm of 2 * 768.
 TRAINABLE = {
     "efficientnet_lite0": {"full": 3_376_132, 2: 1_022_724, 1: 417_284, 0: 5_124},
     "resnet50": {"full": 23_516_228, 2: 22_071_300, 1: 14_972_932, 0: 8_196},
     "efficientnet_b0": {"full": 4_012_672, 2: 1_134_516, 1: 417_284, 0: 5_124},
     "mobilenet_v2": {"full": 2_228_996, 2: 891_204, 1: 417_284, 0: 5_124},
+    "regnet_y_400mf": {"full": 3_904_908, 2: 3_791_644, 1: 3_054_206, 0: 1_764},
+    "swin_t": {"full": 27_522_430, 2: 26_326_588, 1: 15_371_188, 0: 3_076},
 }
 
 # All parameters with ImageNet's classifier (torchvision's documentation, `meta["num_params"]`; of
@@ -71,8 +83,16 @@ PUBLISHED = {
         2 * 384 + 4 * 384 * 768 + 768
         + 3 * (50 * 768 + 2 * 768 + 768 * 3072 + 3072 + 3072 * 768 + 768 + 768) + 2 * 768,
     ),
-    "regnet_y_400mf": (4_344_144, 440 * 1000 + 1000, None),
-    "swin_t": (28_288_354, 768 * 1000 + 1000, None),
+    "regnet_y_400mf": (  # projection, 208 -> 440 and 52 of squeeze; five of 440 -> 440 and 110
+        4_344_144, 440 * 1000 + 1000,
+        208 * 440 + 2 * 440
+        + 208 * 440 + 72 * 440 + 440**2 + 6 * 440 + 2 * 52 * 440 + 52 + 440
+        + 5 * (440**2 + 72 * 440 + 440**2 + 6 * 440 + 2 * 110 * 440 + 110 + 440),
+    ),
+    "swin_t": (  # merge; two of attention, bias of 13x13 shifts by 24 heads, 1:4:1, norms; norm
+        28_288_354, 768 * 1000 + 1000,
+        2 * 1536 + 1536 * 768 + 2 * (12 * 768**2 + 13 * 768 + 13 * 13 * 24) + 2 * 768,
+    ),
     "vit_b_16": (  # attention 4 C^2 + 4 C, 1:4:1, two norms; the last norm
         86_567_656, 768 * 1000 + 1000, 4 * 768**2 + 4 * 768 + 8 * 768**2 + 5 * 768 + 6 * 768,
     ),
@@ -124,8 +144,7 @@ def test_published_counts_and_widths_are_ours(arch):
     blocks = list(architecture.blocks(network).values())
     assert count_parameters(network) == total
     assert sum(count_parameters(block) for block in blocks) == total - classifier
-    if last is not None:
-        assert count_parameters(blocks[-1]) == last
+    assert count_parameters(blocks[-1]) == last
     widths, x = [], torch.empty(1, 3, 224, 224, device="meta")
     with torch.no_grad():
         for block in architecture.blocks(network.eval()).values():

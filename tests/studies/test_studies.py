@@ -13,10 +13,11 @@ from mammo.cohort.params import SplitParams
 from mammo.errors import UserError
 from mammo.params import read_params
 from studies.cells.arms import load_arms, overridden
-from studies.cells.cases import fold_cases
 from studies.cells.params import check_study
-from studies.cells.pooling import mean_of, pool_folds, pool_splits
-from studies.cells.repeats import compare_repeats, mean_draws
+from studies.pages.cases import fold_cases
+from studies.pages.pooling import mean_of, pool_folds, pool_splits
+from studies.pages.repeats import compare_repeats, mean_draws
+from studies.pages.results import Question
 from support.made_up import compare_params, predictions
 from support.pipeline_copy import DROPPED, ROOT, TINY, PipelineCopy
 
@@ -24,7 +25,8 @@ PARAMS = compare_params(tested_metrics=["bal_acc_adj", "kappa"])
 
 
 def compared(tables, asked=(), tested=("kappa",)):
-    return compare_repeats(tables, asked, tested, PARAMS)
+    questions = [Question(*pair) for pair in asked]
+    return compare_repeats(tables, questions, tested, PARAMS)
 
 
 def test_pooling_counts_every_patient_once_where_a_mean_over_folds_counts_folds():

@@ -221,8 +221,8 @@ class Constant(Blank):
 def blank_run(folder, backbone, fabric, epochs, collapse=None, **options):
     strategy = dict(epochs=epochs, warmup_epochs=0, **options.pop("strategy", {}))
     return make_run(
-        folder, backbone, fabric, trained=0, source=Blank(), strategy=strategy,
-        collapse=collapse or {}, **options,
+        folder, backbone, fabric, trained=0, source=options.pop("source", Blank()),
+        strategy=strategy, collapse=collapse or {}, **options,
     )  # fmt: skip
 
 
@@ -251,6 +251,38 @@ def test_an_alarm_and_every_epoch_are_logged_when_they_happen(folder, backbone, 
     alarm = next(n for n, line in enumerate(lines) if line.startswith("COLLAPSE: mine: collapsed"))
     assert alarm == 2  # after the lines of two epochs, before the third is trained
     assert seen[4] == 3
+
+
+class Noting(Blank):
+    """Likewise; notes which image each batch asks for, and by which draw."""
+
+    def __init__(self):
+        self.asked = []
+
+    def train_batch(self, positions, draws):
+        self.asked += zip(positions.tolist(), draws.tolist(), strict=True)
+        return super().train_batch(positions, draws)
+
+    def clean_batch(self, positions):
+        return super().train_batch(positions, positions)  # validation isn't noted
+
+
+def test_an_image_that_the_sampler_repeats_is_seen_in_another_view_each_time(
+    folder, backbone, fabric
+):
+    fold = make_fold()
+    fold.labels[fold.train] = np.repeat(np.arange(4), [2, 6, 8, 16])
+    source = Noting()
+    run = blank_run(
+        folder, backbone, fabric, 1, fold=fold, source=source, balancing=dict(weighted_sampler=True)
+    )
+    run.train()
+    images, draws = (np.array(each) for each in zip(*source.asked, strict=True))
+    assert len(images) == 32 and set(images) <= set(fold.train)
+    assert np.bincount(images).max() > 2  # class A's two images have 8 of 32 draws, on average
+    for image in set(images):
+        chosen = draws[images == image]
+        assert len(set(chosen)) == len(chosen), f"image {image}"
 
 
 def test_early_stopping_waits_for_a_better_epoch(folder, backbone, fabric):

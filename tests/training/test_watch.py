@@ -3,9 +3,14 @@
 import numpy as np
 import pytest
 
+from mammo import paths
 from mammo.evaluation.collapse import assess
 from mammo.evaluation.metrics import confusion_metrics
+from mammo.params import load_leaf
+from mammo.storage.files import read_json
+from mammo.training.settings import load_recipe
 from mammo.training.watch import CollapseError, Watch, defences, epoch_line, risks
+from support.pipeline_copy import ROOT
 from support.trainings import COLLAPSE, recipe
 
 CLASSES = ["A", "B", "C", "D"]
@@ -173,6 +178,16 @@ def test_the_recommended_configuration_has_no_known_risk():
     assert risks(of(sampler="auto", trained=0), RARE) == []
     assert risks(of(sampler=False, loss="balanced_softmax"), RARE) == []
     assert risks(of(head="solved", warmup=0), RARE) == []
+
+
+def test_the_reported_strategy_as_shipped_has_no_known_risk(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    shipped = load_recipe(load_leaf("strategy", str))
+    images = read_json(paths.SPLIT_METRICS)["splits"]["train"]["images_by_class"]
+    counts = np.array([images[label] for label in shipped.classes])
+    assert counts.tolist() == [6, 56, 126, 52]  # of the phantom as shipped: 21 to 1
+    assert risks(shipped, counts) == []
+    assert read_json(paths.TRAIN_METRICS / f"{shipped.name}.json")["risks"] == []
 
 
 def test_an_epoch_is_one_line_with_shares_and_status():

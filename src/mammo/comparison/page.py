@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import pandas as pd
 
 from mammo.comparison.inputs import Training
-from mammo.comparison.results import Comparison, Estimate, Measured, Sample
+from mammo.comparison.results import Comparison, Estimate, Measured
 from mammo.comparison.standings import calibration, experiments, groups, results
 from mammo.comparison.trainings import collapse_history, parameters
 from mammo.comparison.verdicts import baselines, differences, summary
-from mammo.comparison.wording import count, listed, percent, table
+from mammo.comparison.wording import count, listed, percent, table, thin_classes
 
 SPLITS = ("train", "val", "test")
 
@@ -70,20 +70,7 @@ def _opening(evidence: Evidence) -> str:
         f"{count(sample.patients, 'patient')}). Values in brackets are "
         f"{percent(sample.confidence)} intervals from {sample.draws:,} bootstrap draws of "
         "whole patients. Images of one patient resemble each other: an interval drawn from images "
-        f"would be too narrow.{_thin(sample)}\n\n{_made_with(evidence)}"
-    )
-
-
-def _thin(sample: Sample) -> str:
-    """Say which classes have too few patients for an interval of what rests on them."""
-    if not sample.thin_classes:
-        return ""
-    named = ", ".join(
-        f"{label} ({count(n, 'patient')})" for label, n in sample.thin_classes.items()
-    )
-    return (
-        f" Too few patients are of class {named}: recalls of it, and what averages over the "
-        "classes, stand without interval and p value."
+        f"would be too narrow.{thin_classes(sample.thin_classes)}\n\n{_made_with(evidence)}"
     )
 
 

@@ -1,6 +1,6 @@
 """Write values for people: intervals, p values, counts and tables in Markdown."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 NOTHING = "–"
@@ -79,6 +79,17 @@ def listed(names: Sequence[str]) -> str:
 def count(n: int, noun: str) -> str:
     """Write a number and its noun: `1 patient`, `1,200 patients`."""
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def thin_classes(thin: Mapping[str, int]) -> str:
+    """Say which classes have too few patients for an interval of what rests on them, if any."""
+    if not thin:
+        return ""
+    named = ", ".join(f"{label} ({count(n, 'patient')})" for label, n in thin.items())
+    return (
+        f" Too few patients are of class {named}: recalls of it, and what averages over the "
+        "classes, stand without interval and p value."
+    )
 
 
 def epoch_ranges(epochs: Sequence[int]) -> str:

@@ -6,8 +6,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mammo.figures.style import style
-from studies.cells.repeats import Repeats
-from studies.cells.wording import WORDS
+from studies.pages.results import Repeats
+from studies.pages.wording import WORDS
 
 REFERENCE, OTHER, CEILING = "#d17a00", "#0b6e99", "0.35"
 

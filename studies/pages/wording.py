@@ -5,8 +5,17 @@ from dataclasses import asdict
 from typing import Any
 
 from mammo import paths
-from mammo.comparison.wording import NOTHING, interval, number, p_value, patients, table
-from studies.cells.repeats import Difference, Measured, Repeats
+from mammo.comparison.results import Family
+from mammo.comparison.wording import (
+    NOTHING,
+    count,
+    interval,
+    number,
+    p_value,
+    patients,
+    table,
+)
+from studies.pages.results import Difference, Measured, Repeats
 
 Facts = Mapping[str, Mapping[str, dict[str, Any]]]  # of each training, by arm and by run
 
@@ -18,6 +27,11 @@ WORDS = {
     "kappa_quadratic_patient": "quadratic kappa by patient (mean of the images)",
     "kappa_quadratic_patient_denser": "by patient (the breast that looks denser)",
 }
+FAMILIES: dict[Family, str] = {
+    "strategies": "arms among themselves",
+    "baseline": "strategies against the better baseline",
+    "majority": "strategies against the majority's class",
+}
 COLUMNS = tuple(metric for metric in WORDS if metric != "accuracy")
 
 
@@ -28,8 +42,17 @@ def subject_of(dataset: str, root: str) -> str:
 
 def as_values(result: Repeats) -> dict[str, Any]:
     """Return a comparison as plain values of 6 decimals, so that files compare by eye."""
-    rounded: dict[str, Any] = _rounded(asdict(result))
-    return rounded
+    values: dict[str, Any] = rounded(asdict(result))
+    return values
+
+
+def rounded(value: Any) -> Any:
+    """Round all floats in plain values to 6 decimals."""
+    if isinstance(value, dict):
+        return {key: rounded(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [rounded(entry) for entry in value]
+    return round(value, 6) if isinstance(value, float) else value
 
 
 def arms_table(result: Repeats, names: Sequence[str], said: Mapping[str, Sequence[str]]) -> str:
@@ -47,19 +70,36 @@ def arms_table(result: Repeats, names: Sequence[str], said: Mapping[str, Sequenc
     return table(["", *said[""], *(WORDS[metric] for metric in COLUMNS)], rows)
 
 
+def adjustment(differences: Sequence[Difference], rate: float) -> str:
+    """Say within which families the p values are adjusted, and from where on one shows."""
+    of = [found.family for found in differences if found.p is not None]
+    sizes = {family: of.count(family) for family in dict.fromkeys(of)}
+    if len(sizes) < 2:
+        tests = count(len(of), "test")
+        return f"P values are adjusted by Benjamini–Hochberg for {tests}; shown at {rate:g}."
+    named = "; ".join(f"{FAMILIES[family]}: {n}" for family, n in sizes.items())
+    return (
+        f"P values are adjusted by Benjamini–Hochberg in {len(sizes)} families, each apart, so "
+        f"that easy questions don't loosen hard ones (tests in each: {named}); shown at {rate:g}."
+    )
+
+
 def differences_table(differences: Sequence[Difference], rate: float) -> str:
     """Write a row a difference: size, interval, p, and whether it is shown."""
     rows = [
         [
             f"`{found.first}` − `{found.second}`", WORDS.get(found.metric, found.metric),
-            interval(found, "+"), p_value(found.p_adjusted), _verdict(found, rate),
+            interval(found, "+"), p_value(found.p), p_value(found.p_adjusted),
+            _verdict(found, rate),
         ]
         for found in differences
     ]  # fmt: skip
-    return table(["", "in", "difference", "adjusted p", ""], rows)
+    return table(["", "in", "difference", "p", "adjusted p", ""], rows)
 
 
 def _verdict(found: Difference, rate: float) -> str:
+    if found.p is None:
+        return "can't be tested"
     if found.shown(rate):
         return "shown"
     if found.patients_needed is None:
@@ -95,11 +135,3 @@ def how_many(runs: Mapping[str, dict[str, Any]], fact: str) -> int:
 def bullets(lines: Sequence[str]) -> str:
     """Write a list."""
     return "\n".join(f"- {line}" for line in lines)
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _rounded(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [_rounded(entry) for entry in value]
-    return round(value, 6) if isinstance(value, float) else value
