@@ -13,7 +13,7 @@ from mammo.dicom.params import Limits
 from mammo.ingest.acceptance import ingest
 from mammo.ingest.keys import PUBLIC
 from mammo.ingest.params import IngestParams
-from mammo.ingest.summary import format_summary
+from mammo.ingest.summary import format_summary, thin_classes
 from mammo.params import load_params
 from mammo.stage import run_stage
 from mammo.storage.cells import neutralised
@@ -40,6 +40,8 @@ def main() -> None:
     write_table(neutralised(ingested.quarantine), paths.QUARANTINE)
     write_json(ingested.metrics, paths.INGEST_METRICS)
     logger.info(format_summary(ingested.metrics, ingested.quarantine))
+    for warning in thin_classes(ingested.metrics):
+        logger.warning(warning)
 
 
 if __name__ == "__main__":

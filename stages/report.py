@@ -1,7 +1,7 @@
 """Put the strategy named by `strategy` at constant paths: metrics/report.json, plots/report/.
 
-Select on the validation figures (val_*); quote the test figures once. report.md is only looked at:
-what it was made of may be older.
+Select on the validation figures (val_*); quote the test figures once. report.md is only looked
+at, beside data/parameters: what it was made of may be older.
 """
 
 import logging
@@ -25,23 +25,28 @@ def main() -> None:
     predictions = read_predictions(paths.EVALUATION_PLOTS / name / "predictions.csv")
     history = read_table(paths.TRAINING_PLOTS / name / "history.csv")
     metrics = read_json(paths.EVALUATION_PLOTS / name / "metrics.json")
-    warn_of_other_parameters(name, metrics["parameters"])
+    warn_of_other_parameters()
     write_json(reported_metrics(name, metrics, predictions, classes), paths.REPORT_METRICS)
     with whole_folder(paths.REPORT_PLOTS) as folder:
         for table, content in strategy_tables(history, predictions).items():
             write_table(marked(content, metrics["parameters"]), folder / table)
 
 
-def warn_of_other_parameters(name: str, parameters: str) -> None:
-    """Say where report.md and the comparison's charts are of other parameters than these."""
+def warn_of_other_parameters() -> None:
+    """Say which rows of report.md and of the comparison's charts are of other parameters."""
     if not paths.COMPARE_METRICS.exists():
         return  # never made here
-    compared = read_json(paths.COMPARE_METRICS)["strategies"].get(name, {}).get("parameters")
-    if compared != parameters:
+    compared = read_json(paths.COMPARE_METRICS)["strategies"]
+    present = {p.stem: read_json(p)["parameters"] for p in sorted(paths.PARAMETERS.glob("*.json"))}
+    stale = [
+        f"{name}: {parameters}, there {compared.get(name, {}).get('parameters', 'none')}"
+        for name, parameters in present.items()
+        if compared.get(name, {}).get("parameters") != parameters
+    ]
+    if stale:
         logger.warning(
-            "report.md is of other parameters (%s: %s, there %s), and so are the charts of all "
-            "strategies; `dvc repro` brings them up to date",
-            name, parameters, compared or "none",
+            "report.md is of other parameters (%s), and so are the charts of all strategies; "
+            "`dvc repro` brings them up to date", "; ".join(stale),
         )  # fmt: skip
 
 

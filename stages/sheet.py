@@ -1,6 +1,6 @@
 """Look at the data: contact sheets of prepared and rejected images -> data/sheet/.
 
-Reads data/{tensors,labels,images,files,quarantine,quarantine_pixels} and, for the pictures of
+Reads data/{tensors,labels,files,quarantine,quarantine_pixels} and, for the pictures of
 what lies on disk, dataset.root.
 """
 

@@ -42,7 +42,10 @@ def test_the_committed_params_are_sound(values):
 
 
 SHAPES_ONE = ["strategies.full.lr"]
-SHAPES_ALL = ["train.seed", "phantom.seed", "evaluate.patient", "compute.threads", "loss.name"]
+SHAPES_ALL = [
+    "train.seed", "phantom.seed", "evaluate.patient", "compute.threads", "loss.name", "embed.views",
+    "ingest.workers", "dicom.max_pixels",
+]  # fmt: skip
 SHAPES_NONE = ["compare.draws", "review.picture_px", "sheet.thumbnail_px", "bundle.coverage"]
 
 

@@ -7,6 +7,7 @@ stage       how a stage runs: its inputs watched, every end with a message
 dvc_yaml    what DVC will lock for a stage, read from dvc.yaml
 fingerprint what a stage's inputs are when it starts, compared with when it ends
 locks       one process at a time
+renamed     keys of params.yaml that have another name now
 storage     files and folders written whole, digests, the scratch store, sharded tensors
 running     many files side by side: worker processes, or a cluster
 cohort      who is studied: classes, the table of images, patients and labels, and the splits
@@ -16,9 +17,9 @@ ingest      which images are believed: rules, duplicates, quarantine, keys, the 
 preprocess  stored values -> one tensor an image: breast, crop, resize, shards
 phantom     the synthetic default data set: its plan, drawing, exposure, DICOM files
 network     blocks, cut, weights, arithmetic: a backbone is an ordered list of blocks
-embedding   what crosses the cut, computed once: augmented views, stores, sources
+embedding   what crosses the cut, computed once: augmented views, grey features, stores, sources
 evaluation  metrics, collapse, the prediction table, the deployed path, the suffix as a file
-heads       convex heads on tables of features: proportional odds, softmax, path, kernel, grey
+heads       convex heads on tables of features: proportional odds, softmax, path, kernel
 training    train a suffix: settings, loop, watch, resume, balancing, losses
 comparison  arms side by side: intervals, paired tests, calibration, baselines, the page
 figures     tables of curves and the pictures drawn from them

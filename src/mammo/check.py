@@ -60,8 +60,8 @@ SECTIONS: dict[str, type[Params]] = {
 
 # What shapes a strategy's answers, besides its own keys.
 _SHAPING = (
-    "dataset", "phantom", "preprocess", "split", "backbone", "augment", "head", "train",
-    "balancing", "loss", "collapse", "compute", "evaluate",
+    "dataset", "phantom", "ingest", "dicom", "preprocess", "split", "backbone", "augment", "embed",
+    "head", "train", "balancing", "loss", "collapse", "compute", "evaluate",
 )  # fmt: skip
 
 _START_BYTES = 64  # of a weights file, enough to tell text

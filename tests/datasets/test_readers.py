@@ -124,7 +124,10 @@ def test_binary_classes_join_a_with_b_and_c_with_d(root, tmp_path):
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["image_path,patient_id,laterality,view,birads", "a,P,L,CC,A"], "must have 'density'"),
+        (
+            ["image_path,patient_id,laterality,view,birads", "a,P,L,CC,A"],
+            r"must have 'density', .*; set dataset\.columns\.label in params\.yaml",
+        ),
         ([HEADER], "holds no row below its header line"),
         ([], "the file is empty"),
         ([HEADER + ",density", "a,P,L,CC,A,B"], "has 'density' more than once"),

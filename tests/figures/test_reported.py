@@ -26,6 +26,9 @@ def reported(tmp_path):
     settings = yaml.safe_load(params.read_text())
     settings |= {"strategy": "full", "dataset": {"classes": "a_b_c_d"}}
     params.write_text(yaml.safe_dump(settings))
+    (tmp_path / paths.PARAMETERS).mkdir(parents=True)
+    present = {"parameters": results["full"].metrics["parameters"]}
+    write_json(present, tmp_path / paths.PARAMETERS / "full.json")
 
     def run(compared=None):
         if compared is not None:
@@ -58,6 +61,13 @@ def test_a_comparison_of_other_parameters_is_named(reported, compared, there):
         "charts of all strategies; `dvc repro` brings them up to date"
     ]
     assert read_json(folder / paths.REPORT_METRICS)["parameters"] == parameters
+
+
+def test_a_row_of_another_strategy_that_is_stale_is_named_too(reported):
+    run, parameters, folder = reported
+    write_json({"parameters": "aaaaaaaaaaaa"}, folder / paths.PARAMETERS / "last_block.json")
+    compared = {"full": {"parameters": parameters}, "last_block": {"parameters": "bbbbbbbbbbbb"}}
+    assert "(last_block: aaaaaaaaaaaa, there bbbbbbbbbbbb)" in run(compared).stderr
 
 
 @pytest.mark.slow

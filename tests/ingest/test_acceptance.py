@@ -22,7 +22,7 @@ from mammo.ingest.acceptance import Ingested, ingest
 from mammo.ingest.inspection import inspect_files
 from mammo.ingest.keys import image_key, patient_key, read_dataset_key
 from mammo.ingest.params import IngestParams, Policies
-from mammo.ingest.summary import format_summary
+from mammo.ingest.summary import format_summary, thin_classes
 from mammo.params import parse_params
 from mammo.storage.files import read_table
 from support.dataset_tables import (
@@ -576,6 +576,17 @@ def test_the_summary_counts_and_gives_one_example_a_reason(folder):
     text = format_summary(ingested.metrics, ingested.quarantine)
     assert "label_missing 2, such as 'x.dcm': the label cell is blank" in text
     assert "y.dcm" not in text
+    assert "transfer syntax  Explicit VR Little Endian 3" in text
+
+
+def test_a_class_of_fewer_patients_than_splits_is_said(folder):
+    counts = {"A": 3, "B": 2, "C": 1, "D": 0}
+    assert [warning[:19] for warning in thin_classes({"patients_by_class": counts})] == [
+        "class B: 2 patients", "class C: 1 patient,",
+    ]  # fmt: skip
+    write_params(folder.root.parent, folder.params())
+    write_text(folder.root.parent / "corrections.csv", "key,old,new,who,when")
+    assert "class B: 1 patient, fewer than the 3 splits" in run_stage(folder.root.parent).stderr
 
 
 def write_params(folder: Path, params: DatasetParams, **policies: str) -> None:

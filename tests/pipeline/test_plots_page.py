@@ -1,5 +1,6 @@
 """What `dvc plots show` and `diff` draw: the templates, and the page without a network."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -286,3 +287,21 @@ def test_a_diff_of_shares_marks_the_collapsed_epochs_of_the_strategy_that_collap
             marked = shares[(shares["strategy"] == name) & (shares["status"] == "collapsed")]
             crosses = under(found, name, rev, columns, list(REVISIONS)).count("✕")
             assert crosses == marked["epoch"].nunique() == (1 if name == "full" else 0)
+
+
+def legends(node):
+    """Find the legends that a template sets, wherever they stand."""
+    if isinstance(node, dict):
+        found = [node["legend"]] if isinstance(node.get("legend"), dict) else []
+        return found + [legend for value in node.values() for legend in legends(value)]
+    return [legend for value in node for legend in legends(value)] if isinstance(node, list) else []
+
+
+@pytest.mark.parametrize("template", sorted(TEMPLATES.glob("*.json")), ids=lambda path: path.stem)
+def test_no_legend_lies_beside_a_row_of_panels_that_a_phone_cuts_off(template):
+    drawn = {k: v for k, v in json.loads(template.read_text()).items() if k != "config"}
+    assert all(legend.get("orient") == "top" for legend in legends(drawn))
+
+
+def test_the_page_takes_the_width_of_the_screen_that_it_is_on():
+    assert '<meta name="viewport" content="width=device-width' in offline_page("")

@@ -64,6 +64,9 @@ def test_groups_of_few_patients_are_named_not_judged(elsewhere):
     groups = {(g["group"], g["value"]): g for g in metrics["groups"]}
     assert "accuracy" in groups["view", "CC"] and groups["view", "CC"]["patients"] == 6
     assert groups["laterality", "L"]["images"] == 12
+    assert {g["group"] for g in metrics["groups"]} == {
+        "maker", "view", "laterality", "age_band", "unfamiliar"
+    }  # fmt: skip
     few = [g for g in metrics["groups"] if g["patients"] < 5]
     assert not any("accuracy" in g for g in few)
 

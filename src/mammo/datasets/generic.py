@@ -14,11 +14,13 @@ _PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
 def read(root: Path, table: Path, columns: Columns, labels: Mapping[str, str]) -> list[ImageRow]:
     """Read the rows of a table; `labels` maps its tokens to A-D and nothing else is a label."""
     pattern = columns.image if "{" in columns.image else f"{{{columns.image}}}"
-    named = [columns.patient_id, columns.laterality, columns.view, columns.label, columns.split]
-    needed = dict.fromkeys(_PLACEHOLDER.findall(pattern) + [name for name in named if name])
+    keys = dict.fromkeys(_PLACEHOLDER.findall(pattern), "dataset.columns.image")
+    for field in ("patient_id", "laterality", "view", "label", "split"):
+        if column := getattr(columns, field):
+            keys.setdefault(column, f"dataset.columns.{field}")
     tokens = {normalised(token): label for token, label in labels.items()}
     return [
-        _row(cells, pattern, columns, tokens) for cells in read_label_table(table, list(needed))
+        _row(cells, pattern, columns, tokens) for cells in read_label_table(table, list(keys), keys)
     ]
 
 

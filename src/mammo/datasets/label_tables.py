@@ -3,7 +3,7 @@
 import csv
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -20,26 +20,33 @@ MAX_BYTES = 512 * 2**20
 MAX_ROWS = 5_000_000
 
 
-def read_label_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+def read_label_table(
+    path: Path, columns: Sequence[str], keys: Mapping[str, str] = {}
+) -> list[dict[str, str]]:
     """Read `columns` of a delimited table with a header line: one dictionary of text a row.
 
     Cells are stripped, short rows are filled with '', blank rows are left out. A byte order mark,
     CRLF, quoted line breaks, leading zeros and `;` or tabs as separators need no declaration: the
     separator is the one that the header line holds most often.
 
+    Args:
+        path: The table.
+        columns: Those to read.
+        keys: The key of params.yaml that names a column, by column, where one does.
+
     Raises:
         UserError: The file is missing, isn't such a table, lacks a column or holds no row.
     """
     require_file(path)
     if path.suffix.lower() in SHEETS:
-        return read_sheet(path, None, columns)
+        return read_sheet(path, None, columns, keys)
     if path.stat().st_size > MAX_BYTES:
         raise UserError(f"{path}: {path.stat().st_size} bytes, must be at most {MAX_BYTES}")
     rows = _rows(path)
     header = next(rows, None)
     if header is None:
         raise UserError(f"{path}: the file is empty; it needs a header line and rows")
-    require_columns(path, header, columns)
+    require_columns(path, header, columns, keys)
     at = {column: header.index(column) for column in columns}
     table: list[dict[str, str]] = []
     for number, row in enumerate(rows, start=2):
@@ -68,24 +75,29 @@ def require_file(path: Path) -> None:
         raise UserError(f"{path}: no such file (dataset.table); {listing(path.parent)}")
 
 
-def require_columns(path: Path, header: Sequence[str], columns: Iterable[str]) -> None:
+def require_columns(
+    path: Path, header: Sequence[str], columns: Sequence[str], keys: Mapping[str, str]
+) -> None:
     """Refuse a table that lacks a column, or has it twice.
 
     Raises:
-        UserError: Names the missing columns and those that are there.
+        UserError: Names the missing columns, the keys that ask for them, and those that are there.
     """
     missing = [column for column in columns if column not in header]
     if missing:
+        asking = ", ".join(dict.fromkeys(keys[name] for name in missing if name in keys))
+        remedy = f"set {asking} in params.yaml" if asking else "is it dataset.name's own table?"
         raise UserError(
-            f"{path}: must have {_quoted(missing)}, got the columns {_quoted(header)}; of a csv "
-            "dataset, name the table's own under dataset.columns in params.yaml"
+            f"{path}: must have {_quoted(missing)}, got the columns {_quoted(header)}; {remedy}"
         )
     double = [column for column in columns if header.count(column) > 1]
     if double:
         raise UserError(f"{path}: has {_quoted(double)} more than once; rename or remove one")
 
 
-def read_sheet(path: Path, sheet: str | None, columns: Sequence[str]) -> list[dict[str, str]]:
+def read_sheet(
+    path: Path, sheet: str | None, columns: Sequence[str], keys: Mapping[str, str] = {}
+) -> list[dict[str, str]]:
     """Read `columns` below the first row of a workbook's sheet: one dictionary of text a row.
 
     Text stays as it is, leading zeros too; a whole number has no decimal point.
@@ -94,6 +106,7 @@ def read_sheet(path: Path, sheet: str | None, columns: Sequence[str]) -> list[di
         path: An Excel or OpenDocument workbook.
         sheet: Its name; None for the first.
         columns: Names in the first row.
+        keys: As of `read_label_table`.
 
     Raises:
         UserError: The file isn't a workbook, inflates beyond the bound, or lacks the sheet, a
@@ -115,7 +128,7 @@ def read_sheet(path: Path, sheet: str | None, columns: Sequence[str]) -> list[di
     if len(filled) < 2:
         raise UserError(f"{path}: sheet {sheet or names[0]!r} holds no row below its header line")
     header = filled[0]
-    require_columns(path, header, columns)
+    require_columns(path, header, columns, keys)
     return [{name: row[header.index(name)] for name in columns} for row in filled[1:]]
 
 

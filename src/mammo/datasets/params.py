@@ -43,7 +43,7 @@ class DatasetParams(Params):
         root: The folder of the images.
         table: The label table; a folder for datasets that come with several.
         corrections: A table of labels that a reader changed; see `ingest.corrections`.
-        key_file: See `identity.read_dataset_key`.
+        key_file: See `ingest.keys.read_dataset_key`.
         classes: The classes to tell apart.
         columns: For `csv` only: the table's columns.
         labels: For `csv` only: which label each token of the table stands for.

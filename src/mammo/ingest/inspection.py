@@ -68,7 +68,9 @@ def inspect_files(
     shared = {"root": str(root), "limits": limits.model_dump()}
     tasks = [{"path": path, **shared} for path in paths]
     outcomes = run_in_order("mammo.ingest.inspection:inspect_task", tasks, workers, _BOUNDS)
-    for outcome in tqdm(outcomes, total=len(paths), desc="ingest", unit="file", mininterval=0.5):
+    for outcome in tqdm(
+        outcomes, total=len(paths), desc="ingest", unit="file", mininterval=0.5, disable=None
+    ):
         if outcome.fault is None:
             yield _from_facts(outcome.facts)
         else:

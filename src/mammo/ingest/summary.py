@@ -7,8 +7,10 @@ from typing import Any
 import pandas as pd
 
 from mammo.cohort.classes import CLASSES, ClassSet
-from mammo.dicom import codecs
+from mammo.dicom import codecs, codestream
 from mammo.ingest.groups import UNKNOWN, maker_of
+
+_SPLITS = 3  # train, val and test
 
 
 def summarise(
@@ -67,7 +69,7 @@ def format_summary(metrics: dict[str, Any], quarantine: pd.DataFrame) -> str:
         f"corrected        {metrics['corrected']} labels",
         f"manufacturers    {_listed(metrics['manufacturers'])}",
         f"photometric      {_listed(metrics['photometric_interpretations'])}",
-        f"transfer syntax  {_listed(metrics['transfer_syntaxes'])}",
+        f"transfer syntax  {_listed(_by_name(metrics['transfer_syntaxes']))}",
         f"flagged          {_listed(metrics['flagged']) or 'none'}",
         f"rejected         {len(quarantine)}",
     ]
@@ -77,6 +79,21 @@ def format_summary(metrics: dict[str, Any], quarantine: pd.DataFrame) -> str:
     if metrics["rejected"]:
         lines.append("to see what becomes of one file, and why: mammo inspect FILE")
     return "\n".join(lines)
+
+
+def thin_classes(metrics: dict[str, Any]) -> list[str]:
+    """Name the classes that train, val and test can't all have, one warning each."""
+    return [
+        f"class {name}: {count} patient{'' if count == 1 else 's'}, fewer than the "
+        f"{_SPLITS} splits: one of them will lack it; add patients, or see dataset.classes and "
+        "split.missing_class"
+        for name, count in metrics["patients_by_class"].items()
+        if 0 < count < _SPLITS
+    ]
+
+
+def _by_name(syntaxes: dict[str, int]) -> dict[str, int]:
+    return {codestream.name_of(uid): count for uid, count in syntaxes.items()}
 
 
 def _counts(values: Iterable[str]) -> dict[str, int]:

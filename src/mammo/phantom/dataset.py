@@ -67,7 +67,7 @@ def _write_images(
     shared = {"folder": str(folder), "params": params.model_dump(mode="json")}
     tasks = [{"image": asdict(image), **shared} for image in images]
     outcomes = run_in_order("mammo.phantom.dataset:write_task", tasks, workers, _BOUNDS)
-    for outcome in tqdm(outcomes, total=len(images), desc="phantom", unit="image"):
+    for outcome in tqdm(outcomes, total=len(images), desc="phantom", unit="image", disable=None):
         if outcome.fault is not None:
             raise UserError(
                 f"the phantom's image {outcome.task['image']}: not drawn: {outcome.fault}"

@@ -123,7 +123,8 @@ def _cases(taken: Ingested, tensors: Path) -> pd.DataFrame:
     facts = grey_scales(tensors)
     cases = taken.images.merge(taken.labels, on="key", validate="one_to_one")
     about = taken.files[["key", "manufacturer", "rows", "columns"]]
-    return cases.merge(about, on="key").merge(facts, on="key").sort_values("key", ignore_index=True)
+    cases = cases.merge(about, on="key").merge(taken.groups, on="key", validate="one_to_one")
+    return cases.merge(facts, on="key").sort_values("key", ignore_index=True)
 
 
 def measure(
@@ -140,11 +141,11 @@ def measure(
     labels = table["label"].map(position).to_numpy(dtype=np.int64)
     inside = prediction_sets(answers.probabilities, thresholds_of(bundle.scores, coverage), classes)
     own = bundle.facts["figures"]
-    maker = cases["manufacturer"].replace("", "not stated")
     groups = {
-        "maker": maker,
+        "maker": cases["maker"],
         "view": table["view"],
         "laterality": table["laterality"],
+        "age_band": cases["age_band"],
         "unfamiliar": table["unfamiliar"].ne("").map({True: "yes", False: "no"}),
     }
     return {

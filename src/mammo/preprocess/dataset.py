@@ -186,7 +186,7 @@ def _fill_store(
         }
         for row in missing
     )
-    with tqdm(total=len(missing), desc="decode", unit="image") as progress:
+    with tqdm(total=len(missing), desc="decode", unit="image", disable=None) as progress:
         for outcome in _run(tasks, min(len(missing), params.workers or cores()), params):
             key = outcome.task["key"]
             if outcome.fault is not None:
