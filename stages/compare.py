@@ -17,13 +17,15 @@ from mammo.comparison.page import Evidence, report
 from mammo.comparison.params import CompareParams
 from mammo.comparison.tables import calibration_table, comparison_table
 from mammo.evaluation.ensemble import ENSEMBLE
-from mammo.evaluation.levels import PatientRule
+from mammo.evaluation.levels import PatientRule, class_names
 from mammo.figures.evidence import forest_plot, reliability_diagram
 from mammo.figures.style import write_png
 from mammo.heads.params import HeadParams
 from mammo.params import load_leaf, load_params
 from mammo.stage import run_stage
 from mammo.storage.files import read_table, whole_folder, write_json, write_table, write_text
+from mammo.training.params import BalancingParams, LossParams
+from mammo.training.problem import Solving
 
 
 def main() -> None:
@@ -36,13 +38,15 @@ def main() -> None:
     cases = read_cases(paths.IMAGES, paths.LABELS, paths.SPLITS)
     arms = read_arms(names, paths.EVALUATION_PLOTS)
     judged = arms[names[0]].predictions
+    head = load_params("head", HeadParams)
+    solving = Solving(
+        list(class_names(judged)),
+        head,
+        load_params("balancing", BalancingParams),
+        load_params("loss", LossParams),
+    ).plain()
     baselines = predict_baselines(
-        judged,
-        cases,
-        paths.TENSORS,
-        params.histogram.bins,
-        load_params("head", HeadParams),
-        load_leaf("balancing.power", float),
+        judged, cases, paths.TENSORS, params.histogram.bins, solving.path, head.refit
     )
     result = compare(
         arms,

@@ -45,7 +45,7 @@ def main() -> None:
     if progress is None:
         return  # one process writes for all
     outcome, best = trained.outcome, trained.outcome.best
-    facts = {**trial.facts(), **trial.network.trainable()}
+    facts = {**trial.facts(outcome), **trial.network.trainable()}
     with whole_folder(paths.MODELS / name, manifest=True) as folder:
         kept = paths.BEST_MODEL
         if trained.refitted:

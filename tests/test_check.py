@@ -199,6 +199,34 @@ def test_a_head_re_trained_on_balanced_sampling_goes_with_no_other_remedy(values
         check_params(values)
 
 
+@pytest.mark.parametrize(
+    ("classes", "weights", "said"),
+    [
+        (
+            "a_b_c_d",
+            [21.2, 2.3, 1],
+            r"must be one weight .* 4 classes .*\(A, B, C, D\), got 3",
+        ),
+        ("ab_cd", [1, 2, 3, 4], r"must be one weight .* 2 classes .*\(AB, CD\), got 4"),
+        ("a_b_c_d", [1, 2, 0, 4], r"balancing\.class_weights\.2: .*greater than 0, got 0"),
+    ],
+)
+def test_given_class_weights_are_one_a_class_and_above_0(values, classes, weights, said):
+    change(values, "dataset.classes", classes)
+    change(values, "balancing.weighted_sampler", False)
+    change(values, "balancing.class_weights", [1.0] * (2 if classes == "ab_cd" else 4))
+    check_params(values)
+    change(values, "balancing.class_weights", weights)
+    with pytest.raises(UserError, match=said):
+        check_params(values)
+
+
+def test_a_metric_that_is_not_measured_is_refused_before_anything_runs(values):
+    change(values, "compare.tested_metrics", ["kappa", "nonsense"])
+    with pytest.raises(UserError, match=r"compare\.tested_metrics\.1: .*'nonsense'"):
+        check_params(values)
+
+
 def test_the_ordinal_loss_goes_with_any_remedy(values):
     change(values, "loss.name", "corn")
     with pytest.raises(UserError, match=r"strategies\.probe\.head: must be gradient"):

@@ -1,10 +1,11 @@
 """Check the whole of params.yaml before anything runs, each section by its own module's model."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from mammo import paths
+from mammo.cohort.classes import CLASSES
 from mammo.cohort.params import SplitParams
 from mammo.comparison.params import CompareParams
 from mammo.datasets.folders import shown, survey
@@ -86,8 +87,10 @@ def check_params(values: dict[str, Any]) -> None:
     ]
     if faults:
         raise UserError("\n".join(faults))
+    balancing = BalancingParams.model_validate(values["balancing"])
+    _check_weights(balancing, CLASSES[values["dataset"]["classes"]])
     _check_balance(
-        BalancingParams.model_validate(values["balancing"]),
+        balancing,
         LossParams.model_validate(values["loss"]),
         TrainParams.model_validate(values["train"]),
     )
@@ -268,6 +271,16 @@ def _members(values: dict[str, Any]) -> list[Any]:
     section = values.get("ensemble")
     found = section.get("strategies") if isinstance(section, dict) else None
     return found if isinstance(found, list) else []
+
+
+def _check_weights(balancing: BalancingParams, classes: Sequence[str]) -> None:
+    """Refuse given weights that aren't one a class, before anything is decoded."""
+    given = balancing.class_weights
+    if isinstance(given, list) and len(given) != len(classes):
+        raise UserError(
+            f"params.yaml: balancing.class_weights: must be one weight for each of the "
+            f"{len(classes)} classes of dataset.classes ({', '.join(classes)}), got {len(given)}"
+        )
 
 
 def _check_balance(balancing: BalancingParams, loss: LossParams, train: TrainParams) -> None:

@@ -1,5 +1,6 @@
 """Load sections of params.yaml into the models of the modules that use them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -146,10 +147,15 @@ def parse_params(section: str, values: Any, model: type[P], path: Path = paths.P
         return model.model_validate(values)
     except ValidationError as error:
         faults = [
-            f"{path}: {'.'.join([section, *map(str, fault['loc'])])}: {_rule(fault)}"
+            f"{path}: {'.'.join([section, *_key(fault['loc'])])}: {_rule(fault)}"
             for fault in error.errors()
         ]
         raise UserError("\n".join(faults)) from None
+
+
+def _key(parts: Sequence[str | int]) -> list[str]:
+    """Name where a fault lies; pydantic also names which of several types it tried."""
+    return [part for part in map(str, parts) if "[" not in part]
 
 
 def _rule(fault: Any) -> str:

@@ -90,7 +90,7 @@ def _train_and_judge(name: str) -> Cell:
         keys = list(judged.loc[rows, "key"])
         probabilities[rows] = _answers(answering, keys, params, devices)
         trainable = answering.network.trainable()
-        facts[split] = {**answering.facts(), **trainable, "epoch": outcome.best.epoch}
+        facts[split] = {**answering.facts(outcome), **trainable, "epoch": outcome.best.epoch}
     found = evaluate(name, judged, probabilities, facts, params, recipe.collapse)
     said = {fact: found.metrics[fact] for fact in CELL_FACTS}
     said |= {"epochs": outcome.rows[-1]["epoch"], "alerts": len(outcome.alerts)}

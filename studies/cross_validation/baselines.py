@@ -11,8 +11,11 @@ import pandas as pd
 from mammo import paths
 from mammo.cohort.params import SplitParams
 from mammo.comparison.inputs import predict_baselines
+from mammo.evaluation.levels import class_names
 from mammo.heads.params import HeadParams
 from mammo.params import parse_params
+from mammo.training.params import BalancingParams, LossParams
+from mammo.training.problem import Solving
 from studies.pages.cases import fold_cases
 from studies.pages.pooling import pool_splits
 
@@ -49,13 +52,18 @@ def pool_baselines(
     """
     split = parse_params("split", values["split"], SplitParams)
     head = parse_params("head", values["head"], HeadParams)
-    bins, power = values["compare"]["histogram"]["bins"], values["balancing"]["power"]
+    balancing = parse_params("balancing", values["balancing"], BalancingParams)
+    loss = parse_params("loss", values["loss"], LossParams)
+    bins = values["compare"]["histogram"]["bins"]
     answers: dict[str, dict[str, pd.DataFrame]] = {}
     kappas = []
     for run, judged in runs.items():
         seed, fold = map(int, run.split("-"))
         cases = fold_cases(images, split, seed, fold)
-        found = predict_baselines(judged, cases, home / paths.TENSORS, bins, head, power)
+        solving = Solving(list(class_names(judged)), head, balancing, loss).plain()
+        found = predict_baselines(
+            judged, cases, home / paths.TENSORS, bins, solving.path, head.refit
+        )
         kappas.append(found.cross_fitted)
         for name, arm in found.arms.items():
             answers.setdefault(name, {})[run] = arm.predictions

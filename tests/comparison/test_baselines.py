@@ -16,6 +16,8 @@ from mammo.errors import UserError
 from mammo.heads.params import HeadParams
 from mammo.params import parse_params
 from mammo.storage.tensors import OUTLINES, Tensors, packed, write_shards
+from mammo.training.problem import Solving
+from support.trainings import BALANCING, LOSS
 
 
 def store(folder, images, keys=None):
@@ -89,11 +91,16 @@ def pictures(tmp_path, make, n=60):
 PARTS = {"train": slice(0, 40), "val": slice(40, 50), "test": slice(50, 60)}
 
 
-def solved(tensors, outlines, labels, parts=PARTS, head=HEAD):
+def solved(tensors, outlines, labels, parts=PARTS, head=HEAD, **balancing):
     keys = {split: tensors.keys[part] for split, part in parts.items()}
     truth = {split: labels[part] for split, part in parts.items()}
     patients = {split: np.arange(60)[part] // 2 for split, part in parts.items()}
-    return solve_baselines(tensors, outlines, keys, truth, patients, 3, 16, head, 0.5), truth
+    balance = BALANCING.model_copy(update={"weighted_sampler": True, "power": 0.5, **balancing})
+    solver = Solving(["A", "B", "C"], head, balance, LOSS).plain().path
+    return (
+        solve_baselines(tensors, outlines, keys, truth, patients, 3, 16, solver, head.refit),
+        truth,
+    )
 
 
 def test_the_better_baseline_is_the_histogram_where_grey_values_tell_the_class(tmp_path):
@@ -123,6 +130,24 @@ def test_with_refit_test_is_answered_by_what_train_and_val_teach(tmp_path):
         assert np.array_equal(one["val"], other["val"])
         assert np.array_equal(one["test"], all_of_it["test"])
         assert not np.array_equal(one["test"], other["test"])
+
+
+@pytest.mark.parametrize(
+    "balancing", [{"weighted_sampler": False}, {"power": 1.0}, {"effective_beta": 0.9}]
+)
+def test_baselines_are_balanced_as_the_strategies_are(tmp_path, balancing):
+    def vague(label, random, outline):
+        return random.integers(40, 200 + 10 * label, outline.sum())
+
+    tensors, outlines, labels = pictures(tmp_path, vague)
+    labels = np.where(np.arange(60) % 5 == 0, labels, 1)  # B is common, A and C are rare
+    plain, _ = solved(tensors, outlines, labels)
+    other, _ = solved(tensors, outlines, labels, **balancing)
+    for name in (INTENSITY_HISTOGRAM, GREY_FEATURES):
+        means = [found.probabilities[name]["test"].mean(axis=0) for found in (plain, other)]
+        more_balanced = balancing != {"weighted_sampler": False}
+        assert (means[1][1] < means[0][1]) == more_balanced
+        assert abs(means[1][1] - means[0][1]) > 0.02
 
 
 def test_the_better_baseline_is_grey_features_where_only_the_texture_differs(tmp_path):

@@ -29,13 +29,16 @@ from mammo.comparison.inputs import (
 )
 from mammo.comparison.page import Evidence, report
 from mammo.comparison.tables import calibration_table, comparison_table
+from mammo.comparison.wording import patients
 from mammo.errors import UserError
 from mammo.figures.evidence import forest_plot, reliability_diagram
 from mammo.figures.style import write_png
 from mammo.heads.params import HeadParams
 from mammo.storage.files import write_json, write_table
 from mammo.storage.tensors import OUTLINES, packed, write_shards
+from mammo.training.problem import Solving
 from support.made_up import compare_params, predictions
+from support.trainings import BALANCING, LOSS
 
 ROOT = Path(__file__).resolve().parents[2]
 HISTORY = pd.DataFrame(
@@ -64,6 +67,7 @@ HEAD = HeadParams.model_validate({
     "refit": False, "penalties": {"strongest": 1.0, "weakest": 1e-2, "steps": 3},
 })  # fmt: skip
 FACTS = {"decision": "argmax", "status": "healthy", "parameters": "0123abcd"}
+SOLVER = Solving(["A", "B", "C", "D"], HEAD, BALANCING, LOSS).plain().path
 
 
 def training(alerts=(), history=HISTORY):
@@ -267,12 +271,14 @@ def test_a_network_that_does_not_beat_the_better_baseline_is_said_so(two_strateg
     lines = {
         line.split(":")[0]: line
         for line in page.splitlines()
-        if line.startswith("- `") and "against" in line
+        if line.startswith("- `") and " less " in line
     }
-    assert "beats it in kappa" in lines["- `good` against the class shares of the training images"]
-    assert "**is worse** in kappa" in lines["- `poor` against the intensity histogram"]
+    majority = lines["- `good` less the class shares of the training images"]
+    assert re.search(r"\+\d\.\d\d \[\S+, \S+\] in kappa, shown \(adjusted p ", majority)
+    assert re.search(r" in accuracy by patient \(McNemar\), ", majority)
+    assert " in kappa, **worse** (" in lines["- `poor` less the intensity histogram"]
     assert "beyond grey values" in page
-    assert "the better baseline, in quadratic kappa: `good`, `poor`." in page
+    assert "better baseline, in quadratic kappa: none; not shown to: `good`, `poor`." in page
 
 
 def test_beating_the_better_baseline_is_said_too():
@@ -289,7 +295,9 @@ def test_what_is_not_shown_has_one_wording_whatever_the_sign():
     assert tests[0].difference > 0 > tests[1].difference
     assert all(test.p_adjusted > 0.1 for test in tests)
     page = report(close)
-    assert page.count("is **not shown to beat it** in kappa") == 2
+    assert page.count(" in kappa, **not shown** (adjusted p ") == 2
+    for test in tests:
+        assert f"{patients(test.patients_needed)} patients would show it" in page
     assert "does not beat" not in page
 
 
@@ -410,7 +418,7 @@ def test_a_label_that_was_never_predicted_is_refused(tmp_path):
     cases = read_cases(*(tmp_path / f"data/{n}.csv" for n in ("images", "labels", "splits")))
     cases.loc[0, "label"] = "E"
     with pytest.raises(UserError, match="labels must be among A, B, C, D, got 'E'"):
-        predict_baselines(predictions("s", 1), cases, tmp_path / "data/tensors", 8, HEAD, 0.5)
+        predict_baselines(predictions("s", 1), cases, tmp_path / "data/tensors", 8, SOLVER, False)
 
 
 @pytest.mark.slow
@@ -418,7 +426,7 @@ def test_baselines_learn_from_train_and_judge_what_the_strategies_judged(tmp_pat
     world(tmp_path, ["s"])
     cases = read_cases(*(tmp_path / f"data/{n}.csv" for n in ("images", "labels", "splits")))
     judged = predictions("s", 1)
-    found = predict_baselines(judged, cases, tmp_path / "data/tensors", 8, HEAD, 0.5)
+    found = predict_baselines(judged, cases, tmp_path / "data/tensors", 8, SOLVER, False)
     assert set(found.cross_fitted) == {INTENSITY_HISTOGRAM, GREY_FEATURES}
     tables = {name: arm.predictions for name, arm in found.arms.items()}
     train = cases[cases["split"] == "train"]
@@ -468,7 +476,8 @@ def world(root, strategies):
         "evaluate": {"patient": "denser"},
         "ensemble": {"strategies": []},
         "head": HEAD.model_dump(),
-        "balancing": {"power": 0.5},
+        "balancing": BALANCING.model_dump(),
+        "loss": LOSS.model_dump(),
         "strategies": {name: {} for name in strategies},
         "compare": compare_params().model_dump(mode="json"),
     }

@@ -65,6 +65,8 @@ def make_model(
     network = build_network(weights, BACKBONE, Design(at, reads, grey, shape, seed=seed))
     with torch.no_grad():  # answers that differ from image to image
         network.suffix.head.linear.weight.mul_(2)
+        if kernel:
+            network.suffix.head.kernel.weight.normal_()
     network.suffix.eval()
     facts = {
         "strategy": name, "arch": BACKBONE.arch, "cut": at, "reads": list(reads), "grey": grey,

@@ -399,6 +399,19 @@ def test_a_re_trained_head_starts_afresh(folder, backbone, fabric):
 
 
 @pytest.mark.slow
+def test_thresholds_start_afresh_too(folder, backbone, fabric):
+    options = dict(strategy=dict(epochs=2, lr=1e-9), train=dict(retrain_head_epochs=1))
+    run = make_run(folder, backbone, fabric, kind="ordinal", **options)
+    thresholds = run.suffix.head.order
+    fresh = thresholds.thresholds.clone()
+    thresholds.place(torch.tensor([2.0, 5.0, 9.0]))
+    first = run.train()
+    retrain_head(run.job, run.suffix, first)
+    assert first.last["head.order.steps"][0].item() == pytest.approx(2)
+    assert torch.allclose(thresholds.thresholds, fresh, atol=1e-3)
+
+
+@pytest.mark.slow
 def test_a_re_trained_head_forgets_the_prior(folder, backbone, fabric):
     fold = make_fold()
     fold.labels[fold.train] = np.repeat(np.arange(4), [4, 4, 8, 16])

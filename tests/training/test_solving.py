@@ -1,5 +1,6 @@
 """A solved head: the path is the history, and the network's head answers as the solved one."""
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -203,6 +204,67 @@ def test_facts_tell_how_to_use_the_suffix(folder, fabric):
     assert facts["counts"] == [8, 8, 8, 8]
     assert facts["prior"] == pytest.approx([0.25] * 4)
     assert facts["head"]["kind"] == "multinomial"
+
+
+def imbalanced(val=None):
+    """24 training images of C and 8 others."""
+    table = cases()
+    train = table["split"] == "train"
+    table.loc[train & table["label"].isin(["A", "B"]), "label"] = "C"
+    table.loc[train & (table["label"] == "D") & (table.index % 8 == 3), "label"] = "A"
+    if val:
+        table.loc[~train, "label"] = val
+    return table
+
+
+@pytest.mark.slow
+def test_the_prior_is_that_of_the_training_that_made_the_head(folder, fabric):
+    trial = trial_of(
+        folder, fabric, trained=1, features="last", table=imbalanced(),
+        strategy={"head": "gradient", "warmup_epochs": 0}, balancing={"weighted_sampler": False},
+        train={"retrain_head_epochs": 1},
+    )  # fmt: skip
+    natural = [4 / 32, 0, 24 / 32, 4 / 32]
+    assert trial.facts()["prior"] == pytest.approx(natural)
+    trained = run_trial(trial, lambda row: None)
+    assert trained.outcome.head_retrained
+    assert trial.facts(trained.outcome)["prior"] == pytest.approx([1 / 3, 0, 1 / 3, 1 / 3])
+    stopped = replace(trained.outcome, head_retrained=False)  # for collapse, before the second one
+    assert trial.facts(stopped)["prior"] == pytest.approx(natural)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"head": {"select": "cross_fit"}}, "cross-fitting on train keeps the penalty"),
+        ({"head": {"select": "val"}}, "the penalty of the least log-loss is kept"),
+        (
+            {"trained": 1, "features": "last", "train": {"keep": "last"}},
+            "the last epoch is kept, and after a collapse the one of the least loss",
+        ),
+        (
+            {"trained": 1, "features": "last", "train": {"keep": "best"}},
+            "so the epoch of the least loss is kept",
+        ),
+    ],
+)
+def test_with_one_class_in_val_it_is_said_what_decides_instead(
+    folder, fabric, caplog, options, said
+):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trained = run_trial(
+            trial_of(folder, fabric, table=imbalanced(val="C"), **options), lambda row: None
+        )
+    (line,) = [r.getMessage() for r in caplog.records if "val holds one class" in r.getMessage()]
+    assert said in line and "split.*" in line
+    last = trained.outcome.rows[-1]["epoch"]
+    val = {r["epoch"]: r["loss"] for r in trained.outcome.rows if r["split"] == "val"}
+    if "the last epoch" in said:
+        assert trained.outcome.best.epoch == last
+    elif "epoch of the least loss" in said:
+        assert trained.outcome.best.epoch == min(val, key=val.get)
 
 
 def test_every_view_of_train_is_read_and_val_is_clean(folder, fabric):

@@ -1,10 +1,11 @@
 """What needs no network: class shares, the histogram of grey values, grey and texture features.
 
 A strategy that doesn't beat the better of the last two has learnt nothing beyond grey values.
-Both are heads solved as those of the strategies are, the penalty cross-fitted by patient.
+Both are heads solved as those of the strategies are: the same model, loss and balancing, the
+penalty cross-fitted by patient.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -13,9 +14,7 @@ import numpy as np
 from mammo.embedding.grey import GREY_NAMES, grey_features
 from mammo.errors import UserError
 from mammo.evaluation.metrics import classification_metrics
-from mammo.heads.balance import frequency_weights
-from mammo.heads.params import HeadParams
-from mammo.heads.path import PathStep, Table, kept_step, solve_path
+from mammo.heads.path import Path, PathStep, kept_step
 from mammo.storage.tensors import Tensors, gather_outlines
 
 MAJORITY_CLASS = "majority_class"
@@ -24,6 +23,9 @@ GREY_FEATURES = "grey_features"
 BASELINES = (MAJORITY_CLASS, INTENSITY_HISTOGRAM, GREY_FEATURES)
 
 IMAGES_PER_READ = 64  # bounds the memory, whatever the size of the store
+
+# (n, V, F) features, (n,) labels, (n,) patients -> the path of a linear head, cross-fitted
+Solver = Callable[[np.ndarray, np.ndarray, np.ndarray], Path]
 
 
 @dataclass(frozen=True)
@@ -102,10 +104,10 @@ def solve_baselines(
     patients: Mapping[str, np.ndarray],
     n_classes: int,
     bins: int,
-    head: HeadParams,
-    power: float,
+    solver: Solver,
+    refit: bool,
 ) -> Baselines:
-    """Fit the baselines on train, with `head.refit` for test on train and val.
+    """Fit the baselines on train, with `refit` for test on train and val.
 
     Args:
         tensors: Images of (H, W).
@@ -115,24 +117,21 @@ def solve_baselines(
         patients: (n,) by split, likewise.
         n_classes: K.
         bins: Of the histogram.
-        head: The section `head`, as for the strategies; always linear and cross-fitted here.
-        power: Images weigh n_class^-power.
+        solver: Solves heads as those of the strategies are solved.
+        refit: As `head.refit`.
 
     Raises:
         UserError: Train holds fewer than two classes.
     """
-    head = head.model_copy(update={"kernel": "none", "select": "cross_fit"})
     fitted_on: dict[str, tuple[str, ...]] = {split: ("train",) for split in keys}
-    if head.refit and {"val", "test"} <= set(keys):
+    if refit and {"val", "test"} <= set(keys):
         fitted_on["test"] = ("train", "val")
 
     def solve(described: Mapping[str, np.ndarray], splits: Sequence[str]) -> PathStep:
         features, truth, people = (
             np.concatenate([of[split] for split in splits]) for of in (described, labels, patients)
         )
-        weights = frequency_weights(np.bincount(truth, minlength=n_classes), power)[truth]
-        table = Table(features[:, None], truth, weights, people)
-        return kept_step(solve_path(table, n_classes, head))
+        return kept_step(solver(features[:, None], truth, people))
 
     shares = {
         split: majority_class(

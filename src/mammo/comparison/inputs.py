@@ -9,12 +9,11 @@ import numpy as np
 import pandas as pd
 
 from mammo.comparison.arms import Arm
-from mammo.comparison.baselines import solve_baselines
+from mammo.comparison.baselines import Solver, solve_baselines
 from mammo.errors import UserError
 from mammo.evaluation.ensemble import ENSEMBLE
 from mammo.evaluation.levels import class_names
 from mammo.evaluation.predictions import CASE, read_predictions
-from mammo.heads.params import HeadParams
 from mammo.storage.files import read_json, read_table
 from mammo.storage.tensors import OUTLINES, Tensors
 
@@ -171,8 +170,8 @@ def predict_baselines(
     cases: pd.DataFrame,
     tensors: Path,
     bins: int,
-    head: HeadParams,
-    power: float,
+    solver: Solver,
+    refit: bool,
 ) -> BaselineArms:
     """Let the baselines judge the images that the strategies judged.
 
@@ -181,8 +180,8 @@ def predict_baselines(
         cases: From `read_cases`; its train images are what the baselines learn from.
         tensors: The folder of the images and their outlines.
         bins: Of the histogram.
-        head: How their heads are solved.
-        power: Of the class frequencies, in the images' weights.
+        solver: Solves heads as those of the strategies are solved.
+        refit: Whether train and val together solve what judges test.
 
     Raises:
         UserError: A label isn't among the classes that were predicted.
@@ -206,8 +205,8 @@ def predict_baselines(
         {split: table["patient"].to_numpy() for split, table in tables.items()},
         len(classes),
         bins,
-        head,
-        power,
+        solver,
+        refit,
     )
     arms = {
         name: Arm(

@@ -1,6 +1,6 @@
 """Section `compare`."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -15,6 +15,14 @@ class HistogramParams(Params):
     """
 
     bins: Annotated[int, Field(ge=2)]
+
+
+# What is measured by image whatever the classes are called.
+Tested = Literal[
+    "kappa", "kappa_linear", "kappa_quadratic", "bal_acc", "bal_acc_adj", "accuracy", "macro_f1",
+    "auc_macro", "mae_classes", "far_error_share", "ece", "kappa_dense", "bal_acc_adj_dense",
+    "accuracy_dense", "macro_f1_dense", "sensitivity_dense", "specificity_dense", "auc_dense",
+]  # fmt: skip
 
 
 class CompareParams(Params):
@@ -34,6 +42,6 @@ class CompareParams(Params):
     seed: Annotated[int, Field(ge=0)]
     confidence: Annotated[float, Field(gt=0.5, lt=1)]
     calibration_bins: Annotated[int, Field(ge=2)]
-    tested_metrics: Annotated[list[str], Field(min_length=1)]
+    tested_metrics: Annotated[list[Tested], Field(min_length=1)]
     false_discovery_rate: Annotated[float, Field(gt=0, lt=1)]
     histogram: HistogramParams

@@ -43,13 +43,13 @@ def summary(result: Comparison) -> list[str]:
         )
     reference = result.sample.reference
     if reference is not None:
-        weak = [name for name in values if not _beats(name, reference, tested[0], result)]
+        strong = [name for name in values if _beats(name, reference, tested[0], result)]
+        weak = [name for name in values if name not in strong]
+        against = f"{in_words(reference)}, the better baseline, in {in_words(tested[0])}"
         lines.append(
-            f"- Not shown to beat {in_words(reference)}, the better baseline, in "
-            f"{in_words(tested[0])}: {listed(weak)}."
+            f"- Shown to beat {against}: {listed(strong)}; not shown to: {listed(weak)}."
             if weak
-            else f"- Every strategy is shown to beat {in_words(reference)}, the better baseline, "
-            f"in {in_words(tested[0])}."
+            else f"- Every strategy is shown to beat {against}."
         )
     return lines
 
@@ -117,15 +117,16 @@ def baselines(result: Comparison) -> str:
     if not against:
         return ""
     lines = [
-        f"- `{pair.first}` against {in_words(pair.second)}: "
-        + "; ".join(
-            f"{_beats_in_words(test, sample.false_discovery_rate)} in {in_words(test.metric)} by "
-            f"{_difference(pair, test)} (adjusted p {p_value(test.p_adjusted)})"
-            for test in pair.by_image
-        )
+        f"- `{pair.first}` less {in_words(pair.second)}: "
+        + "; ".join(_against(pair, test, sample) for test in pair.tests if test.p is not None)
         + "."
         for pair in against
     ]
+    untested = dict.fromkeys(
+        in_words(test.metric) for pair in against for test in pair.tests if test.p is None
+    )
+    if untested:
+        lines += ["", f"Too few patients of a class to be tested in: {', '.join(untested)}."]
     without = [f"`{name}` ({in_words(name)})" for name in result.baselines]
     chosen = (
         f" The better of those that look at grey values, by quadratic kappa on val, is "
@@ -140,12 +141,17 @@ def baselines(result: Comparison) -> str:
     )
 
 
-def _beats_in_words(test: Test, rate: float) -> str:
-    if test.p is None:
-        return "can't be tested"
-    if not test.is_shown(rate):
-        return "is **not shown to beat it**"
-    return "beats it" if _positive(test) else "**is worse**"
+def _against(pair: Pair, test: Test, sample: Sample) -> str:
+    """Write one difference from a baseline, and whether it is shown."""
+    shown = test.is_shown(sample.false_discovery_rate)
+    verdict = ("shown" if _positive(test) else "**worse**") if shown else "**not shown**"
+    notes = [f"adjusted p {p_value(test.p_adjusted)}"]
+    if _needed(test, sample) != NOTHING:
+        notes.append(f"{_needed(test, sample)} patients would show it")
+    by = "" if test.level == "image" else f" by {test.level} ({TESTS[test.test]})"
+    return (
+        f"{_difference(pair, test)} in {in_words(test.metric)}{by}, {verdict} ({'; '.join(notes)})"
+    )
 
 
 def _positive(test: Test) -> bool:

@@ -4,7 +4,7 @@ RadImageNet's ResNet50, for one, is torchvision's network in a `Sequential` call
 `conv1.weight` is `backbone.0.weight`, its `layer1.0.conv1.weight` `backbone.4.0.conv1.weight`.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from mammo.errors import UserError
 
@@ -42,6 +42,20 @@ def match_names(
             )
         meant[ours] = name
     return {theirs: ours for ours, theirs in meant.items()}, dropped
+
+
+def changes(renamed: Mapping[str, str]) -> dict[str, str]:
+    """Sum up what became of names: without the parts at their ends that stayed, each pair once.
+
+    `module.layer1.0.conv1.weight` that became `layer1.0.conv1.weight` is `module.*` -> `*`.
+    """
+    found = {}
+    for theirs, ours in renamed.items():
+        old, new = theirs.split("."), ours.split(".")
+        while old and new and old[-1] == new[-1]:
+            old, new = old[:-1], new[:-1]
+        found[".".join([*old, "*"])] = ".".join([*new, "*"])
+    return found
 
 
 def _readings(name: str, children: Sequence[str]) -> Iterator[str]:

@@ -29,9 +29,15 @@ class ProportionalOdds(nn.Module):
 
     def __init__(self, classes: int):
         super().__init__()
-        start = torch.zeros(classes - 1)
-        start[0] = -0.5 * (classes - 2)
-        self.steps = nn.Parameter(start)  # the first threshold, then logarithms of the gaps
+        # the first threshold, then logarithms of the gaps
+        self.steps = nn.Parameter(torch.empty(classes - 1))
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Put the thresholds one apart, and in the middle of them 0."""
+        self.steps.zero_()
+        self.steps[0] = -0.5 * (len(self.steps) - 1)
 
     @property
     def thresholds(self) -> Tensor:

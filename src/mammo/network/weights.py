@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from mammo.errors import UserError
 from mammo.network.architecture import Architecture
 from mammo.network.backbones import architecture_of
-from mammo.network.foreign_names import match_names
+from mammo.network.foreign_names import changes, match_names
 from mammo.network.packaged import PACKAGES, package_facts
 from mammo.network.params import BackboneParams
 from mammo.storage.digests import file_sha256
@@ -86,8 +86,8 @@ def adopt(architecture: Architecture, state: State, source: str) -> State:
     meant, dropped = match_names(state, expected, children, source)
     renamed = {theirs: ours for theirs, ours in meant.items() if theirs != ours}
     if renamed:
-        theirs, ours = next(iter(renamed.items()))
-        logger.info("%s: %d names mapped, as %s to %s", source, len(renamed), theirs, ours)
+        said = ", ".join(f"{theirs} to {ours}" for theirs, ours in changes(renamed).items())
+        logger.info("%s: %d names mapped: %s", source, len(renamed), said)
     if dropped:
         logger.info("%s: no part of the backbone, dropped: %s", source, ", ".join(dropped))
     return fit_to(architecture, {ours: state[theirs] for theirs, ours in meant.items()}, source)

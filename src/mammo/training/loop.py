@@ -1,4 +1,4 @@
-"""Train a suffix by gradient: release the blocks, keep the best epoch, watch for collapse."""
+"""Train a suffix by gradient: release the blocks, keep an epoch, watch for collapse."""
 
 import logging
 from collections.abc import Callable

@@ -19,12 +19,17 @@ class Best:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a training leaves behind: its history, the best and the last state, the alerts."""
+    """What a training leaves behind: its history, the best and the last state, the alerts.
+
+    Attributes:
+        head_retrained: Whether both states are of a head that was trained once more alone.
+    """
 
     rows: list[Row]
     best: Best
     last: State
     alerts: list[str]
+    head_retrained: bool = False
 
 
 def best_order(row: Row) -> tuple[float, ...]:

@@ -4,7 +4,7 @@ It knows the sections of params.yaml that state it, and nothing of a recipe: wha
 outside of training (the doubts of a review, a bundle's calibration) states the same problem.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -45,6 +45,11 @@ class Solving:
     head: HeadParams
     balancing: BalancingParams
     loss: LossParams
+
+    def plain(self) -> "Solving":
+        """State the same for what is no network's: a linear head, its penalty cross-fitted."""
+        head = self.head.model_copy(update={"kernel": "none", "select": "cross_fit"})
+        return replace(self, head=head)
 
     def balance(self, labels: np.ndarray) -> Balance:
         """Balance the classes of some labels: (n,) positions among the classes."""

@@ -1,4 +1,4 @@
-"""What is kept of a training: the deployable suffix, and the state from which a run goes on."""
+"""The state from which an interrupted training goes on."""
 
 import hashlib
 import io

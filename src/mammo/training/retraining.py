@@ -5,11 +5,13 @@ from dataclasses import replace
 from torch import nn
 
 from mammo.network.compute import seed_everything
+from mammo.network.head import ProportionalOdds
 from mammo.network.strategies import Suffix
 from mammo.training.job import Job
 from mammo.training.loop import train
 from mammo.training.outcome import Outcome
 from mammo.training.progress import Progress
+from mammo.training.settings import Recipe
 
 
 def retrain_head(job: Job, suffix: Suffix, outcome: Outcome) -> Outcome:
@@ -34,23 +36,28 @@ def retrain_head(job: Job, suffix: Suffix, outcome: Outcome) -> Outcome:
     suffix.load_state_dict(outcome.best.state)
     seed_everything(recipe.train.seed, before)
     for layer in suffix.head.modules():
-        if isinstance(layer, nn.Linear):
+        if isinstance(layer, nn.Linear | ProportionalOdds):
             layer.reset_parameters()
     suffix.scope = "head"
-    head_alone = {
+    progress = job.progress
+    if progress:  # inside the run's own folder, so that both are cleared together
+        progress = Progress(progress.path.parent / "head", progress.every_s)
+    again = replace(job, recipe=head_alone(recipe), progress=progress, epochs_before=before)
+    following = train(again, suffix)
+    rows, alerts = [*outcome.rows, *following.rows], [*outcome.alerts, *following.alerts]
+    return Outcome(rows, following.best, following.last, alerts, head_retrained=True)
+
+
+def head_alone(recipe: Recipe) -> Recipe:
+    """State the recipe of the second training: a fresh head by gradient, sampling balanced."""
+    strategy = {
         "head": "gradient",
         "warmup_epochs": 0,
         "epochs": recipe.train.retrain_head_epochs,
     }
-    balanced = {"weighted_sampler": True, "power": 1.0}
-    again = replace(
+    balancing = {"weighted_sampler": True, "power": 1.0}
+    return replace(
         recipe,
-        strategy=recipe.strategy.model_copy(update=head_alone),
-        balancing=recipe.balancing.model_copy(update=balanced),
+        strategy=recipe.strategy.model_copy(update=strategy),
+        balancing=recipe.balancing.model_copy(update=balancing),
     )
-    progress = job.progress
-    if progress:  # inside the run's own folder, so that both are cleared together
-        progress = Progress(progress.path.parent / "head", progress.every_s)
-    following = train(replace(job, recipe=again, progress=progress, epochs_before=before), suffix)
-    rows, alerts = [*outcome.rows, *following.rows], [*outcome.alerts, *following.alerts]
-    return Outcome(rows, following.best, following.last, alerts)

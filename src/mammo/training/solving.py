@@ -122,7 +122,11 @@ def _path(solving: Solving, job: Job, features: Features) -> Path:
 
 
 def _rows(job: Job, path: Path, answers: dict[str, list[np.ndarray]], chosen: int) -> list[Row]:
-    """Write the path as a history; the kept step is judged as the end of a training is."""
+    """Write the path as a history.
+
+    The kept step alone has a status, as the end of a training has: that the strongest penalties
+    answer one class for everybody is no collapse.
+    """
     rows = []
     fold, recipe = job.fold, job.recipe
     for number, step in enumerate(path.steps):
@@ -135,9 +139,8 @@ def _rows(job: Job, path: Path, answers: dict[str, list[np.ndarray]], chosen: in
                 "strategy": recipe.name, "epoch": number + 1, "split": split, "loss": loss,
                 "lr": None, "penalty": step.penalty, **metrics, "status": "",
             }  # fmt: skip
-            if split == "val":
-                at_end = number == chosen
-                row["status"] = assess(row, fold.classes, recipe.collapse, at_end).status
+            if split == "val" and number == chosen:
+                row["status"] = assess(row, fold.classes, recipe.collapse, at_end=True).status
             rows.append(row)
     return rows
 

@@ -29,7 +29,7 @@ from mammo.training.job import Job
 from mammo.training.loop import train
 from mammo.training.outcome import Best, Outcome, best_order, copy_state
 from mammo.training.progress import Progress
-from mammo.training.retraining import retrain_head
+from mammo.training.retraining import head_alone, retrain_head
 from mammo.training.settings import Recipe
 from mammo.training.solving import (
     Features,
@@ -84,9 +84,15 @@ class Trial:
         """The parameters."""
         return self.job.recipe
 
-    def facts(self) -> dict[str, Any]:
-        """List what is needed to use the trained suffix."""
+    def facts(self, outcome: Outcome | None = None) -> dict[str, Any]:
+        """List what is needed to use the trained suffix.
+
+        Args:
+            outcome: Of a training; None for a head that was solved alone.
+        """
         recipe, fold = self.recipe, self.job.fold
+        # at which prior it answers is decided by what the head has learnt from last
+        last = head_alone(recipe) if outcome and outcome.head_retrained else recipe
         return {
             "strategy": recipe.name,
             "arch": recipe.backbone.arch,
@@ -96,7 +102,7 @@ class Trial:
             "head": self.design.head.as_values(),
             "classes": recipe.classes,
             "counts": self.job.counts.tolist(),
-            "prior": solving_of(recipe).balance(fold.labels[fold.train]).prior.tolist(),
+            "prior": solving_of(last).balance(fold.labels[fold.train]).prior.tolist(),
             "fitted_on": list(self.fitted_on),
             "backbone_sha256": self.network.backbone_sha256,
         }
@@ -216,8 +222,8 @@ def run_trial(
         logger.warning("risk: %s", risk)
     if len(np.unique(job.fold.labels[job.fold.val])) < 2:
         logger.warning(
-            "%s: val holds one class: kappa and balanced accuracy say nothing there, so the epoch "
-            "of the least loss is kept; see split.* for another val", recipe.name,
+            "%s: val holds one class: kappa and balanced accuracy say nothing there, so %s; see "
+            "split.* for another val", recipe.name, _kept_instead(recipe),
         )  # fmt: skip
     solved: Solved | None = None
     refitted: Refitted | None = None
@@ -269,6 +275,17 @@ def _refit(trial: Trial, step: int) -> Refitted:
     network = replace(trial.network, suffix=suffix)
     again = replace(trial, network=network, design=design, job=job, fitted_on=("train", "val"))
     return Refitted(again, kept)
+
+
+def _kept_instead(recipe: Recipe) -> str:
+    """Say what decides where val can't."""
+    if not recipe.by_gradient:
+        if recipe.head.select == "cross_fit":
+            return "nothing but the status is read off it: cross-fitting on train keeps the penalty"
+        return "the penalty of the least log-loss is kept"
+    if recipe.train.keep == "last":
+        return "the last epoch is kept, and after a collapse the one of the least loss"
+    return "the epoch of the least loss is kept"
 
 
 def _epoch_0(job: Job, suffix: Suffix) -> Row:
