@@ -4,7 +4,7 @@ For each architecture and strategy, two processes live side by side and work in 
 as `mammo` does (fast.py), one as a textbook loop does (plain.py), from the same tensors of random
 pixels. What is measured and what is multiplied stands in the page that this writes.
 
-    make bench                                                (11 minutes: the default network)
+    make bench                                                (6 to 11 minutes: the default network)
     PYTHONPATH=src python benchmarks/bench.py --archs resnet50 efficientnet_b0
 """
 

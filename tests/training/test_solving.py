@@ -97,6 +97,8 @@ def test_the_path_is_the_history_from_the_prior_to_overfitting(folder, fabric):
         (row["penalty"] for row in train), reverse=True
     )
     best = trained.outcome.best.epoch
+    judged = [row["epoch"] for row in rows if row["status"]]
+    assert judged == [best]  # no other step is healthy, warned of or collapsed
     assert trained.solved == {"step": best, "penalty": train[best - 1]["penalty"]}
     assert trained.outcome.alerts == []  # the first step predicts one class, and that is no alarm
 
