@@ -95,6 +95,36 @@ def test_native_encodings_hold_the_same_frame():
         assert read_source(dicom_bytes(PIXELS, syntax), LIMITS).frame == PIXELS.tobytes()
 
 
+@pytest.mark.parametrize("bits", [8, 12])
+def test_pixels_of_an_unknown_value_representation_are_the_same(bits):
+    # PS3.5 6.2.2: whoever passes an element on without knowing it may write UN
+    content = dicom_bytes(breast_pixels(rows=200, columns=150, bits=bits), bits=bits)
+    at = content.rindex(b"\xe0\x7f\x10\0O") + 4
+    unknown = content[:at] + b"UN" + content[at + 2 :]
+    assert read_source(unknown, WIDE).frame == read_source(content, WIDE).frame
+
+
+def test_an_absent_high_bit_is_the_one_that_the_standard_fixes():
+    source = read_source(dicom_bytes(PIXELS, HighBit=None), LIMITS)
+    assert source.frame == PIXELS.tobytes()
+
+
+def test_code_strings_in_lower_case_are_read():
+    content = dicom_bytes(
+        PIXELS, PhotometricInterpretation="monochrome1", VOILUTFunction="sigmoid",
+        WindowCenter=10, WindowWidth=5,
+    )  # fmt: skip
+    grey = read_source(content, LIMITS).grey
+    assert grey.inverted and grey.function == "SIGMOID"
+
+
+@pytest.mark.parametrize(("slope", "first"), [(-1, -4095), (1, 61441)])
+def test_the_first_value_of_a_lut_has_the_sign_of_what_comes_out_of_the_rescale(slope, first):
+    table = lut([4, 61441, 12], [0, 1000, 2000, 4095])  # 61441 is -4095 as a signed value
+    content = dicom_bytes(PIXELS, RescaleSlope=slope, RescaleIntercept=0, VOILUTSequence=[table])
+    assert read_source(content, LIMITS).grey.voi_luts[0].first == first
+
+
 def test_no_preamble_raises():
     assert reason_of(b"BM" + b"\0" * 300) == "not_dicom"
     assert reason_of(b"") == "not_dicom"

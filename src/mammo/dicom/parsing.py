@@ -184,7 +184,7 @@ def _locate_pixels(content: bytes, start: int, little: bool) -> Pixels | None:
     group, element = struct.unpack_from(f"{order}HH", view, start)
     if (group << 16 | element) != _PIXEL_DATA:
         raise FileFault("float_pixels", f"({group:04X},{element:04X}) holds floating-point pixels")
-    if bytes(view[start + 4 : start + 6]) in (b"OB", b"OW"):
+    if bytes(view[start + 4 : start + 6]) in (b"OB", b"OW", b"UN"):
         (length,), body = struct.unpack_from(f"{order}L", view, start + 8), start + 12
     else:
         (length,), body = struct.unpack_from(f"{order}L", view, start + 4), start + 8

@@ -78,6 +78,7 @@ def ingest(dataset: DatasetParams, params: IngestParams, limits: Limits) -> Inge
     sieve, found = Sieve(params.policies), survey(root)
     require_readable(root, found, table, stop=not sieve.flags("unreadable_folder"))
     rows = rows_on_disk(root, one_row_a_path(table, sieve), sieve, found)
+    rows = one_row_a_path(rows, sieve)  # two Unicode forms of one name
     for path, fault in files_in_no_row(root, {row.path for row in table}, found):
         sieve.reject(ImageRow(path), fault)
     candidates = accept(root, rows, sieve, params, limits)
