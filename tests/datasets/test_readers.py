@@ -168,6 +168,12 @@ def test_a_letter_of_another_alphabet_is_told_apart(root, tmp_path):
     assert row.reason == "label_unmappable" and r"\u0410" in row.detail
 
 
+def test_a_workbook_that_is_called_csv_is_told(root, tmp_path):
+    (tmp_path / "labels.csv").write_bytes(b"PK\3\4" + bytes(100))
+    with pytest.raises(UserError, match=r"labels\.csv: is an Excel workbook .*name it \.xlsx"):
+        read_dataset(dataset("csv", root, tmp_path / "labels.csv"))
+
+
 def test_a_table_in_another_encoding_is_refused(root, tmp_path):
     table = write_text(tmp_path / "t.csv", HEADER, "a.dcm,Ä,L,CC,A", encoding="latin-1")
     with pytest.raises(UserError, match="must be UTF-8 text"):

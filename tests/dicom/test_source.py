@@ -130,6 +130,21 @@ def test_no_preamble_raises():
     assert reason_of(b"") == "not_dicom"
 
 
+@pytest.mark.parametrize(
+    ("start", "form"),
+    [
+        (b"GIF89a", "a GIF picture"),
+        (b"\x1f\x8b\x08", "gzip"),
+        (b"PK\3\4", "a ZIP archive"),
+        (b"\0\0\0\x0cjP  \r\n", "a JPEG 2000 picture"),
+        (b"<!DOCTYPE html>", "HTML"),
+    ],
+)
+def test_what_is_no_dicom_is_named_where_its_first_bytes_tell(start, form):
+    with pytest.raises(FileFault, match=f"not_dicom.*{form}.*are read"):
+        read_source(start + bytes(300), LIMITS)
+
+
 def test_executable_preamble_changes_nothing():
     content = b"MZ\x90\0" + dicom_bytes(PIXELS)[4:]
     assert read_source(content, LIMITS).frame == PIXELS.tobytes()

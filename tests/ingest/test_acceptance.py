@@ -341,6 +341,29 @@ def test_the_header_fills_what_the_table_leaves_open(folder):
     }
 
 
+def test_for_a_picture_the_column_is_named_that_could_say_side_and_view(folder):
+    write_picture(folder.root / "side.png")
+    write_picture(folder.root / "view.png")
+    folder.rows += ["side.png,P1,,CC,C", "view.png,P1,L,,C"]
+    ingested = folder.ingest()
+    details = ingested.quarantine.set_index("path")["detail"]
+    assert "a picture lacks" in details["side.png"]
+    assert "dataset.columns.laterality" in details["side.png"]
+    assert "dataset.columns.view" in details["view.png"]
+
+
+def test_a_hidden_file_that_a_row_names_is_told_from_a_missing_one(folder):
+    folder.add(".a.dcm", "P1,L,CC,C")
+    folder.add(".study/b.dcm", "P1,L,CC,C")
+    folder.rows.append(".none.dcm,P1,L,CC,C")
+    ingested = folder.ingest()
+    assert set(reasons(ingested).values()) == {"file_missing"}
+    details = ingested.quarantine.set_index("path")["detail"]
+    for path in (".a.dcm", ".study/b.dcm"):
+        assert "begin with a dot are hidden" in details[path] and "rename" in details[path]
+    assert "no file" in details[".none.dcm"]
+
+
 # ---- duplicates
 
 

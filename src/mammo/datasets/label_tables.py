@@ -13,6 +13,7 @@ from mammo.datasets.folders import listing
 from mammo.errors import UserError
 
 SEPARATORS = (",", ";", "\t")
+_ZIP = b"PK\3\4"  # a workbook is a ZIP archive
 SHEETS = (".xlsx", ".xlsm", ".xls", ".ods")
 
 # A label table of a million images is far below; a small file that inflates further is an attack.
@@ -27,7 +28,7 @@ def read_label_table(
 
     Cells are stripped, short rows are filled with '', blank rows are left out. A byte order mark,
     CRLF, quoted line breaks, leading zeros and `;` or tabs as separators need no declaration: the
-    separator is the one that the header line holds most often.
+    separator is the one that finds most of `columns` in the header line.
 
     Args:
         path: The table.
@@ -42,6 +43,9 @@ def read_label_table(
         return read_sheet(path, None, columns, keys)
     if path.stat().st_size > MAX_BYTES:
         raise UserError(f"{path}: {path.stat().st_size} bytes, must be at most {MAX_BYTES}")
+    with path.open("rb") as file:
+        if file.read(4) == _ZIP:
+            raise UserError(f"{path}: is an Excel workbook by its first bytes; name it .xlsx")
     rows = _rows(path, columns)
     header = next(rows, None)
     if header is None:

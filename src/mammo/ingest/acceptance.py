@@ -136,11 +136,19 @@ def own_faults(candidate: Candidate) -> Iterable[FileFault]:
         return
     if not row.patient_id:
         yield FileFault("patient_missing", "neither the table nor (0010,0020) PatientID names one")
+    header = "(0020,0062)" if file.header else "a header, which a picture lacks,"
     if not row.laterality:
-        yield FileFault("laterality_missing", "neither table nor (0020,0062) says left or right")
+        yield FileFault(
+            "laterality_missing",
+            f"neither the table nor {header} says left or right; dataset.columns.laterality names "
+            "the table's column",
+        )
     if row.view not in VIEWS:
         known = ", ".join(VIEWS)
-        yield FileFault("not_cc_mlo", f"view {row.view!r} is none of those understood: {known}")
+        where = "" if row.view else "; dataset.columns.view names the table's column"
+        yield FileFault(
+            "not_cc_mlo", f"view {row.view!r} is none of those understood: {known}{where}"
+        )
 
 
 def _without_mixed_processing(sieve: Sieve, candidates: Sequence[Candidate]) -> list[Candidate]:
