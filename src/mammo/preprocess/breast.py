@@ -12,7 +12,7 @@ _SAMPLE_PX = 512  # long side of the sample that the breast is looked for in
 _DARK_GAMMA = 0.4  # spreads the dark end, where skin fades into background
 _LEAST_SHARE = 0.01  # of the image: below it there is no breast, but a label or dust
 _GAP = 32  # grey levels that no pixel has, between background and tissue
-_WAVERING = 0.05  # of the background, brighter than the half to tissue; noise has a hundredth there
+_WAVERING = 0.15  # of the background, brighter than the half; of noise it is a twentieth at most
 _EDGE_SHARE = 0.15  # of the breast's width: the strips whose heights are compared
 
 
