@@ -141,6 +141,39 @@ def test_a_table_that_cannot_be_used_is_refused(root, tmp_path, lines, message):
         read_dataset(dataset("csv", root, table))
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [HEADER.replace(",", ";") + ";other (ML, LM, XCCL, XCCM, FB)", "a.dcm;P1;L;CC;A;x"],
+        ["", "  ", HEADER.replace(",", ";"), "a.dcm;P1;L;CC;A"],
+        [HEADER + ",report", "a.dcm,P1,L,CC,A," + 200_000 * "x"],
+    ],
+    ids=["commas in a name", "blank lines first", "a long cell"],
+)
+def test_a_table_is_read_by_the_columns_that_are_wanted(root, tmp_path, lines):
+    table = write_text(tmp_path / "labels.csv", *lines)
+    (row,) = read_dataset(dataset("csv", root, table))
+    assert (row.path, row.patient_id, row.label) == ("a.dcm", "P1", "A")
+
+
+def test_a_fault_of_a_table_is_told_with_its_line(root, tmp_path):
+    table = write_text(tmp_path / "labels.csv", HEADER, "a.dcm,P1,L,CC,A", 'b.dcm,"P"1,L,CC,A')
+    with pytest.raises(UserError, match=r"labels\.csv: not a well-formed table: line 3: "):
+        read_dataset(dataset("csv", root, table))
+
+
+def test_a_letter_of_another_alphabet_is_told_apart(root, tmp_path):
+    table = write_text(tmp_path / "labels.csv", HEADER, "a.dcm,P1,L,CC,\u0410")  # Cyrillic A
+    (row,) = read_dataset(dataset("csv", root, table))
+    assert row.reason == "label_unmappable" and r"\u0410" in row.detail
+
+
+def test_a_workbook_that_is_called_csv_is_told(root, tmp_path):
+    (tmp_path / "labels.csv").write_bytes(b"PK\3\4" + bytes(100))
+    with pytest.raises(UserError, match=r"labels\.csv: is an Excel workbook .*name it \.xlsx"):
+        read_dataset(dataset("csv", root, tmp_path / "labels.csv"))
+
+
 def test_a_table_in_another_encoding_is_refused(root, tmp_path):
     table = write_text(tmp_path / "t.csv", HEADER, "a.dcm,Ä,L,CC,A", encoding="latin-1")
     with pytest.raises(UserError, match="must be UTF-8 text"):

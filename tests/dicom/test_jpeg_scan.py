@@ -5,7 +5,7 @@ import pytest
 from mammo.dicom import codestream
 from mammo.dicom.jpeg_scan import check_lossless, check_sequential
 from mammo.errors import FileFault
-from support.dicom_files import JPEG_BASELINE, JPEG_EXTENDED, breast_pixels
+from support.dicom_files import JPEG_BASELINE, JPEG_EXTENDED, JPEG_LS, breast_pixels
 
 LOSSLESS = codestream.JPEG_LOSSLESS[0]
 PIXELS = breast_pixels(rows=150, columns=70)
@@ -34,17 +34,69 @@ def test_another_predictor_than_the_syntax_fixes_raises():
         check_lossless(frame, codestream.check(frame, LOSSLESS), PIXELS, first_order=True)
 
 
-def test_padding_that_is_not_ones_raises():
-    # A lost code of a few bits would hide in it.
-    for rows in range(100, 108):
-        frame = bytearray(lossless(PIXELS[:rows], 12, 1))
-        if frame[-3] & 1 and frame[-4] != 0xFF:
-            frame[-3] &= 0xFE
-            changed = bytes(frame)
-            with pytest.raises(FileFault, match="scan_length"):
-                check_lossless(changed, codestream.check(changed, LOSSLESS), PIXELS[:rows])
-            return
+def padded(fewest: int) -> tuple[bytearray, np.ndarray, int]:
+    """Make a lossless stream whose last byte ends in so many ones of padding, or in more."""
+    for rows in range(60, 150):
+        pixels = PIXELS[:rows]
+        frame = lossless(pixels, 12, 1)
+        stream = codestream.check(frame, LOSSLESS)
+        for count in range(fewest, 8):
+            ones = (1 << count) - 1
+            cleared = bytearray(frame)
+            cleared[-3] &= 0xFF ^ ones
+            if frame[-4] != 0xFF and frame[-3] & ones == ones:
+                try:
+                    check_lossless(bytes(cleared), stream, pixels)
+                except FileFault:
+                    continue
+                if np.array_equal(imagecodecs.jpeg8_decode(bytes(cleared)), pixels):
+                    return bytearray(frame), pixels, count
     raise AssertionError("no stream ends in padding")
+
+
+def test_padding_of_ones_and_zeros_raises():
+    # A lost code of a few bits would hide in it.
+    frame, pixels, _ = padded(fewest=2)
+    frame[-3] &= 0xFE
+    changed = bytes(frame)
+    with pytest.raises(FileFault, match="scan_length"):
+        check_lossless(changed, codestream.check(changed, LOSSLESS), pixels)
+
+
+def test_padding_of_zeros_is_read():
+    frame, pixels, count = padded(fewest=2)
+    frame[-3] &= 0xFF ^ ((1 << count) - 1)
+    changed = bytes(frame)
+    check_lossless(changed, codestream.check(changed, LOSSLESS), pixels)
+
+
+def filled(frame: bytes) -> bytes:
+    """Put a fill byte before every marker of the header (T.81 B.1.1.2)."""
+    out, position, code = bytearray(frame[:2]), 2, 0
+    while code != 0xDA:
+        code = frame[position + 1]
+        end = position + 2 + int.from_bytes(frame[position + 2 : position + 4], "big")
+        out += b"\xff" + frame[position:end]
+        position = end
+    return bytes(out) + frame[position:]
+
+
+@pytest.mark.parametrize("syntax", [LOSSLESS, JPEG_BASELINE, JPEG_LS])
+def test_fill_bytes_before_markers_are_passed_over(syntax):
+    if syntax == JPEG_BASELINE:
+        frame = imagecodecs.jpeg8_encode(breast_pixels(bits=8))
+    else:
+        frame = imagecodecs.jpegls_encode(PIXELS) if syntax == JPEG_LS else lossless(PIXELS, 12, 1)
+    plain, other = codestream.check(frame, syntax), codestream.check(filled(frame), syntax)
+    assert (other.rows, other.columns, other.precision) == (
+        plain.rows,
+        plain.columns,
+        plain.precision,
+    )
+    if syntax == LOSSLESS:
+        check_lossless(filled(frame), other, PIXELS)
+    if syntax == JPEG_BASELINE:
+        check_sequential(filled(frame), other)
 
 
 def test_extreme_differences_are_counted():

@@ -1,10 +1,12 @@
 import io
+import struct
 
+import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
-from mammo.dicom.pictures import read_picture
+from mammo.dicom.pictures import read_picture, read_picture_header
 from mammo.errors import FileFault
 
 GREY = np.arange(48, dtype=np.uint8).reshape(6, 8)
@@ -41,12 +43,78 @@ def test_a_grey_jpeg_stored_as_colour_is_read_as_grey():
     assert read_picture(encoded(colour, "JPEG"), "JPEG", 1000).shape == (16, 16)
 
 
-def test_colour_palette_and_alpha_are_refused():
+def test_colour_and_transparency_are_refused():
     colour = np.zeros((4, 4, 3), np.uint8)
     colour[0, 0, 0] = 200
     assert reason_of(encoded(Image.fromarray(colour), "PNG"), "PNG") == "not_grey"
-    assert reason_of(encoded(Image.fromarray(GREY).convert("P"), "PNG"), "PNG") == "not_grey"
-    assert reason_of(encoded(Image.fromarray(GREY).convert("LA"), "PNG"), "PNG") == "not_grey"
+    assert reason_of(encoded(Image.fromarray(colour).convert("P"), "PNG"), "PNG") == "not_grey"
+    for mode in ("LA", "RGBA"):
+        seen_through = Image.fromarray(GREY).convert(mode)
+        seen_through.putalpha(Image.fromarray(np.where(GREY.max() == GREY, 0, 255).astype("u1")))
+        assert reason_of(encoded(seen_through, "PNG"), "PNG") == "not_grey"
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P"])
+def test_grey_is_read_whatever_the_picture_calls_it(mode):
+    picture = Image.fromarray(GREY).convert(mode)
+    assert np.array_equal(read_picture(encoded(picture, "PNG"), "PNG", 1000), GREY)
+
+
+@pytest.mark.parametrize("extension", [".png", ".tiff"])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_colour_of_sixteen_bits_keeps_them_all(extension, channels):
+    grey = (GREY.astype(np.uint16) * 257) ^ 3
+    colour = np.repeat(grey[..., None], channels, axis=2)
+    colour[..., 3:] = 65535
+    kind = {".png": "PNG", ".tiff": "TIFF"}[extension]
+    content = cv2.imencode(extension, colour)[1].tobytes()
+    assert np.array_equal(read_picture(content, kind, 1000), grey)
+    colour[0, 0, 0] ^= 1  # a difference that 8 bits would hide
+    assert reason_of(cv2.imencode(extension, colour)[1].tobytes(), kind) == "not_grey"
+
+
+@pytest.mark.parametrize(("bits", "depth"), [(8, np.uint8), (16, np.uint16)])
+@pytest.mark.parametrize("white", [0, 1])
+def test_a_tiff_whose_zero_is_white_is_inverted(tmp_path, bits, depth, white):
+    grey = GREY.astype(depth) * (257 if bits == 16 else 1)
+    stored = 2**bits - 1 - grey if white == 0 else grey
+    path = tmp_path / "a.tiff"
+    Image.fromarray(stored).save(path, tiffinfo={262: 1})
+    content = bytearray(path.read_bytes())
+    at = content.index(struct.pack("<HHI", 262, 3, 1)) + 8
+    content[at] = white
+    assert np.array_equal(read_picture(bytes(content), "TIFF", 1000), grey)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF"])
+def test_a_picture_stands_the_way_up_that_its_file_says(tmp_path, kind, orientation):
+    grey = np.kron(np.array([[0, 60, 120], [255, 200, 160]], np.uint8), np.ones((16, 16), "u1"))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"a.{kind.lower()}"
+    Image.fromarray(grey).save(path, kind, exif=exif)
+    upright = Image.fromarray(grey)
+    upright.getexif()[0x0112] = orientation
+    expected = np.asarray(ImageOps.exif_transpose(upright))
+    found = read_picture(path.read_bytes(), kind, 10**6)
+    assert np.array_equal(found, expected)
+    if kind == "JPEG":
+        header = read_picture_header(path, kind, 10**6)
+        assert (header.rows, header.columns) == found.shape
+
+
+@pytest.mark.parametrize("damage", ["half", "hole"])
+def test_a_jpeg_whose_scan_is_damaged_is_refused(damage):
+    random = np.random.default_rng(0)
+    whole = encoded(Image.fromarray(random.integers(0, 255, (200, 160), np.uint8)), "JPEG")
+    assert read_picture(whole, "JPEG", 10**6).shape == (200, 160)
+    half = len(whole) // 2
+    broken = {
+        "half": whole[:half] + b"\xff\xd9",
+        "hole": whole[:half] + bytes(4096) + whole[half + 4096 :],
+    }[damage]
+    assert reason_of(broken, "JPEG", 10**6) in ("scan_length", "codestream_header")
 
 
 def test_a_damaged_or_mislabelled_picture_raises():

@@ -95,9 +95,54 @@ def test_native_encodings_hold_the_same_frame():
         assert read_source(dicom_bytes(PIXELS, syntax), LIMITS).frame == PIXELS.tobytes()
 
 
+@pytest.mark.parametrize("bits", [8, 12])
+def test_pixels_of_an_unknown_value_representation_are_the_same(bits):
+    # PS3.5 6.2.2: whoever passes an element on without knowing it may write UN
+    content = dicom_bytes(breast_pixels(rows=200, columns=150, bits=bits), bits=bits)
+    at = content.rindex(b"\xe0\x7f\x10\0O") + 4
+    unknown = content[:at] + b"UN" + content[at + 2 :]
+    assert read_source(unknown, WIDE).frame == read_source(content, WIDE).frame
+
+
+def test_an_absent_high_bit_is_the_one_that_the_standard_fixes():
+    source = read_source(dicom_bytes(PIXELS, HighBit=None), LIMITS)
+    assert source.frame == PIXELS.tobytes()
+
+
+def test_code_strings_in_lower_case_are_read():
+    content = dicom_bytes(
+        PIXELS, PhotometricInterpretation="monochrome1", VOILUTFunction="sigmoid",
+        WindowCenter=10, WindowWidth=5,
+    )  # fmt: skip
+    grey = read_source(content, LIMITS).grey
+    assert grey.inverted and grey.function == "SIGMOID"
+
+
+@pytest.mark.parametrize(("slope", "first"), [(-1, -4095), (1, 61441)])
+def test_the_first_value_of_a_lut_has_the_sign_of_what_comes_out_of_the_rescale(slope, first):
+    table = lut([4, 61441, 12], [0, 1000, 2000, 4095])  # 61441 is -4095 as a signed value
+    content = dicom_bytes(PIXELS, RescaleSlope=slope, RescaleIntercept=0, VOILUTSequence=[table])
+    assert read_source(content, LIMITS).grey.voi_luts[0].first == first
+
+
 def test_no_preamble_raises():
     assert reason_of(b"BM" + b"\0" * 300) == "not_dicom"
     assert reason_of(b"") == "not_dicom"
+
+
+@pytest.mark.parametrize(
+    ("start", "form"),
+    [
+        (b"GIF89a", "a GIF picture"),
+        (b"\x1f\x8b\x08", "gzip"),
+        (b"PK\3\4", "a ZIP archive"),
+        (b"\0\0\0\x0cjP  \r\n", "a JPEG 2000 picture"),
+        (b"<!DOCTYPE html>", "HTML"),
+    ],
+)
+def test_what_is_no_dicom_is_named_where_its_first_bytes_tell(start, form):
+    with pytest.raises(FileFault, match=f"not_dicom.*{form}.*are read"):
+        read_source(start + bytes(300), LIMITS)
 
 
 def test_executable_preamble_changes_nothing():

@@ -341,6 +341,29 @@ def test_the_header_fills_what_the_table_leaves_open(folder):
     }
 
 
+def test_for_a_picture_the_column_is_named_that_could_say_side_and_view(folder):
+    write_picture(folder.root / "side.png")
+    write_picture(folder.root / "view.png")
+    folder.rows += ["side.png,P1,,CC,C", "view.png,P1,L,,C"]
+    ingested = folder.ingest()
+    details = ingested.quarantine.set_index("path")["detail"]
+    assert "a picture lacks" in details["side.png"]
+    assert "dataset.columns.laterality" in details["side.png"]
+    assert "dataset.columns.view" in details["view.png"]
+
+
+def test_a_hidden_file_that_a_row_names_is_told_from_a_missing_one(folder):
+    folder.add(".a.dcm", "P1,L,CC,C")
+    folder.add(".study/b.dcm", "P1,L,CC,C")
+    folder.rows.append(".none.dcm,P1,L,CC,C")
+    ingested = folder.ingest()
+    assert set(reasons(ingested).values()) == {"file_missing"}
+    details = ingested.quarantine.set_index("path")["detail"]
+    for path in (".a.dcm", ".study/b.dcm"):
+        assert "begin with a dot are hidden" in details[path] and "rename" in details[path]
+    assert "no file" in details[".none.dcm"]
+
+
 # ---- duplicates
 
 
@@ -476,6 +499,7 @@ def test_pictures_are_checked_without_decoding(folder):
     write_picture(folder.root / "b.jpg")
     write_picture(folder.root / "c.jpg", mode="RGB")
     write_picture(folder.root / "alpha.png", mode="LA")
+    write_picture(folder.root / "five.tif", mode="CMYK")
     write_picture(folder.root / "cut.png")
     write_picture(folder.root / "cut.jpg")
     write_picture(folder.root / "cut.pgm")
@@ -488,10 +512,10 @@ def test_pictures_are_checked_without_decoding(folder):
     for path in sorted(folder.root.glob("*.*")):
         folder.rows.append(f"{path.name},P1,L,CC,C")
     ingested = folder.ingest()
-    assert accepted(ingested) == ["a.png", "b.jpg", "c.jpg"]
+    assert accepted(ingested) == ["a.png", "alpha.png", "b.jpg", "c.jpg"]  # pixels: preprocess
     found = reasons(ingested)
     assert found == {
-        "alpha.png": "not_grey",
+        "five.tif": "not_grey",
         "cut.jpg": "truncated_codestream",
         "cut.pgm": "unreadable_picture",
         "cut.png": "unreadable_picture",
@@ -673,6 +697,18 @@ def test_names_match_in_either_unicode_form(folder, in_table, on_disk):
     assert reasons(ingested) == {}
     key = image_key(PUBLIC, unicodedata.normalize("NFC", name))
     assert key in set(ingested.images["key"])  # the same on every system
+
+
+def test_equal_rows_in_both_unicode_forms_are_one(folder):
+    name = "José/cc.dcm"
+    folder.add(unicodedata.normalize("NFD", name), None)
+    for form in ("NFC", "NFD"):
+        folder.rows.append(f"{unicodedata.normalize(form, name)},P1,L,CC,C")
+    ingested = folder.ingest()
+    assert accepted(ingested) == [unicodedata.normalize("NFD", name)]
+    assert reasons(ingested) == {}
+    folder.rows[-1] = folder.rows[-1][:-1] + "D"
+    assert set(reasons(folder.ingest()).values()) == {"conflicting_labels"}
 
 
 def test_a_name_that_is_not_utf8_is_named(folder):

@@ -1,4 +1,5 @@
 import cv2
+import imagecodecs
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,6 +8,25 @@ from hypothesis import strategies as st
 from mammo.errors import FileFault
 from mammo.preprocess.breast import find_breast
 from support.films import TABLE, ellipse
+
+
+@pytest.mark.parametrize("bits", [8, 12, 14, 16])
+@pytest.mark.parametrize("how", ["even", "near", "noise"])
+def test_a_ground_that_wavers_by_one_is_no_breast(bits, how):
+    """A sharp breast on an even ground, and what a near-lossless codec or noise makes of it."""
+    y, x = np.mgrid[0:131, 0:97]
+    inside = ((y - 65) / 55) ** 2 + (x / 68) ** 2 < 1
+    texture = np.random.default_rng(bits).normal(0.5, 0.1, inside.shape).clip(0.2, 0.95)
+    even = np.rint(np.where(inside, texture, 0.005) * (2**bits - 1))
+    pixels = even.astype(np.uint8 if bits == 8 else np.uint16)
+    if how == "near":
+        pixels = imagecodecs.jpegls_decode(imagecodecs.jpegls_encode(pixels, level=1))
+    elif how == "noise":
+        waver = np.random.default_rng(0).integers(-1, 2, pixels.shape)
+        pixels = (pixels.astype(int) + waver).clip(0, 2**bits - 1).astype(pixels.dtype)
+    found = find_breast(pixels, np.arange(2**bits, dtype=np.float32) / (2**bits - 1), 0)
+    assert (found.left, found.chest_wall) == (0, "left")
+    assert abs(found.right - 68) <= 2 and abs(found.top - 10) <= 2 and abs(found.bottom - 121) <= 2
 
 
 def test_the_box_holds_the_breast_and_little_else():

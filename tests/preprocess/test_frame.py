@@ -1,9 +1,10 @@
 import cv2
 import numpy as np
 import pytest
+from scipy import stats
 
 from mammo.preprocess.breast import find_breast
-from mammo.preprocess.frame import frame_of, without_slanted_frame
+from mammo.preprocess.frame import frame_of, theil_sen, without_slanted_frame
 from support.films import TABLE, ellipse
 
 
@@ -61,6 +62,15 @@ def test_a_bright_strip_along_the_chest_wall_does_not_turn_the_breast():
     found = find_breast(film.astype(np.uint16), TABLE, 0)
     assert found.chest_wall == "left" and 15 <= found.left <= 18
     assert found.bottom - found.top < 430
+
+
+def test_the_line_through_medians_is_scipys():
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        x = np.sort(random.choice(500, 60, replace=False))
+        y = np.rint(0.1 * x + random.normal(0, 4, 60)).astype(int)
+        slope, intercept, *_ = stats.theilslopes(y, x)
+        assert theil_sen(x, y) == pytest.approx((slope, intercept), abs=0)
 
 
 @pytest.mark.parametrize("width", [2, 6, 30, 80])

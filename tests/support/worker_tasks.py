@@ -6,6 +6,7 @@ import signal
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from mammo.errors import FileFault
@@ -29,12 +30,21 @@ def act(task):
         case "allocate":
             held = [np.ones(10_000_000) for _ in range(1000)]  # 80 GB
             return {"held": len(held)}, None
+        case "opencv" | "opencv bug" | "import":
+            _fail_in_a_library(task["do"])
         case "note":
             with Path(task["file"]).open("a") as file:
                 file.write(f"{os.getppid()}\n")
             time.sleep(0.05)
             return {}, np.full((2, 3), task["number"], np.uint16)
     raise ValueError(task["do"])
+
+
+def _fail_in_a_library(how):
+    if how == "import":
+        raise ImportError("libx.so: failed to map segment from shared object")
+    side, size = (8, 32_000) if how == "opencv" else (0, 8)  # 1 GB, or nothing to resize
+    cv2.resize(np.zeros((side, side), np.uint8), (size, size))
 
 
 def unlimited(task):

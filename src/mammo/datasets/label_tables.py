@@ -13,6 +13,7 @@ from mammo.datasets.folders import listing
 from mammo.errors import UserError
 
 SEPARATORS = (",", ";", "\t")
+_ZIP = b"PK\3\4"  # a workbook is a ZIP archive
 SHEETS = (".xlsx", ".xlsm", ".xls", ".ods")
 
 # A label table of a million images is far below; a small file that inflates further is an attack.
@@ -27,7 +28,7 @@ def read_label_table(
 
     Cells are stripped, short rows are filled with '', blank rows are left out. A byte order mark,
     CRLF, quoted line breaks, leading zeros and `;` or tabs as separators need no declaration: the
-    separator is the one that the header line holds most often.
+    separator is the one that finds most of `columns` in the header line.
 
     Args:
         path: The table.
@@ -42,7 +43,10 @@ def read_label_table(
         return read_sheet(path, None, columns, keys)
     if path.stat().st_size > MAX_BYTES:
         raise UserError(f"{path}: {path.stat().st_size} bytes, must be at most {MAX_BYTES}")
-    rows = _rows(path)
+    with path.open("rb") as file:
+        if file.read(4) == _ZIP:
+            raise UserError(f"{path}: is an Excel workbook by its first bytes; name it .xlsx")
+    rows = _rows(path, columns)
     header = next(rows, None)
     if header is None:
         raise UserError(f"{path}: the file is empty; it needs a header line and rows")
@@ -153,21 +157,38 @@ def _require_bounded(path: Path) -> None:
         raise UserError(f"{path}: must be an Excel workbook (.xlsx): {error}") from None
 
 
-def _rows(path: Path) -> Iterator[list[str]]:
-    """Yield the rows that aren't blank, the header first, cells stripped."""
+def _rows(path: Path, columns: Sequence[str]) -> Iterator[list[str]]:
+    """Yield the rows that aren't blank, the header first, cells stripped.
+
+    The separator is the one that finds most of the columns in the header, and of equals the most
+    frequent: a name may hold commas in a table that separates by something else.
+    """
+    csv.field_size_limit(MAX_BYTES)  # a report in a cell has no size of its own to keep to
     try:
         with path.open(encoding="utf-8-sig", newline="") as lines:
-            header_line = lines.readline()
+            header = next((line for line in lines if line.strip()), "")
             lines.seek(0)
-            separator = max(SEPARATORS, key=header_line.count)
-            for row in csv.reader(lines, delimiter=separator, strict=True):
-                cells = [cell.strip() for cell in row]
-                if any(cells):
-                    yield cells
+            separator = max(
+                SEPARATORS, key=lambda one: (_named(header, one, columns), header.count(one))
+            )
+            rows = csv.reader(lines, delimiter=separator, strict=True)
+            try:
+                for row in rows:
+                    cells = [cell.strip() for cell in row]
+                    if any(cells):
+                        yield cells
+            except csv.Error as error:
+                raise UserError(
+                    f"{path}: not a well-formed table: line {rows.line_num}: {error}"
+                ) from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: must be UTF-8 text: {error}; save it as CSV UTF-8") from None
-    except csv.Error as error:
-        raise UserError(f"{path}: not a well-formed table: {error}") from None
+
+
+def _named(header: str, separator: str, columns: Sequence[str]) -> int:
+    """Count the columns that a header line names under a separator."""
+    names = {name.strip().strip('"') for name in header.split(separator)}
+    return sum(column in names for column in columns)
 
 
 def _quoted(names: Iterable[str]) -> str:

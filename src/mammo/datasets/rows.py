@@ -59,9 +59,11 @@ def labelled(row: ImageRow, token: str, labels: Mapping[str, str]) -> ImageRow:
         return row.rejected("label_missing", "the label cell is blank")
     if normal not in labels:
         known = ", ".join(labels)
+        # A letter of another alphabet looks like the one that is meant.
+        shown = repr(token) if token.isascii() else f"{token!r} ({token!a})"
         return row.rejected(
             "label_unmappable",
-            f"label {token!r} is none of {known}; if it stands for a density, a csv table may say "
+            f"label {shown} is none of {known}; if it stands for a density, a csv table may say "
             f"so under dataset.labels in params.yaml: {token.strip()!r}: A (or B, C, D)",
         )
     return row if row.reason else replace(row, label=labels[normal])

@@ -30,18 +30,19 @@ def grey_scale_of(dataset: Dataset, layout: Layout, little: bool) -> GreyScale:
     modality_luts = _lookup_tables(dataset, "ModalityLUTSequence", layout.signed, little)
     modality_lut = pick(modality_luts, 0, "modality LUTs") if modality_luts else None
     # The VOI LUT's input is signed where the modality LUT's output can be (C.11.2.1.1).
-    signed = not modality_luts and lowest * slope + intercept < 0
+    ends = (lowest * slope, (lowest + 2**bits - 1) * slope)
+    signed = not modality_luts and min(ends) + intercept < 0
     padding, flags = _padding(dataset, layout)
     return GreyScale(
         lowest=lowest,
         highest=lowest + 2**bits - 1,
-        inverted=text_of(dataset, "PhotometricInterpretation") == "MONOCHROME1",
+        inverted=text_of(dataset, "PhotometricInterpretation").upper() == "MONOCHROME1",
         slope=slope,
         intercept=intercept,
         modality_lut=modality_lut,
         voi_luts=_lookup_tables(dataset, "VOILUTSequence", signed, little),
         windows=_windows(dataset),
-        function=text_of(dataset, "VOILUTFunction") or "LINEAR",
+        function=text_of(dataset, "VOILUTFunction").upper() or "LINEAR",
         padding=padding,
         flags=flags,
     )

@@ -102,7 +102,7 @@ def header_of(parsed: Parsed) -> Header:
         paddle_description=text_of(dataset, "PaddleDescription").upper(),
         presentation_intent_type=text_of(dataset, "PresentationIntentType").upper(),
         image_type=tuple(str(value).strip() for value in values_of(dataset, "ImageType")),
-        photometric_interpretation=text_of(dataset, "PhotometricInterpretation"),
+        photometric_interpretation=text_of(dataset, "PhotometricInterpretation").upper(),
         transfer_syntax_uid=parsed.transfer_syntax_uid,
         rows=integer_of(dataset, "Rows"),
         columns=integer_of(dataset, "Columns"),
@@ -138,17 +138,17 @@ def layout_of(header: Header, max_pixels: int, overlay_bits: int = 0) -> Layout:
             f"(0028,0002) is {header.samples_per_pixel}, must be 1; "
             f"(0028,0004) is {header.photometric_interpretation!r}, must be MONOCHROME1 or 2",
         )
-    rows, columns, allocated, stored, high, signed = (
+    rows, columns, allocated, stored, signed = (
         _present(header, keyword)
         for keyword in (
             "rows",
             "columns",
             "bits_allocated",
             "bits_stored",
-            "high_bit",
             "pixel_representation",
         )
     )
+    high = stored - 1 if header.high_bit is None else header.high_bit  # PS3.5 8.1.1 fixes it
     if rows < 1 or columns < 1 or rows * columns > max_pixels:
         raise FileFault(
             "dimensions_over_cap",

@@ -37,6 +37,8 @@ def jpeg_segments(frame: bytes) -> Iterator[Segment]:
     position, code = 2, 0
     while code != _SOS:
         expect(frame[position] == 0xFF, "codestream_header", f"no marker at byte {position}")
+        while frame[position + 1] == 0xFF:  # fill bytes (B.1.1.2)
+            position += 1
         code = frame[position + 1]
         expect(code != _EOI, "truncated_codestream", "ends before its scan")
         (length,) = struct.unpack_from(">H", frame, position + 2)

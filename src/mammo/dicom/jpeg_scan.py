@@ -163,10 +163,13 @@ def _parts(frame: bytes, stream: Stream, restarts: bool) -> list[bytes]:
 
 
 def _compare(needed: list[int], parts: list[bytes]) -> None:
-    """Each part holds its bits and, up to the byte's end, padding of ones (F.1.2.3)."""
+    """Each part holds its bits and, up to the byte's end, padding of ones (F.1.2.3).
+
+    Zeros in their place, which some encoders write, hide no more of a lost code than ones do.
+    """
     held = [8 * (len(part) - count_stuffed(part)) for part in parts]
     fits = len(needed) == len(held) and all(
-        0 <= there - bits < 8 and _ends_in_ones(part, there - bits)
+        0 <= there - bits < 8 and _ends_padded(part, there - bits)
         for bits, there, part in zip(needed, held, parts, strict=True)
     )
     if not fits:
@@ -176,9 +179,9 @@ def _compare(needed: list[int], parts: list[bytes]) -> None:
         )
 
 
-def _ends_in_ones(part: bytes, count: int) -> bool:
+def _ends_padded(part: bytes, count: int) -> bool:
     ones = (1 << count) - 1
-    return count == 0 or part.endswith(b"\xff\0") or part[-1] & ones == ones
+    return part.endswith(b"\xff\0") or part[-1] & ones in (0, ones)
 
 
 # ---- lossless (T.81 Annex H)

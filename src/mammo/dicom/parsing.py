@@ -39,6 +39,18 @@ PARSE_ERRORS = (
 
 _PIXEL_DATA = 0x7FE00010
 _FLOAT_PIXELS = (0x7FE00008, 0x7FE00009)
+# First bytes of what is found in place of DICOM files.
+_OTHER_FORMS = {
+    b"BM": "a BMP picture",
+    b"GIF8": "a GIF picture",
+    b"RIFF": "a WebP picture",
+    b"\0\0\0\x0cjP": "a JPEG 2000 picture",
+    b"\xff\x4f\xff\x51": "a JPEG 2000 picture",
+    b"\x1f\x8b": "a file compressed by gzip",
+    b"PK\3\4": "a ZIP archive",
+    b"%PDF": "a PDF document",
+    b"<": "a page of HTML or XML",
+}
 _IDENTIFYING = (0x0008).to_bytes(2, "little")  # the group that every data set begins with
 _BARE = ("no_preamble", "no_meta_header", "no_transfer_syntax")  # flags of `Parsed`
 
@@ -122,7 +134,12 @@ def _file_meta(file: io.BytesIO) -> tuple[Dataset, tuple[str, ...]]:
     elif content[:2] in (b"\2\0", _IDENTIFYING):
         flags = ("no_preamble",)
     else:
-        raise FileFault("not_dicom", "no 'DICM' after a preamble of 128 bytes")
+        form = next((name for start, name in _OTHER_FORMS.items() if content.startswith(start)), "")
+        raise FileFault(
+            "not_dicom",
+            "no 'DICM' after a preamble of 128 bytes"
+            + (f": {form}; DICOM, PNG, JPEG, PGM and TIFF are read" if form else ""),
+        )
     meta = read_dataset(file, False, True, stop_when=lambda tag, vr, length: tag.group != 2)
     if len(meta) == 0:
         return meta, (*flags, "no_meta_header")
@@ -184,7 +201,7 @@ def _locate_pixels(content: bytes, start: int, little: bool) -> Pixels | None:
     group, element = struct.unpack_from(f"{order}HH", view, start)
     if (group << 16 | element) != _PIXEL_DATA:
         raise FileFault("float_pixels", f"({group:04X},{element:04X}) holds floating-point pixels")
-    if bytes(view[start + 4 : start + 6]) in (b"OB", b"OW"):
+    if bytes(view[start + 4 : start + 6]) in (b"OB", b"OW", b"UN"):
         (length,), body = struct.unpack_from(f"{order}L", view, start + 8), start + 12
     else:
         (length,), body = struct.unpack_from(f"{order}L", view, start + 4), start + 8

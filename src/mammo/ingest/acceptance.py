@@ -78,6 +78,7 @@ def ingest(dataset: DatasetParams, params: IngestParams, limits: Limits) -> Inge
     sieve, found = Sieve(params.policies), survey(root)
     require_readable(root, found, table, stop=not sieve.flags("unreadable_folder"))
     rows = rows_on_disk(root, one_row_a_path(table, sieve), sieve, found)
+    rows = one_row_a_path(rows, sieve)  # two Unicode forms of one name
     for path, fault in files_in_no_row(root, {row.path for row in table}, found):
         sieve.reject(ImageRow(path), fault)
     candidates = accept(root, rows, sieve, params, limits)
@@ -135,11 +136,19 @@ def own_faults(candidate: Candidate) -> Iterable[FileFault]:
         return
     if not row.patient_id:
         yield FileFault("patient_missing", "neither the table nor (0010,0020) PatientID names one")
+    header = "(0020,0062)" if file.header else "a header, which a picture lacks,"
     if not row.laterality:
-        yield FileFault("laterality_missing", "neither table nor (0020,0062) says left or right")
+        yield FileFault(
+            "laterality_missing",
+            f"neither the table nor {header} says left or right; dataset.columns.laterality names "
+            "the table's column",
+        )
     if row.view not in VIEWS:
         known = ", ".join(VIEWS)
-        yield FileFault("not_cc_mlo", f"view {row.view!r} is none of those understood: {known}")
+        where = "" if row.view else "; dataset.columns.view names the table's column"
+        yield FileFault(
+            "not_cc_mlo", f"view {row.view!r} is none of those understood: {known}{where}"
+        )
 
 
 def _without_mixed_processing(sieve: Sieve, candidates: Sequence[Candidate]) -> list[Candidate]:

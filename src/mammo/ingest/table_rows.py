@@ -4,7 +4,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from mammo.datasets.folders import IMAGE_SUFFIXES, Finder, Survey, composed, nearest, shown
 from mammo.datasets.rows import ImageRow
@@ -83,6 +83,11 @@ def _absence(root: Path, path: str, paths: list[str], found: Survey) -> FileFaul
         # Hidden, or its name's bytes differ: only regular files in sight count.
         if (root / path).is_dir():
             return FileFault("file_missing", f"{root / path} is a folder")
+        if any(part.startswith(".") for part in PurePosixPath(path).parts):
+            return FileFault(
+                "file_missing",
+                f"{shown(path)}: names that begin with a dot are hidden and left out; rename it",
+            )
     other = nearest(path, found.files)
     exists = f"; there is {other}" if other else ""
     return FileFault("file_missing", f"no file {shown(str(root / path))}{exists}")

@@ -198,7 +198,7 @@ def _fill_store(
 
 
 def _run(tasks: Iterator[Task], processes: int, params: PreprocessParams) -> Iterator[Outcome]:
-    bounds = Bounds(params.timeout_s, params.memory_mb)
+    bounds = Bounds(params.timeout_s, params.memory_mb, "preprocess")
     function = "mammo.preprocess.image:prepare_file"
     if params.scheduler is None:
         return run_tasks(function, tasks, processes, bounds)

@@ -176,14 +176,19 @@ def _slant(lines: np.ndarray) -> np.ndarray:
     seen = (depth > 0) & (depth < reach)  # deeper: a corner that another side's frame holds
     if seen.sum() < _SLANT_LENGTH * count or (depth < reach).mean() < _SLANT_FREE:
         return none
-    from scipy import stats  # most images never come here, and it takes a worker half a second
-
-    slope, intercept, *_ = stats.theilslopes(depth[seen], places[seen])
+    slope, intercept = theil_sen(places[seen], depth[seen])
     end = (intercept + slope * places).clip(0)
     near = np.abs(end - depth)[depth < reach] <= _SLANT_OFF_PX
     if abs(slope) > _SLANT_SLOPE or end.max() < _SLANT_LEAST_PX or near.mean() < _SLANT_SHARE:
         return none
     return np.where(end > 0, np.ceil(end) + 2, 0).astype(int)  # and what the edge blurs
+
+
+def theil_sen(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """Fit a line through the medians (Theil 1950, Sen 1968): slope and intercept."""
+    right = x[:, None] > x
+    slope = float(np.median((y[:, None] - y)[right] / (x[:, None] - x)[right]))
+    return slope, float(np.median(y) - slope * np.median(x))
 
 
 # A region of such a share of the smallest rectangle around it is a film, if so much of it and of

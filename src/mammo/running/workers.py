@@ -32,6 +32,7 @@ Task = dict[str, Any]  # plain JSON values
 Function = Callable[[Task], tuple[dict[str, Any], np.ndarray | None]]
 
 _START_S = 120.0  # imports on a busy machine
+_CV_NO_MEMORY = -4  # cv2.Error.StsNoMem
 _POLL_S = 0.2  # how often memory and deadlines are looked at
 
 
@@ -54,10 +55,21 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Bounds:
-    """What one task may take."""
+    """What one task may take.
+
+    Attributes:
+        timeout_s: Seconds.
+        memory_mb: MiB beyond what the worker holds when idle.
+        section: Of params.yaml, whose keys of these names set the bounds; "" if none does.
+    """
 
     timeout_s: float
-    memory_mb: int  # beyond what the worker holds when idle
+    memory_mb: int
+    section: str = ""
+
+    def advice(self, key: str) -> str:
+        """Say, behind a fault, which key raises the bound."""
+        return f"; {self.section}.{key} in params.yaml is the bound" if self.section else ""
 
 
 def run_tasks(
@@ -200,9 +212,15 @@ class _Worker:
             if not self._started:
                 self.stop()
                 raise UserError(f"a worker process did not start within {_START_S:.0f} s")
-            return self._lost("decoder_timeout", f"stopped after {self._bounds.timeout_s} s")
+            return self._lost(
+                "decoder_timeout",
+                f"stopped after {self._bounds.timeout_s} s{self._bounds.advice('timeout_s')}",
+            )
         if self._started and self._resident_mb() > self._idle_mb + self._bounds.memory_mb:
-            return self._lost("decoder_memory", f"took more than {self._bounds.memory_mb} MiB")
+            return self._lost(
+                "decoder_memory",
+                f"took more than {self._bounds.memory_mb} MiB{self._bounds.advice('memory_mb')}",
+            )
         return None
 
     def stop(self) -> None:
@@ -221,7 +239,7 @@ class _Worker:
         if "reason" not in facts:
             return Outcome(self._task, facts, array, None)
         if facts["reason"] == "decoder_memory":
-            return self._lost("decoder_memory", facts["detail"])
+            return self._lost("decoder_memory", facts["detail"] + self._bounds.advice("memory_mb"))
         return Outcome(self._task, {}, None, FileFault(facts["reason"], facts["detail"]))
 
     def _ended(self) -> Outcome:
@@ -270,10 +288,20 @@ def _serve(function: Function, connection: Connection) -> None:
             answer = _pack(*function(task))
         except FileFault as error:
             answer = _pack({"reason": error.reason, "detail": error.detail}, None)
-        except MemoryError as error:
-            detail = f"ran out of its memory: {error}"
+        except Exception as error:
+            if not _lacks_memory(error):
+                raise
+            detail = f"ran out of its memory: {' '.join(str(error).split())}"
             answer = _pack({"reason": "decoder_memory", "detail": detail}, None)
         connection.send_bytes(answer)
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Tell what an allocation beyond the bound ends in: a library may not even be mapped."""
+    kind = type(error)
+    of_opencv = (kind.__module__, kind.__name__) == ("cv2", "error")
+    insufficient = of_opencv and getattr(error, "code", 0) == _CV_NO_MEMORY
+    return isinstance(error, MemoryError | ImportError) or insufficient
 
 
 def _limit_memory(memory_mb: int) -> None:
