@@ -91,7 +91,7 @@ def known(*stages):
         ("balancing.power", 1.0, ["train@", "compare", "bundle", "review"]),
         ("train.seed", 1, ["train@"]),
         ("head.model", "multinomial", ["train@", "compare", "bundle", "review"]),
-        ("loss.label_smoothing", 0.1, ["train@", "bundle", "review"]),
+        ("loss.label_smoothing", 0.1, ["train@", "compare", "bundle", "review"]),
         ("collapse.patience", 3, ["train@", "evaluate@", "ensemble"]),
         (
             "strategies.head_only.lr",
