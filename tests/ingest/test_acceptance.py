@@ -364,6 +364,28 @@ def test_a_hidden_file_that_a_row_names_is_told_from_a_missing_one(folder):
     assert "no file" in details[".none.dcm"]
 
 
+@pytest.mark.parametrize("disk", ["tail.dcm ", "tail.dcm\N{NO-BREAK SPACE}", " tail.dcm"])
+def test_a_name_with_a_blank_at_an_end_is_told_with_its_blank(folder, disk):
+    folder.add(disk, None)  # a cell is stripped: no row can name it
+    folder.rows.append("tail.dcm,P1,L,CC,C")
+    details = folder.ingest().quarantine.set_index("path")["detail"]
+    assert f"there is {disk!r}, with a blank at an end: rename it" in details["tail.dcm"]
+
+
+def test_the_blank_may_be_at_a_folders_end(folder):
+    folder.add("study /b.dcm", None)
+    folder.rows.append("study/b.dcm,P1,L,CC,C")
+    details = folder.ingest().quarantine.set_index("path")["detail"]
+    assert "there is 'study /b.dcm', with a blank" in details["study/b.dcm"]
+
+
+def test_another_file_that_is_named_for_a_missing_one_shows_its_blank(folder):
+    folder.add("good/0.dcm ", None)
+    folder.rows.append("good/3.dcm,P1,L,CC,C")
+    details = folder.ingest().quarantine.set_index("path")["detail"]
+    assert details["good/3.dcm"].endswith("; there is 'good/0.dcm '")
+
+
 # ---- duplicates
 
 

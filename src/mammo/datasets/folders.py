@@ -151,14 +151,21 @@ class Finder:
     def __init__(self, files: Iterable[str]):
         self._exact: dict[str, list[str]] = defaultdict(list)
         self._by_stem: dict[str, list[str]] = defaultdict(list)
+        self._padded: dict[str, str] = {}
         for path in files:
             name = composed(path)
             self._exact[name].append(path)
             self._by_stem[_stem(name)].append(path)
+            if without_end_blanks(name) != name:
+                self._padded[without_end_blanks(name)] = path
 
     def exact(self, path: str) -> list[str]:
         """Find a path, whatever its Unicode form."""
         return self._exact.get(composed(path), [])
+
+    def padded(self, path: str) -> str | None:
+        """Find the file that only blanks at the ends of names tell from a path."""
+        return self._padded.get(without_end_blanks(composed(path)))
 
     def published(self, path: str) -> list[str]:
         """Find a published path, or its stem with another extension, `a/b` also as `a_b`."""
@@ -169,6 +176,11 @@ class Finder:
         folder, _, name = stem.rpartition("/")
         joined = f"{folder}_{name}" if folder else ""
         return [*self._by_stem.get(stem, []), *self._by_stem.get(joined, [])]
+
+
+def without_end_blanks(path: str) -> str:
+    """Strip each name of a path, as a table's cells are stripped."""
+    return "/".join(name.strip() for name in path.split("/"))
 
 
 def _stem(path: str) -> str:

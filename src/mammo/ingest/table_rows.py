@@ -6,7 +6,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from mammo.datasets.folders import IMAGE_SUFFIXES, Finder, Survey, composed, nearest, shown
+from mammo.datasets.folders import (
+    IMAGE_SUFFIXES,
+    Finder,
+    Survey,
+    composed,
+    nearest,
+    shown,
+    without_end_blanks,
+)
 from mammo.datasets.rows import ImageRow
 from mammo.errors import FileFault, UserError
 from mammo.ingest.sieve import Sieve
@@ -58,11 +66,11 @@ def rows_on_disk(
         if len(paths) == 1:
             kept.append(replace(row, path=paths[0]))
         else:
-            sieve.reject(row, _absence(root, row.path, paths, found))
+            sieve.reject(row, _absence(root, row.path, paths, found, finder))
     return kept
 
 
-def _absence(root: Path, path: str, paths: list[str], found: Survey) -> FileFault:
+def _absence(root: Path, path: str, paths: list[str], found: Survey, finder: Finder) -> FileFault:
     """Say why a path names no file to read."""
     if paths:
         return FileFault(
@@ -88,9 +96,18 @@ def _absence(root: Path, path: str, paths: list[str], found: Survey) -> FileFaul
                 "file_missing",
                 f"{shown(path)}: names that begin with a dot are hidden and left out; rename it",
             )
-    other = nearest(path, found.files)
-    exists = f"; there is {other}" if other else ""
+    exists = _what_exists(path, found, finder)
     return FileFault("file_missing", f"no file {shown(str(root / path))}{exists}")
+
+
+def _what_exists(path: str, found: Survey, finder: Finder) -> str:
+    """Name a file beside the missing one, in quotes where blanks at its ends would be unseen."""
+    if padded := finder.padded(path):
+        return f"; there is {padded!r}, with a blank at an end: rename it"
+    other = nearest(path, found.files)
+    if not other:
+        return ""
+    return f"; there is {other if other == without_end_blanks(other) else repr(other)}"
 
 
 def files_in_no_row(root: Path, named: set[str], found: Survey) -> Iterator[tuple[str, FileFault]]:
