@@ -134,6 +134,7 @@ def test_no_preamble_raises():
     ("start", "form"),
     [
         (b"GIF89a", "a GIF picture"),
+        (b"RIFF\x24\0\0\0WAVE", "a RIFF file, as WebP pictures are"),
         (b"\x1f\x8b\x08", "gzip"),
         (b"PK\3\4", "a ZIP archive"),
         (b"\0\0\0\x0cjP  \r\n", "a JPEG 2000 picture"),

@@ -50,6 +50,7 @@ def test_a_refused_file_keeps_its_reason_and_its_worker():
         ("exit", "decoder_crashed", "exit code 3"),
         ("bug", "decoder_crashed", "exit code 1"),
         ("allocate", "decoder_memory", "; there.memory_mb in params.yaml is the bound"),
+        ("memory", "decoder_memory", "ran out of its memory; there.memory_mb"),
         ("opencv", "decoder_memory", "Insufficient memory"),
         ("import", "decoder_memory", "failed to map segment"),
         ("opencv bug", "decoder_crashed", "exit code 1"),

@@ -30,7 +30,7 @@ def act(task):
         case "allocate":
             held = [np.ones(10_000_000) for _ in range(1000)]  # 80 GB
             return {"held": len(held)}, None
-        case "opencv" | "opencv bug" | "import":
+        case "memory" | "opencv" | "opencv bug" | "import":
             _fail_in_a_library(task["do"])
         case "note":
             with Path(task["file"]).open("a") as file:
@@ -41,6 +41,8 @@ def act(task):
 
 
 def _fail_in_a_library(how):
+    if how == "memory":
+        raise MemoryError  # as the interpreter's own: without a text
     if how == "import":
         raise ImportError("libx.so: failed to map segment from shared object")
     side, size = (8, 32_000) if how == "opencv" else (0, 8)  # 1 GB, or nothing to resize

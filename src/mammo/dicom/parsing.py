@@ -43,7 +43,7 @@ _FLOAT_PIXELS = (0x7FE00008, 0x7FE00009)
 _OTHER_FORMS = {
     b"BM": "a BMP picture",
     b"GIF8": "a GIF picture",
-    b"RIFF": "a WebP picture",
+    b"RIFF": "a RIFF file, as WebP pictures are",
     b"\0\0\0\x0cjP": "a JPEG 2000 picture",
     b"\xff\x4f\xff\x51": "a JPEG 2000 picture",
     b"\x1f\x8b": "a file compressed by gzip",

@@ -291,7 +291,8 @@ def _serve(function: Function, connection: Connection) -> None:
         except Exception as error:
             if not _lacks_memory(error):
                 raise
-            detail = f"ran out of its memory: {' '.join(str(error).split())}"
+            said = " ".join(str(error).split())  # Python's own MemoryError says nothing
+            detail = "ran out of its memory" + (f": {said}" if said else "")
             answer = _pack({"reason": "decoder_memory", "detail": detail}, None)
         connection.send_bytes(answer)
 
