@@ -170,7 +170,9 @@ def test_a_letter_of_another_alphabet_is_told_apart(root, tmp_path):
 
 def test_a_workbook_that_is_called_csv_is_told(root, tmp_path):
     (tmp_path / "labels.csv").write_bytes(b"PK\3\4" + bytes(100))
-    with pytest.raises(UserError, match=r"labels\.csv: is an Excel workbook .*name it \.xlsx"):
+    with pytest.raises(
+        UserError, match=r"labels\.csv: is an Excel workbook .*\.xlsx, in params\.yaml too"
+    ):
         read_dataset(dataset("csv", root, tmp_path / "labels.csv"))
 
 

@@ -49,11 +49,12 @@ def test_a_refused_file_keeps_its_reason_and_its_worker():
         ("segfault", "decoder_crashed", "signal 11"),
         ("exit", "decoder_crashed", "exit code 3"),
         ("bug", "decoder_crashed", "exit code 1"),
-        ("allocate", "decoder_memory", "; there.memory_mb in params.yaml is the bound"),
+        ("allocate", "decoder_memory", "; there.memory_mb in params.yaml raises it"),
         ("memory", "decoder_memory", "ran out of its memory; there.memory_mb"),
         ("opencv", "decoder_memory", "Insufficient memory"),
         ("import", "decoder_memory", "failed to map segment"),
         ("opencv bug", "decoder_crashed", "exit code 1"),
+        ("missing", "decoder_crashed", "exit code 1"),
     ],
 )
 def test_a_lost_worker_costs_its_task_alone(do, reason, detail):
@@ -74,7 +75,7 @@ def test_a_hanging_task_is_stopped_in_time():
     ]
     assert outcomes[0].fault.detail == "stopped after 0.5 s"
     (named,) = run(tasks[:1], bounds=Bounds(0.5, 300, "preprocess"))
-    assert "; preprocess.timeout_s in params.yaml is the bound" in named.fault.detail
+    assert "; preprocess.timeout_s in params.yaml raises it" in named.fault.detail
 
 
 def test_memory_is_bounded_by_watching_where_no_limit_can_be_set():

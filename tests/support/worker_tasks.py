@@ -30,7 +30,7 @@ def act(task):
         case "allocate":
             held = [np.ones(10_000_000) for _ in range(1000)]  # 80 GB
             return {"held": len(held)}, None
-        case "memory" | "opencv" | "opencv bug" | "import":
+        case "memory" | "opencv" | "opencv bug" | "import" | "missing":
             _fail_in_a_library(task["do"])
         case "note":
             with Path(task["file"]).open("a") as file:
@@ -45,6 +45,8 @@ def _fail_in_a_library(how):
         raise MemoryError  # as the interpreter's own: without a text
     if how == "import":
         raise ImportError("libx.so: failed to map segment from shared object")
+    if how == "missing":
+        raise ImportError("No module named 'a_codec'")
     side, size = (8, 32_000) if how == "opencv" else (0, 8)  # 1 GB, or nothing to resize
     cv2.resize(np.zeros((side, side), np.uint8), (size, size))
 

@@ -45,7 +45,10 @@ def read_label_table(
         raise UserError(f"{path}: {path.stat().st_size} bytes, must be at most {MAX_BYTES}")
     with path.open("rb") as file:
         if file.read(4) == _ZIP:
-            raise UserError(f"{path}: is an Excel workbook by its first bytes; name it .xlsx")
+            raise UserError(
+                f"{path}: is an Excel workbook by its first bytes; end its name "
+                "in .xlsx, in params.yaml too"
+            )
     rows = _rows(path, columns)
     header = next(rows, None)
     if header is None:

@@ -15,7 +15,8 @@ from mammo.dicom.params import Limits
 from mammo.dicom.pictures import picture_kind, read_picture_header
 from mammo.dicom.source import Source, read_header, read_source
 from mammo.errors import FileFault
-from mammo.running.workers import Bounds, Task, cores, run_in_order
+from mammo.running.serving import Task
+from mammo.running.workers import Bounds, cores, run_in_order
 
 # Below so many files a worker, starting it costs more than it saves.
 FILES_PER_WORKER = 64

@@ -15,7 +15,7 @@ from mammo.dicom.pictures import picture_kind
 from mammo.dicom.source import read_source
 from mammo.errors import FileFault
 from mammo.preprocess.breast import Breast, find_breast
-from mammo.running.workers import Task
+from mammo.running.serving import Task
 
 
 def draw_file(task: Task) -> tuple[dict[str, Any], np.ndarray]:

@@ -13,7 +13,8 @@ from mammo.errors import UserError
 from mammo.phantom.dicom_writer import write_image
 from mammo.phantom.params import PhantomParams
 from mammo.phantom.plan import CLASSES, PlannedImage, plan_images, true_class
-from mammo.running.workers import Bounds, Task, run_in_order
+from mammo.running.serving import Task
+from mammo.running.workers import Bounds, run_in_order
 from mammo.storage.files import whole_folder, write_table
 
 TRUTH_COLUMNS = ["image_path", "dense_share", "true_class"]

@@ -25,7 +25,8 @@ from mammo.errors import FileFault, UserError
 from mammo.preprocess.image import parted
 from mammo.preprocess.params import PreprocessParams
 from mammo.running.cluster import run_tasks_on_cluster
-from mammo.running.workers import Bounds, Outcome, Task, cores, run_tasks
+from mammo.running.serving import Task
+from mammo.running.workers import Bounds, Outcome, cores, run_tasks
 from mammo.storage.digests import code_sha256, digest
 from mammo.storage.files import write_table
 from mammo.storage.scratch import Store

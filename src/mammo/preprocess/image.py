@@ -16,7 +16,7 @@ from mammo.errors import FileFault
 from mammo.preprocess import breast
 from mammo.preprocess.params import PreprocessParams
 from mammo.preprocess.resize import fit, fitted_shape, pad
-from mammo.running.workers import Task
+from mammo.running.serving import Task
 from mammo.storage.tensors import packed
 
 

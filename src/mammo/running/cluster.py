@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 import joblib
 
 from mammo.errors import UserError
-from mammo.running.workers import Bounds, Outcome, Task, run_tasks
+from mammo.running.serving import Task
+from mammo.running.workers import Bounds, Outcome, run_tasks
 
 # A batch shares one worker process; a lost Dask worker costs its batches a second run.
 _BATCH = 16

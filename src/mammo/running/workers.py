@@ -1,38 +1,30 @@
 """Worker processes that may crash, hang or eat memory: each costs its task, never the run.
 
-A worker is this module run by a fresh interpreter, so it works from any parent (a daemonic Dask
-worker, too), and what passes between the two is JSON and plain arrays.
+This is the parent's end; `serving` is what a worker runs.
 """
 
 import contextlib
-import importlib
-import io
 import json
 import logging
 import os
-import resource
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from multiprocessing.connection import Connection, Pipe, wait
+from multiprocessing.connection import Pipe, wait
 from typing import Any
 
 import numpy as np
 import psutil
 
 from mammo.errors import FileFault, UserError
+from mammo.running.serving import Function, Task, load_function, unpack
 
 logger = logging.getLogger(__name__)
 
-Task = dict[str, Any]  # plain JSON values
-Function = Callable[[Task], tuple[dict[str, Any], np.ndarray | None]]
-
 _START_S = 120.0  # imports on a busy machine
-_CV_NO_MEMORY = -4  # cv2.Error.StsNoMem
 _POLL_S = 0.2  # how often memory and deadlines are looked at
 
 
@@ -68,8 +60,8 @@ class Bounds:
     section: str = ""
 
     def advice(self, key: str) -> str:
-        """Say, behind a fault, which key raises the bound."""
-        return f"; {self.section}.{key} in params.yaml is the bound" if self.section else ""
+        """Say, behind a fault, which key sets the bound."""
+        return f"; {self.section}.{key} in params.yaml raises it" if self.section else ""
 
 
 def run_tasks(
@@ -133,23 +125,11 @@ def run_in_order(
     )
     waiting: dict[int, Outcome] = {}
     due = 0
-    for outcome in run_tasks(f"{__name__}:run_numbered", numbered, processes, bounds):
+    for outcome in run_tasks("mammo.running.serving:run_numbered", numbered, processes, bounds):
         waiting[outcome.task["number"]] = replace(outcome, task=outcome.task["task"])
         while due in waiting:
             yield waiting.pop(due)
             due += 1
-
-
-def run_numbered(task: Task) -> tuple[dict[str, Any], np.ndarray | None]:
-    """Run the function that a numbered task names."""
-    return load_function(task["function"])(task["task"])
-
-
-def load_function(name: str) -> Function:
-    """Import a function by `module:name`."""
-    module, _, attribute = name.partition(":")
-    function: Function = getattr(importlib.import_module(module), attribute)
-    return function
 
 
 def cores() -> int:
@@ -173,7 +153,7 @@ class _Worker:
     def __init__(self, function: str, bounds: Bounds, task: Task):
         self.connection, theirs = Pipe()
         self._bounds, self._task, self._started = bounds, task, False
-        command = [sys.executable, "-m", "mammo.running.workers", function, str(theirs.fileno())]
+        command = [sys.executable, "-m", "mammo.running.serving", function, str(theirs.fileno())]
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
             # One process a core: the libraries' own threads would only get in each other's way.
@@ -230,7 +210,7 @@ class _Worker:
         self.connection.close()
 
     def _answer(self, message: bytes) -> Outcome | None:
-        facts, array = _unpack(message)
+        facts, array = unpack(message)
         if not self._started:  # the first message only says that the imports are done
             self._started = True
             self._idle_mb = self._resident_mb()
@@ -259,70 +239,3 @@ class _Worker:
             return psutil.Process(self._process.pid).memory_info().rss / 2**20
         except psutil.Error:
             return 0.0  # it ended between two looks: the pipe says so next
-
-
-def _pack(facts: dict[str, Any], array: np.ndarray | None) -> bytes:
-    """One line of JSON, then the array as .npy."""
-    buffer = io.BytesIO()
-    buffer.write(json.dumps(facts).encode() + b"\n")
-    if array is not None:
-        np.save(buffer, array, allow_pickle=False)
-    return buffer.getvalue()
-
-
-def _unpack(message: bytes) -> tuple[dict[str, Any], np.ndarray | None]:
-    line, _, rest = message.partition(b"\n")
-    array = np.load(io.BytesIO(rest), allow_pickle=False) if rest else None
-    return json.loads(line), array
-
-
-def _serve(function: Function, connection: Connection) -> None:
-    """Answer tasks until the parent closes the pipe."""
-    connection.send_bytes(_pack({}, None))
-    while True:
-        try:
-            task = json.loads(connection.recv_bytes())
-        except (EOFError, ConnectionResetError):
-            return
-        try:
-            answer = _pack(*function(task))
-        except FileFault as error:
-            answer = _pack({"reason": error.reason, "detail": error.detail}, None)
-        except Exception as error:
-            if not _lacks_memory(error):
-                raise
-            said = " ".join(str(error).split())  # Python's own MemoryError says nothing
-            detail = "ran out of its memory" + (f": {said}" if said else "")
-            answer = _pack({"reason": "decoder_memory", "detail": detail}, None)
-        connection.send_bytes(answer)
-
-
-def _lacks_memory(error: Exception) -> bool:
-    """Tell what an allocation beyond the bound ends in: a library may not even be mapped."""
-    kind = type(error)
-    of_opencv = (kind.__module__, kind.__name__) == ("cv2", "error")
-    insufficient = of_opencv and getattr(error, "code", 0) == _CV_NO_MEMORY
-    return isinstance(error, MemoryError | ImportError) or insufficient
-
-
-def _limit_memory(memory_mb: int) -> None:
-    """Make allocations beyond the bound fail at once; elsewhere than on Linux the parent looks."""
-    limit = psutil.Process().memory_info().vms + memory_mb * 2**20
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    if hard != resource.RLIM_INFINITY:
-        limit = min(limit, hard)  # set from outside, by a cluster's scheduler say
-    if sys.platform == "linux":
-        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
-
-
-def _main() -> None:
-    # An interrupt from the terminal reaches the whole group; the parent ends its workers itself.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    name, descriptor, memory_mb = sys.argv[1:]
-    function = load_function(name)
-    _limit_memory(int(memory_mb))
-    _serve(function, Connection(int(descriptor)))
-
-
-if __name__ == "__main__":
-    _main()
