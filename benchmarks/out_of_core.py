@@ -39,6 +39,7 @@ from machine import machine
 from mammo.cohort.cases import Fold
 from mammo.embedding.augment import Augmentation
 from mammo.embedding.embedder import Embedder
+from mammo.embedding.features import Features
 from mammo.embedding.params import AugmentParams, EmbedParams
 from mammo.embedding.plan import plan
 from mammo.embedding.sources import FreshViews, Source, StoredViews
@@ -217,7 +218,8 @@ def embed_arm(
     arm.embed_seconds = time.perf_counter() - started
     arm.peak_gb["embed"] = memory.peak_bytes / 1e9
     pooled = Tensors(target)
-    return StoredViews(pooled, np.arange(pooled.shape[-1]))
+    width = pooled.shape[-1]
+    return StoredViews(Features(pooled, np.arange(width), (width,)))
 
 
 def fold_of(total: int, images: int) -> Fold:

@@ -68,6 +68,7 @@ def test_params_out_of_range_are_refused():
 HEAD = HeadParams.model_validate({
     "model": "ordinal", "kernel": "none", "rbf": {"features": 8, "scale": 1.0}, "seed": 0,
     "select": "val", "criterion": "log_loss", "thresholds": "joint", "folds": 3, "refit": False,
+    "width_power": 0.5,
     "penalties": {"strongest": 1.0, "weakest": 1e-3, "steps": 4},
 })  # fmt: skip
 

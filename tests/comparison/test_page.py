@@ -64,7 +64,8 @@ TRAINING = {
 HEAD = HeadParams.model_validate({
     "model": "multinomial", "kernel": "none", "rbf": {"features": 8, "scale": 1.0}, "seed": 0,
     "select": "cross_fit", "criterion": "log_loss", "thresholds": "joint", "folds": 3,
-    "refit": False, "penalties": {"strongest": 1.0, "weakest": 1e-2, "steps": 3},
+    "refit": False, "width_power": 0.5,
+    "penalties": {"strongest": 1.0, "weakest": 1e-2, "steps": 3},
 })  # fmt: skip
 FACTS = {"decision": "argmax", "status": "healthy", "parameters": "0123abcd"}
 SOLVER = Solving(["A", "B", "C", "D"], HEAD, BALANCING, LOSS).plain().path

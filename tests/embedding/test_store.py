@@ -7,9 +7,10 @@ import torch
 from mammo.embedding import embedder, store
 from mammo.embedding.augment import Augmentation
 from mammo.embedding.embedder import Embedder
+from mammo.embedding.features import open_features
 from mammo.embedding.grey import GREY_NAMES, open_grey, read_grey
 from mammo.embedding.plan import plan
-from mammo.embedding.sources import FreshViews, StoredViews, feature_columns
+from mammo.embedding.sources import FreshViews, StoredViews
 from mammo.embedding.store import EmbeddingParams, store_embeddings
 from mammo.errors import UserError
 from mammo.network.network import block_widths
@@ -131,10 +132,8 @@ def test_pooled_features_are_those_of_the_prefix_of_any_cut(folder, backbone):
     """Clean view: entry 0 of what is stored is what each frozen block gives, pooled."""
     reads = ("features3", "features16")
     network = network_of(folder, backbone, 2, reads=reads)
-    pooled = Tensors(stored_folder(folder, backbone, 0) / "pooled")
-    columns = feature_columns(block_widths(backbone), reads)
-    source = StoredViews(pooled, columns)
-    _, side = source.clean_batch(np.arange(5))
+    features = open_features(stored_folder(folder, backbone, 0), reads, grey=False)
+    _, side = StoredViews(features).clean_batch(np.arange(5))
     images = Tensors(folder / "tensors").gather(np.arange(5)).astype(np.float32) / 255
     pixels = FreshViews(
         Tensors(folder / "tensors"), fold_batchnorm(network.prefix, torch.float32), torch.float32,

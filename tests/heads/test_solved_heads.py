@@ -1,6 +1,7 @@
 """Solved heads against libraries, finite differences and what has to hold of a path."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from statsmodels.miscmodels.ordinal_model import OrderedModel
 
 from mammo.errors import UserError
 from mammo.heads.balance import frequency_weights
-from mammo.heads.basis import find_basis
+from mammo.heads.basis import emphasise, find_basis, standard_scale
 from mammo.heads.multinomial import MultinomialLikelihood, Objective
 from mammo.heads.ordinal import OrdinalLikelihood, log_probabilities
 from mammo.heads.params import HeadParams
@@ -21,7 +22,7 @@ from mammo.heads.solver import _scipys_blas
 def head(**changed):
     values = dict(
         model="ordinal", kernel="none", rbf={"features": 64, "scale": 1.0}, seed=0, select="val",
-        criterion="log_loss", thresholds="joint", folds=3, refit=False,
+        criterion="log_loss", thresholds="joint", folds=3, refit=False, width_power=0.5,
         penalties={"strongest": 1.0, "weakest": 1e-4, "steps": 5},
     )  # fmt: skip
     return HeadParams.model_validate({**values, **changed})
@@ -63,16 +64,19 @@ def test_an_ordinal_head_is_that_of_statsmodels_as_the_penalty_goes_to_0():
     assert np.exp(ours.logits(rows)) == pytest.approx(theirs.predict(), abs=1e-5)
 
 
+@pytest.mark.parametrize("width_power", [0, 0.5, 1])
 @pytest.mark.parametrize("balance", [0, 0.5])
-def test_a_multinomial_head_is_that_of_scikit_learn(balance):
+def test_a_multinomial_head_is_that_of_scikit_learn(balance, width_power):
     data = table()
     weights = frequency_weights(np.bincount(data.labels), balance)[data.labels]
-    data = Table(data.features, data.labels, weights * (1 + data.labels), data.patients)
+    data = replace(data, weights=weights * (1 + data.labels), widths=(1, 2, 3))
     weights = data.weights / data.weights.sum()
     rows = data.features[:, 0]
     mean = weights @ rows
-    scaled = (rows - mean) / np.sqrt(weights @ (rows - mean) ** 2) / np.sqrt(rows.shape[1])
-    ours = last_head(data, model="multinomial")
+    variances = np.array([1, 2, 2, 3, 3, 3]) ** -float(width_power)
+    scaled = (rows - mean) / np.sqrt(weights @ (rows - mean) ** 2)
+    scaled *= np.sqrt(variances / variances.sum())
+    ours = last_head(data, model="multinomial", width_power=width_power)
     # C multiplies the sum of losses; ours is a mean with penalty 1e-4
     theirs = LogisticRegression(C=1e4, tol=1e-10, max_iter=10_000)
     theirs.fit(scaled, data.labels, weights)
@@ -181,12 +185,42 @@ def test_the_basis_folds_back_into_one_linear_map(model):
     data = table(views=2)
     fitted = last_head(data, model=model)
     rows = data.features.reshape(-1, data.features.shape[2])
-    basis = find_basis(rows, np.full(len(rows), 1 / len(rows)))
+    emphasis = emphasise((2, 4), 0.5)
+    basis = find_basis(rows, np.full(len(rows), 1 / len(rows)), emphasis)
     assert basis.coordinates(rows).var(axis=0).sum() == pytest.approx(1)
     weight = np.random.default_rng(0).normal(size=(basis.axes.shape[1], 2))
     raw, shift = basis.fold_back(weight)
     assert rows @ raw - shift == pytest.approx(basis.coordinates(rows) @ weight, abs=1e-10)
     assert fitted.linear.weight.shape[-1] == rows.shape[1]
+
+
+def test_blocks_share_the_variance_by_a_power_of_their_widths():
+    mean, spread = np.array([0.0, 3, 4, 5]), np.array([2.0, 0, 8, 1])
+    for power, share in ((0, [1, 0, 1, 1]), (1, [3, 0, 1, 1])):
+        scale = standard_scale(mean, spread, emphasise((1, 3), power))
+        assert (scale * spread) ** 2 == pytest.approx(np.array(share) / sum(share))
+
+
+def test_a_narrow_block_is_heard_beside_a_wide_one():
+    """One feature knows the class, 400 know nothing: the penalty should spare the one."""
+    random = np.random.default_rng(0)
+    labels = np.arange(120) % 2
+    telling = labels[:, None] + random.normal(scale=0.7, size=(120, 1))
+    features = np.concatenate([telling, random.normal(size=(120, 400))], axis=1)[:, None]
+    data = Table(features, labels, np.ones(120), np.arange(120), widths=(1, 400))
+    right = {}
+    for power in (0, 1):
+        path = solve_path(data, 2, head(select="cross_fit", width_power=power))
+        answers = path.steps[path.chosen].cross_fitted
+        right[power] = np.mean(answers.argmax(axis=1) == labels)
+    assert right[0] < 0.65 and right[1] > 0.72
+
+
+def test_widths_of_one_block_change_nothing():
+    data = table()
+    rows = data.features[:, 0]
+    one = last_head(replace(data, widths=(6,)), width_power=1)
+    assert (one.logits(rows) == last_head(data, width_power=0).logits(rows)).all()
 
 
 @pytest.mark.parametrize("model", ["ordinal", "multinomial"])

@@ -1,13 +1,14 @@
 """What a bundle is made from: cross-fitting, conformal scores, origin, card and terms."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from mammo import paths
-from mammo.embedding.sources import StoredViews
+from mammo.embedding.features import Features
 from mammo.errors import UserError
 from mammo.predict.card import licence_text, model_card
 from mammo.predict.cross_fitting import Stored, cross_fit, cross_fit_all, load_solving
@@ -39,7 +40,8 @@ def features_of(folder, values):
     folder.mkdir()
     keys = [f"k{n:03d}" for n in range(len(values))]
     write_shards(iter(values[:, None].astype(np.float32)), keys, folder, 10**6)
-    return StoredViews(Tensors(folder), np.arange(values.shape[1]))
+    width = values.shape[1]
+    return Features(Tensors(folder), np.arange(width), (width,))
 
 
 def cases_of(labels):
@@ -72,6 +74,20 @@ def test_cross_fitted_answers_have_not_seen_the_patient(tmp_path, solving):
     assert (fitted.probabilities.argmax(axis=1) == labels).mean() < 0.5
 
 
+def test_cross_fitted_heads_weigh_blocks_as_training_does(tmp_path, solving):
+    labels = np.repeat(np.arange(40) % 4, 4)
+    values = labels[:, None] + np.random.default_rng(0).normal(size=(160, 9))
+    features = features_of(tmp_path / "f", values)
+    probabilities = []
+    for widths in ((9,), (1, 8)):
+        given = replace(features, widths=widths)
+        answers = cross_fit(solving, given, cases_of(labels)).probabilities
+        path = solving.path(given.views(np.arange(160)), labels, np.arange(160) // 4, widths)
+        assert answers == pytest.approx(np.exp(path.steps[path.chosen].cross_fitted))
+        probabilities.append(answers)
+    assert np.abs(probabilities[0] - probabilities[1]).max() > 0.05
+
+
 def test_an_ensemble_averages_its_members_cross_fitted_answers(tmp_path, solving):
     """Each reads columns of its own, of its own folder."""
     labels = np.repeat(np.arange(40) % 4, 4)
@@ -87,9 +103,9 @@ def test_an_ensemble_averages_its_members_cross_fitted_answers(tmp_path, solving
         write_json({"blocks": widths}, folder / paths.PLAN)
         models.append(make_model(tmp_path / "weights", at=at, name=name))
         folders.append(folder)
-        read = sum(widths[block] for block in models[-1].facts["reads"])
-        columns = np.arange(read) if at == 9 else np.arange(344, 344 + read)
-        own = StoredViews(features.pooled, columns)
+        read = tuple(widths[block] for block in models[-1].facts["reads"])
+        columns = np.arange(sum(read)) + (0 if at == 9 else 344)
+        own = Features(features.pooled, columns, read)
         alone.append(cross_fit(solving, own, cases_of(labels)).probabilities)
     stored = Stored(folders, tmp_path)
     both = cross_fit_all(models, solving, stored, cases_of(labels), "as_trained")

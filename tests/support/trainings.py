@@ -6,13 +6,14 @@ import numpy as np
 import torch
 
 from mammo.cohort.cases import Fold
+from mammo.embedding.features import open_features
 from mammo.embedding.params import AugmentParams, EmbedParams
-from mammo.embedding.sources import StoredViews, feature_columns
+from mammo.embedding.sources import StoredViews
 from mammo.embedding.store import EmbeddingParams, store_embeddings
 from mammo.evaluation.params import CollapseParams
 from mammo.heads.params import HeadParams
 from mammo.network.backbones import architecture_of
-from mammo.network.network import Design, Network, block_widths, build_network, head_shape
+from mammo.network.network import Design, Network, build_network, head_shape
 from mammo.network.params import BLOCK_NAMES, BackboneParams, ComputeParams, StrategyParams
 from mammo.network.strategies import Crossing, Suffix
 from mammo.network.weights import body, random_network, save_backbone
@@ -41,7 +42,7 @@ COMPUTE = ComputeParams(
 )  # fmt: skip
 HEAD = HeadParams(
     model="multinomial", kernel="none", rbf={"features": 16, "scale": 1.0}, seed=0, select="val",
-    criterion="log_loss", thresholds="joint", folds=3, refit=False,
+    criterion="log_loss", thresholds="joint", folds=3, refit=False, width_power=0.5,
     penalties={"strongest": 1.0, "weakest": 1e-3, "steps": 4},
 )  # fmt: skip
 COLLAPSE = CollapseParams(
@@ -146,9 +147,8 @@ def stored_views(folder, backbone, network, trained, reads=None):
     stored = stored_folder(folder, backbone, trained)
     frozen = [name for name, _ in network.prefix.blocks.named_children()]
     reads = reads or BLOCK_NAMES[backbone.arch][-1:]
-    columns = feature_columns(block_widths(backbone), [n for n in reads if n in frozen])
-    activations = Tensors(stored / "cut") if trained else None
-    return StoredViews(Tensors(stored / "pooled"), columns, activations)
+    features = open_features(stored, [name for name in reads if name in frozen], grey=False)
+    return StoredViews(features, Tensors(stored / "cut") if trained else None)
 
 
 @dataclass

@@ -154,8 +154,10 @@ def test_a_head_is_solved_once_more_on_train_and_val(folder, fabric, select):
     trial = trial_of(folder, fabric, head={"select": select, "refit": True})
     trained = run_trial(trial, lambda row: None)
     again, features = trained.refitted.trial, trial.features
+    fold = trial.job.fold
+    assert len(features.widths) > 1
     path = solving_of(trial.recipe).path(
-        features.views(np.arange(48)), trial.job.fold.labels, trial.job.fold.patients
+        features.views(np.arange(48)), fold.labels, fold.patients, features.widths
     )
     step = trained.solved["step"] - 1 if select == "val" else path.chosen
     expected = path.steps[step].head.log_probabilities(features.clean(np.arange(48)))

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from mammo import paths
-from mammo.embedding.grey import Grey, no_grey
+from mammo.embedding.features import Features, open_features
+from mammo.embedding.grey import Grey, no_grey, read_grey
 from mammo.network.inputs import network_input, to_device
 from mammo.network.strategies import Crossing, Prefix
 from mammo.storage.files import read_json
@@ -45,33 +46,23 @@ class StoredViews:
     """Stored features, and activations where blocks follow: no pixel is touched.
 
     Args:
-        pooled: Pooled features of all blocks, (views, F) an image; entry 0 is the clean view.
-        columns: Those of the frozen blocks that the head reads.
+        features: Those of the frozen blocks that the head reads.
         activations: What crosses the cut, (views, C, h, w) an image; None with no block after it.
-        grey: Grey features, beside the columns.
     """
 
-    def __init__(
-        self,
-        pooled: Tensors,
-        columns: np.ndarray,
-        activations: Tensors | None = None,
-        grey: Grey = no_grey,
-    ):
-        self.pooled, self.columns = pooled, columns
-        self.activations, self.grey = activations, grey
+    def __init__(self, features: Features, activations: Tensors | None = None):
+        self.features, self.activations = features, activations
 
     def train_batch(self, positions: np.ndarray, draws: np.ndarray) -> Batch:
         """Gather the stored views that are drawn."""
-        return self._views(positions, draws % self.pooled.shape[0])
+        return self._views(positions, draws % self.features.pooled.shape[0])
 
     def clean_batch(self, positions: np.ndarray) -> Batch:
         """Gather the clean views."""
         return self._views(positions, np.zeros(len(positions), dtype=np.int64))
 
     def _views(self, positions: np.ndarray, views: np.ndarray) -> Batch:
-        side = self.pooled.gather(positions, views)[:, self.columns]
-        side = np.concatenate([self.grey(positions), side], axis=1)
+        side = self.features.at(positions, views)
         return (self.activations.gather(positions, views) if self.activations else None), side
 
     def to_cut(self, batch: Batch, device: torch.device) -> Crossing:
@@ -149,7 +140,7 @@ def open_source(
     augmentation: "Augmentation",
     device: torch.device,
     reads: tuple[str, ...],
-    grey: Grey = no_grey,
+    grey: bool,
 ) -> Source:
     """Open a strategy's stored activations, or the pixels where its plan says not stored.
 
@@ -161,20 +152,11 @@ def open_source(
         augmentation: Makes fresh views.
         device: Where the prefix runs.
         reads: Names of the blocks that the head reads.
-        grey: Grey features of images.
+        grey: Whether it reads grey features too.
     """
-    plan = read_json(embeddings / paths.PLAN)
-    if not plan["stored"]:
-        return FreshViews(images, prefix.to(device), dtype, augmentation, grey)
+    if not read_json(embeddings / paths.PLAN)["stored"]:
+        given = read_grey(embeddings) if grey else no_grey
+        return FreshViews(images, prefix.to(device), dtype, augmentation, given)
     frozen = [name for name, _ in prefix.blocks.named_children()]
-    columns = feature_columns(plan["blocks"], [name for name in reads if name in frozen])
-    activations = None if prefix.ends else Tensors(embeddings / paths.CUT)
-    return StoredViews(Tensors(embeddings / paths.POOLED), columns, activations, grey)
-
-
-def feature_columns(widths: dict[str, int], reads: list[str] | tuple[str, ...]) -> np.ndarray:
-    """Find the columns of some blocks among the pooled features of all: (F,) int64."""
-    ends = np.cumsum([0, *widths.values()])
-    start = dict(zip(widths, ends[:-1], strict=True))
-    parts = [np.arange(start[name], start[name] + widths[name]) for name in reads]
-    return np.concatenate([np.zeros(0, dtype=np.int64), *parts])
+    features = open_features(embeddings, [name for name in reads if name in frozen], grey)
+    return StoredViews(features, None if prefix.ends else Tensors(embeddings / paths.CUT))

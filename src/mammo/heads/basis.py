@@ -1,5 +1,6 @@
 """Features standardised and turned to their principal axes, and the way back to raw ones."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,16 +38,17 @@ class Basis:
         return raw, self.mean @ raw
 
 
-def find_basis(features: np.ndarray, weights: np.ndarray) -> Basis:
+def find_basis(features: np.ndarray, weights: np.ndarray, emphasis: np.ndarray) -> Basis:
     """Standardise by weighted statistics and find the principal axes.
 
     Args:
         features: (n, F) float64.
         weights: (n,), at least 0, with sum 1.
+        emphasis: (F,) spread of each feature in proportion to the others.
     """
     mean = weights @ features
     spread = np.sqrt((weights[:, None] * (features - mean) ** 2).sum(axis=0))
-    scale = standard_scale(mean, spread)  # (F,)
+    scale = standard_scale(mean, spread, emphasis)  # (F,)
     scaled = (features - mean) * (scale * np.sqrt(weights)[:, None])  # (n, F)
     rows, columns = scaled.shape
     if rows < columns:  # the smaller of the two Gram matrices has the same axes
@@ -60,9 +62,24 @@ def find_basis(features: np.ndarray, weights: np.ndarray) -> Basis:
     return Basis(mean, scale[:, None] * turn)
 
 
-def standard_scale(mean: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    """Scale features to a total variance of 1: (F,), (F,) -> (F,); constant ones to 0."""
+def standard_scale(mean: np.ndarray, spread: np.ndarray, emphasis: np.ndarray) -> np.ndarray:
+    """Scale features to a total variance of 1: (F,), (F,), (F,) -> (F,); constant ones to 0."""
     floor = np.maximum(spread, _LEAST_SPREAD * np.abs(mean))
     varies = spread > 0
-    scale = np.divide(1, floor, out=np.zeros(len(floor)), where=varies)
-    return np.asarray(scale * max(1, int(varies.sum())) ** -0.5)
+    scale = np.divide(emphasis, floor, out=np.zeros(len(floor)), where=varies)
+    total = (emphasis[varies] ** 2).sum()
+    return np.asarray(scale / np.sqrt(total) if total else scale)
+
+
+def emphasise(widths: Sequence[int], power: float) -> np.ndarray:
+    """Give each block's features a variance of width^-power: -> (F,) their spread.
+
+    A penalty on squared weights spares what varies much. With all features alike, a block's share
+    of what is cheap to use is its number of channels, and that says nothing of density.
+
+    Args:
+        widths: Features of each block, one after the other.
+        power: 0: all features alike; 1: all blocks alike.
+    """
+    sizes = np.asarray(widths, dtype=np.int64)
+    return np.repeat((sizes / sizes.max()) ** (-power / 2), sizes)

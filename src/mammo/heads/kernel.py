@@ -45,7 +45,7 @@ def draw_fourier_features(
         seed: Of the directions and phases.
     """
     mean, spread = features.mean(axis=0), features.std(axis=0)
-    scaling = standard_scale(mean, spread)
+    scaling = standard_scale(mean, spread, np.ones(len(mean)))
     length = scale * median_distance((features - mean) * scaling)
     random = np.random.default_rng(seed)
     directions = random.standard_normal((features.shape[1], count))

@@ -42,6 +42,7 @@ class HeadParams(Params):
     model: Literal["ordinal", "multinomial"]
     kernel: Literal["none", "rbf"]
     rbf: KernelParams
+    width_power: Annotated[float, Field(ge=0, le=1)]
     seed: Annotated[int, Field(ge=0)]
     select: Literal["cross_fit", "val"]
     criterion: Criterion

@@ -17,7 +17,7 @@ from scipy.special import log_softmax
 from sklearn.model_selection import StratifiedGroupKFold
 
 from mammo.errors import UserError
-from mammo.heads.basis import find_basis
+from mammo.heads.basis import emphasise, find_basis
 from mammo.heads.choosing import choose_step
 from mammo.heads.kernel import FourierFeatures, draw_fourier_features
 from mammo.heads.multinomial import (
@@ -43,12 +43,15 @@ class Table:
         labels: (n,) positions among K classes.
         weights: (n,) of the images, such as n_class^-power; their sum doesn't matter.
         patients: (n,) whom the folds of a cross-fitting keep together.
+        widths: How many features each block has, one after the other; none where all are of one
+            kind.
     """
 
     features: np.ndarray
     labels: np.ndarray
     weights: np.ndarray
     patients: np.ndarray
+    widths: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,15 +119,16 @@ def solve_path(
     if params.model == "ordinal" and objective is not None:
         raise ValueError("an ordinal head has its own likelihood and takes no other objective")
     features = table.features.astype(np.float64)
+    emphasis = emphasise(table.widths or features.shape[-1:], params.width_power)
     kernel = None
     if params.kernel == "rbf":
         kernel = draw_fourier_features(
             features[:, 0], params.rbf.features, params.rbf.scale, params.seed
         )
-        features = kernel.map(features)
+        features, emphasis = kernel.map(features), np.ones(params.rbf.features)
     _warn_of_absent_classes(table.labels, classes)
     problems = _Problems(
-        table, features, classes, params, objective or Objective(np.zeros(classes))
+        table, features, emphasis, classes, params, objective or Objective(np.zeros(classes))
     )
     path = params.penalties
     penalties = np.geomspace(path.strongest, path.weakest, path.steps).tolist()
@@ -187,6 +191,7 @@ class _Problems:
         self,
         table: Table,
         features: np.ndarray,
+        emphasis: np.ndarray,
         classes: int,
         params: HeadParams,
         objective: Objective,
@@ -196,7 +201,7 @@ class _Problems:
         self.image = np.repeat(np.arange(images), views)  # of each row
         self.row_weights = (table.weights / table.weights.sum() / views)[self.image]
         rows = features.reshape(-1, width)
-        self.basis = find_basis(rows, self.row_weights)
+        self.basis = find_basis(rows, self.row_weights, emphasis)
         self.coordinates = self.basis.coordinates(rows)  # (n V, R)
         self.clean = self.coordinates[::views]  # (n, R)
         self.folds = np.zeros(images, dtype=np.int64)

@@ -9,16 +9,13 @@ import pandas as pd
 
 from mammo import paths
 from mammo.cohort.classes import CLASSES, ClassSet
-from mammo.embedding.grey import no_grey, read_grey
-from mammo.embedding.sources import StoredViews, feature_columns
+from mammo.embedding.features import Features, open_features
 from mammo.evaluation.model import Model
 from mammo.evaluation.params import Prior
 from mammo.evaluation.predictions import Answering
 from mammo.heads.params import HeadParams
 from mammo.heads.path import kept_step
 from mammo.params import load_leaf, load_params
-from mammo.storage.files import read_json
-from mammo.storage.tensors import Tensors
 from mammo.training.params import BalancingParams, LossParams
 from mammo.training.problem import Solving
 
@@ -57,18 +54,9 @@ def is_frozen(model: Model) -> bool:
     return model.network.cut == model.network.blocks
 
 
-def open_features(model: Model, embeddings: Path) -> StoredViews:
+def features_read(model: Model, embeddings: Path) -> Features:
     """Open the stored features that a network's head reads."""
-    columns = feature_columns(read_json(embeddings / paths.PLAN)["blocks"], model.facts["reads"])
-    grey = read_grey(embeddings) if model.facts["grey"] else no_grey
-    return StoredViews(Tensors(embeddings / paths.POOLED), columns, grey=grey)
-
-
-def all_views(features: StoredViews, positions: np.ndarray) -> np.ndarray:
-    """Gather the features of every view: (n,) -> (n, V, G + F)."""
-    numbers = range(features.pooled.shape[0])
-    views = [features.train_batch(positions, np.full(len(positions), v))[1] for v in numbers]
-    return np.stack(views, axis=1)
+    return open_features(embeddings, model.facts["reads"], bool(model.facts["grey"]))
 
 
 @dataclass(frozen=True)
@@ -101,7 +89,7 @@ def cross_fit_all(
         prior: That the probabilities shall assume.
     """
     every = [
-        cross_fit(solving, open_features(model, embeddings), cases, prior)
+        cross_fit(solving, features_read(model, embeddings), cases, prior)
         for model, embeddings in zip(models, stored.embeddings, strict=True)
     ]
     mean = np.mean([fitted.probabilities for fitted in every], axis=0)
@@ -109,7 +97,7 @@ def cross_fit_all(
 
 
 def cross_fit(
-    solving: Solving, features: StoredViews, cases: pd.DataFrame, prior: Prior = "as_trained"
+    solving: Solving, features: Features, cases: pd.DataFrame, prior: Prior = "as_trained"
 ) -> CrossFitted:
     """Solve a strategy's head on stored features, fold by fold of patients.
 
@@ -125,9 +113,10 @@ def cross_fit(
     number = {label: k for k, label in enumerate(solving.classes)}
     labels = cases["label"].map(number).to_numpy(dtype=np.int64)
     patients = cases["patient"].to_numpy()
-    views = all_views(features, features.pooled.positions(list(cases["key"])))
+    views = features.views(features.pooled.positions(list(cases["key"])))
     head = solving.head.model_copy(update={"select": "cross_fit"})
-    path = replace(solving, head=head).path(views, labels, pd.factorize(patients)[0])
+    numbers = pd.factorize(patients)[0]
+    path = replace(solving, head=head).path(views, labels, numbers, features.widths)
     answers = kept_step(path).cross_fitted
     assert answers is not None  # with `cross_fit` every step has them
     probabilities = np.exp(answers)

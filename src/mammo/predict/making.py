@@ -41,8 +41,8 @@ from mammo.predict.cross_fitting import (
     CrossFitted,
     Stored,
     cross_fit_all,
+    features_read,
     is_frozen,
-    open_features,
 )
 from mammo.predict.evaluate import Bootstrap, figures
 from mammo.predict.familiarity import Origin, fit_features
@@ -232,8 +232,8 @@ def features_of(
 ) -> np.ndarray:
     """Get what the first network's head reads: stored where no block was trained, else computed."""
     if is_frozen(model):
-        features = open_features(model, stored.embeddings[0])
-        return features.clean_batch(features.pooled.positions(keys))[1]
+        features = features_read(model, stored.embeddings[0])
+        return features.clean(features.pooled.positions(keys))
     with head_inputs(model) as read:
         predict_cases(model, stored.tensors, keys, evaluate, compute, devices)
     return read.array(len(keys))

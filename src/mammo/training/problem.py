@@ -59,18 +59,26 @@ class Solving:
         prior = training_prior(counts, balancing, adjustment)
         return Balance(counts, expected_weights(counts, balancing), prior, adjustment)
 
-    def path(self, features: np.ndarray, labels: np.ndarray, patients: np.ndarray) -> Path:
+    def path(
+        self,
+        features: np.ndarray,
+        labels: np.ndarray,
+        patients: np.ndarray,
+        widths: tuple[int, ...] = (),
+    ) -> Path:
         """Solve the head for every penalty.
 
         Args:
             features: (n, V, F) of all views; view 0 is the clean one.
             labels: (n,) positions among the classes.
             patients: (n,).
+            widths: How many features each block has, one after the other; none where all are of
+                one kind.
         """
         balance = self.balance(labels)
         objective = None  # an ordinal head has a likelihood of its own
         if self.head.model == "multinomial":
             gamma = self.loss.gamma if self.loss.name == "focal" else 0.0
             objective = Objective(balance.adjustment, self.loss.label_smoothing, gamma)
-        table = Table(features, labels, balance.weights[labels], patients)
+        table = Table(features, labels, balance.weights[labels], patients, widths)
         return solve_path(table, len(self.classes), self.head, objective)

@@ -9,47 +9,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from mammo.embedding.grey import Grey, no_grey
+from mammo.embedding.features import Features
 from mammo.evaluation.collapse import assess
 from mammo.evaluation.metrics import classification_metrics
 from mammo.heads.choosing import choose_step
 from mammo.heads.ordinal import OrdinalHead
 from mammo.heads.path import Head, Path
 from mammo.network.head import Present, ProportionalOdds, RandomFourier
-from mammo.storage.tensors import Tensors
 from mammo.training.history import Row
 from mammo.training.job import Job
 from mammo.training.problem import Solving
 from mammo.training.settings import Recipe
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Features:
-    """The features that a head reads, of all images of a store.
-
-    Attributes:
-        pooled: Pooled features of all blocks, (views, F) an image; entry 0 is the clean view.
-        columns: Those of the blocks that the head reads.
-        grey: Grey features, which come first.
-    """
-
-    pooled: Tensors
-    columns: np.ndarray
-    grey: Grey = no_grey
-
-    def views(self, positions: np.ndarray) -> np.ndarray:
-        """Gather every view: (n,) -> (n, V, G + F)."""
-        pooled = self.pooled.gather(positions)[:, :, self.columns]
-        grey = self.grey(positions)[:, None].repeat(pooled.shape[1], axis=1)
-        return np.concatenate([grey, pooled], axis=2)
-
-    def clean(self, positions: np.ndarray) -> np.ndarray:
-        """Gather the clean views: (n,) -> (n, G + F)."""
-        first = np.zeros(len(positions), dtype=np.int64)
-        pooled = self.pooled.gather(positions, first)[:, self.columns]
-        return np.concatenate([self.grey(positions), pooled], axis=1)
 
 
 def solving_of(recipe: Recipe) -> Solving:
@@ -118,7 +90,8 @@ def solve_again(job: Job, features: Features, step: int) -> Kept:
 
 def _path(solving: Solving, job: Job, features: Features) -> Path:
     train = job.fold.train
-    return solving.path(features.views(train), job.fold.labels[train], job.fold.patients[train])
+    labels, patients = job.fold.labels[train], job.fold.patients[train]
+    return solving.path(features.views(train), labels, patients, features.widths)
 
 
 def _rows(job: Job, path: Path, answers: dict[str, list[np.ndarray]], chosen: int) -> list[Row]:

@@ -11,18 +11,17 @@ import numpy as np
 import pandas as pd
 import torch
 
-from mammo import paths
 from mammo.cohort.cases import make_fold
 from mammo.embedding.augment import Augmentation
-from mammo.embedding.grey import GREY_NAMES, no_grey, read_grey
-from mammo.embedding.sources import feature_columns, open_source
+from mammo.embedding.features import Features, open_features
+from mammo.embedding.grey import GREY_NAMES
+from mammo.embedding.sources import open_source
 from mammo.evaluation.collapse import assess
 from mammo.network.compute import arithmetic, compile_module, compute_dtype
 from mammo.network.devices import Devices, start, start_fabric
 from mammo.network.head import make_head
 from mammo.network.network import Design, Network, build_network, head_shape
 from mammo.network.strategies import Suffix, fold_batchnorm
-from mammo.storage.files import read_json
 from mammo.storage.tensors import Tensors
 from mammo.training.history import Row
 from mammo.training.job import Job
@@ -32,7 +31,6 @@ from mammo.training.progress import Progress
 from mammo.training.retraining import head_alone, retrain_head
 from mammo.training.settings import Recipe
 from mammo.training.solving import (
-    Features,
     Kept,
     Solved,
     place_head,
@@ -126,20 +124,19 @@ def prepare(recipe: Recipe, stored: Stored, cases: pd.DataFrame, devices: Device
         cases: Columns key, patient, label, split.
         devices: Device, precision and processes; a Fabric where anything trains by gradient.
     """
-    images, pooled = Tensors(stored.tensors), Tensors(stored.embeddings / paths.POOLED)
+    images = Tensors(stored.tensors)
     fold = make_fold(images.keys, cases, recipe.classes)
     design = make_design(recipe, fold.labels[fold.train])
     network = build_network(stored.backbone, recipe.backbone, design)
     compile_module(network.suffix, recipe.compute, devices.device)
     dtype = compute_dtype(recipe.compute)
-    grey = read_grey(stored.embeddings) if recipe.strategy.grey else no_grey
+    grey = recipe.strategy.grey
     source = open_source(
         stored.embeddings, images, fold_batchnorm(network.prefix, dtype), dtype,
         Augmentation(recipe.augment), devices.device, recipe.reads, grey,
     )  # fmt: skip
-    columns = feature_columns(read_json(stored.embeddings / paths.PLAN)["blocks"], recipe.reads)
     job = Job(recipe, fold, source, devices, record=lambda row: None)
-    return Trial(network, design, Features(pooled, columns, grey), job)
+    return Trial(network, design, open_features(stored.embeddings, recipe.reads, grey), job)
 
 
 def make_design(recipe: Recipe, labels: np.ndarray) -> Design:
