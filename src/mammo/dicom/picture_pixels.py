@@ -1,10 +1,6 @@
-"""Grey pictures that some datasets publish in place of DICOM: PNG, PGM, JPEG, TIFF."""
+"""A grey picture file -> its grey values, all bits kept, the way up that its file says."""
 
 import io
-import struct
-import zlib
-from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,104 +8,12 @@ from PIL import Image, TiffImagePlugin
 from pydicom.uid import JPEGBaseline8Bit
 
 from mammo.dicom import codestream, jpeg_markers, jpeg_scan
+from mammo.dicom.picture_header import BITS_OF_MODE, FORMATS, ORIENTATION, PILLOW_ERRORS
 from mammo.errors import FileFault
 
-_MAGIC = {
-    "PNG": (b"\x89PNG\r\n\x1a\n",),
-    "JPEG": (b"\xff\xd8\xff",),
-    "PGM": tuple(kind + space for kind in (b"P2", b"P5") for space in (b"\n", b" ", b"\r", b"\t")),
-    "TIFF": (b"II*\0", b"MM\0*"),
-}
-FORMATS = {"PNG": "PNG", "JPEG": "JPEG", "PGM": "PPM", "TIFF": "TIFF"}  # Pillow's names
-# Pillow's modes that hold grey values, or may: decoding checks that the channels of a colour are
-# equal, and that nothing is transparent.
-_BITS_OF_MODE = {"L": 8, "RGB": 8, "RGBA": 8, "LA": 8, "P": 8, "I;16": 16, "I;16B": 16, "I": 16}
-_ORIENTATION = 0x0112  # of EXIF and TIFF: from 5 on rows and columns change places
 _PHOTOMETRIC, _WHITE_IS_ZERO, _BITS_PER_SAMPLE = 262, 0, 258  # TIFF 6.0, section 8
 _SOF0 = 0xC0
 _JPEG_END = b"\xff\xd9"
-_MOST_BEHIND = 1024  # bytes that some writers leave behind a JPEG's end marker
-
-
-# What Pillow is seen to raise on damaged pictures.
-_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    OverflowError,
-    EOFError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
-
-
-@dataclass(frozen=True)
-class PictureHeader:
-    """What a picture's header says; `kind` is one of `FORMATS`, `bits_stored` 8 or 16."""
-
-    kind: str
-    rows: int
-    columns: int
-    bits_stored: int
-    flags: tuple[str, ...] = ()
-
-
-def picture_kind(path: Path) -> str | None:
-    """Tell the kind of a picture by its first bytes; None for anything else, DICOM included."""
-    with path.open("rb") as file:
-        start = file.read(132)
-    # A DICOM file's preamble may hold anything, another format's magic bytes too (PS3.10 7.1).
-    if start[128:] == b"DICM":
-        return None
-    for kind, magic in _MAGIC.items():
-        if start.startswith(magic):
-            return kind
-    return None
-
-
-def read_picture_header(path: Path, kind: str, max_pixels: int) -> PictureHeader:
-    """Read a picture's header and check that the file is whole.
-
-    Raises:
-        FileFault: The file is cut or damaged, too large, or holds colour or transparency.
-    """
-    try:
-        with Image.open(path, formats=(FORMATS[kind],)) as image:
-            (columns, rows), mode = image.size, image.mode
-            if rows * columns > max_pixels:
-                raise FileFault(
-                    "dimensions_over_cap", f"{rows} x {columns}, must be at most {max_pixels}"
-                )
-            if kind == "JPEG" and image.getexif().get(_ORIENTATION, 1) >= 5:
-                rows, columns = columns, rows
-            if kind == "PNG":
-                image.verify()  # the checksums of all chunks; nothing is inflated
-            elif kind == "PGM":
-                image.load()  # there is nothing to decode
-            elif getattr(image, "n_frames", 1) > 1:
-                raise FileFault("multi_frame", f"a {kind} of several pictures")
-    except _ERRORS as error:
-        raise FileFault("unreadable_picture", f"{kind}: {error}") from error
-    if mode not in _BITS_OF_MODE:
-        raise FileFault("not_grey", f"a {kind} picture of mode {mode}")
-    flags = _behind_jpeg(path) if kind == "JPEG" else ()
-    return PictureHeader(kind, rows, columns, _BITS_OF_MODE[mode], flags)
-
-
-def _behind_jpeg(path: Path) -> tuple[str, ...]:
-    """Look for the end marker of a JPEG; a flag where other bytes than padding follow it."""
-    with path.open("rb") as file:
-        file.seek(-min(path.stat().st_size, 65_536), 2)
-        _, marker, rest = file.read().rstrip(b"\0\r\n ").rpartition(_JPEG_END)
-    if not marker or len(rest) > _MOST_BEHIND:
-        raise FileFault("truncated_codestream", "JPEG: the end-of-image marker is missing")
-    return ("bytes_after_codestream",) if rest else ()
 
 
 def read_picture(content: bytes, kind: str, max_pixels: int) -> np.ndarray:
@@ -134,8 +38,8 @@ def read_picture(content: bytes, kind: str, max_pixels: int) -> np.ndarray:
             if pixels is None:
                 pixels = _pixels(image)
             if kind != "TIFF":  # Pillow turns that itself
-                pixels = _turned(pixels, image.getexif().get(_ORIENTATION, 1))
-    except _ERRORS as error:
+                pixels = _turned(pixels, image.getexif().get(ORIENTATION, 1))
+    except PILLOW_ERRORS as error:
         raise FileFault("unreadable_picture", f"{type(error).__name__}: {error}") from error
     pixels = _grey(pixels, mode)
     if pixels.dtype == np.uint8:
@@ -183,7 +87,7 @@ def _grey(pixels: np.ndarray, mode: str) -> np.ndarray:
         opaque = (alpha == np.iinfo(pixels.dtype).max).all()
         if opaque and (colours == colours[..., :1]).all():
             pixels = colours[..., 0]
-    if pixels.ndim != 2 or mode not in _BITS_OF_MODE:
+    if pixels.ndim != 2 or mode not in BITS_OF_MODE:
         raise FileFault("not_grey", f"a picture of mode {mode}, coloured or transparent")
     return pixels
 
