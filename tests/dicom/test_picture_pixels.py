@@ -102,9 +102,12 @@ def test_a_picture_stands_the_way_up_that_its_file_says(tmp_path, kind, orientat
 
 
 @pytest.mark.parametrize("damage", ["half", "hole"])
-def test_a_jpeg_whose_scan_is_damaged_is_refused(damage):
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_whose_scan_is_damaged_is_refused(damage, mode, progressive):
     random = np.random.default_rng(0)
-    whole = encoded(Image.fromarray(random.integers(0, 255, (200, 160), np.uint8)), "JPEG")
+    picture = Image.fromarray(random.integers(0, 255, (200, 160), np.uint8)).convert(mode)
+    whole = encoded(picture, "JPEG", progressive=progressive)
     assert read_picture(whole, "JPEG", 10**6).shape == (200, 160)
     half = len(whole) // 2
     broken = {
@@ -119,7 +122,7 @@ def test_a_damaged_or_mislabelled_picture_raises():
     assert reason_of(content[:-30], "PNG") == "unreadable_picture"
     assert reason_of(content, "PGM") == "unreadable_picture"
     jpeg = encoded(Image.fromarray(np.tile(GREY, (20, 20))), "JPEG")
-    assert reason_of(jpeg[: len(jpeg) // 2], "JPEG", 10**6) == "unreadable_picture"
+    assert reason_of(jpeg[: len(jpeg) // 2], "JPEG", 10**6) == "truncated_codestream"
 
 
 def test_a_picture_over_the_cap_raises():

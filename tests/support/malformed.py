@@ -55,6 +55,9 @@ def sound_files() -> list[bytes]:
         picture = io.BytesIO()
         Image.fromarray(values).save(picture, kind)
         files.append(picture.getvalue())
+    picture = io.BytesIO()
+    Image.fromarray(grey).convert("RGB").save(picture, "JPEG", progressive=True)
+    files.append(picture.getvalue())
     return files
 
 

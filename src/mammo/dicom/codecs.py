@@ -14,8 +14,10 @@ import numpy as np
 from PIL import Image, features
 from pydicom import uid
 
-from mammo.dicom import codestream, jpeg_scan
+from mammo.dicom import codestream
 from mammo.dicom.header import Layout
+from mammo.dicom.jpeg_dct import check_dct
+from mammo.dicom.jpeg_lossless import check_lossless
 from mammo.dicom.source import Source
 from mammo.dicom.stored_values import bounds, check_stride, within_bits_stored
 from mammo.dicom.stream import Stream
@@ -142,9 +144,9 @@ def _decode(source: Source, syntax: str, reduction: int) -> np.ndarray:
     pixels = imagecodecs.jpeg8_decode(frame)
     if syntax in codestream.JPEG_LOSSLESS:
         first_order = syntax == uid.JPEGLosslessSV1
-        jpeg_scan.check_lossless(frame, stream, pixels, first_order)
+        check_lossless(frame, stream, pixels, first_order)
     else:
-        jpeg_scan.check_sequential(frame, stream)
+        check_dct(frame)
     return _as_signed(pixels, layout)
 
 

@@ -5,15 +5,12 @@ import io
 import cv2
 import numpy as np
 from PIL import Image, TiffImagePlugin
-from pydicom.uid import JPEGBaseline8Bit
 
-from mammo.dicom import codestream, jpeg_markers, jpeg_scan
+from mammo.dicom.jpeg_dct import check_dct
 from mammo.dicom.picture_header import BITS_OF_MODE, FORMATS, ORIENTATION, PILLOW_ERRORS
 from mammo.errors import FileFault
 
 _PHOTOMETRIC, _WHITE_IS_ZERO, _BITS_PER_SAMPLE = 262, 0, 258  # TIFF 6.0, section 8
-_SOF0 = 0xC0
-_JPEG_END = b"\xff\xd9"
 
 
 def read_picture(content: bytes, kind: str, max_pixels: int) -> np.ndarray:
@@ -31,8 +28,8 @@ def read_picture(content: bytes, kind: str, max_pixels: int) -> np.ndarray:
         with Image.open(io.BytesIO(content), formats=(FORMATS[kind],)) as image:
             if image.width * image.height > max_pixels:
                 raise FileFault("dimensions_over_cap", f"{image.height} x {image.width} pixels")
-            if kind == "JPEG" and image.mode == "L":
-                _check_scan(content)
+            if kind == "JPEG" and image.mode in BITS_OF_MODE:
+                check_dct(content)  # decoders fill in what is missing
             mode = image.mode
             pixels = _sixteen_bits_of_colour(content, image)
             if pixels is None:
@@ -101,10 +98,3 @@ def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
     if orientation in (2, 3, 6, 7):
         pixels = pixels[:, ::-1]
     return np.ascontiguousarray(pixels)
-
-
-def _check_scan(content: bytes) -> None:
-    """Follow the codes of a grey baseline scan to its end: decoders fill in what is missing."""
-    frame = content[: content.rindex(_JPEG_END) + len(_JPEG_END)]
-    if any(segment.code == _SOF0 for segment in jpeg_markers.jpeg_segments(frame)):
-        jpeg_scan.check_sequential(frame, codestream.check(frame, JPEGBaseline8Bit))
