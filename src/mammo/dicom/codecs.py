@@ -19,7 +19,7 @@ from mammo.dicom.header import Layout
 from mammo.dicom.jpeg_dct import check_dct
 from mammo.dicom.jpeg_lossless import check_lossless
 from mammo.dicom.source import Source
-from mammo.dicom.stored_values import bounds, check_stride, within_bits_stored
+from mammo.dicom.stored_values import bounds, check_byte_order, check_stride, within_bits_stored
 from mammo.dicom.stream import Stream
 from mammo.errors import FileFault
 
@@ -105,6 +105,7 @@ def _decode_checked(source: Source, reduction: int) -> Decoded:
         return Decoded(centred.clip(*bounds(layout)).astype(pixels.dtype), reduction=reduction)
     pixels, flags = within_bits_stored(pixels, source)
     if codestream.is_native(syntax) or syntax == uid.RLELossless:
+        check_byte_order(pixels)
         check_stride(pixels)
     return Decoded(pixels, flags)
 
