@@ -47,7 +47,7 @@ def scratch() -> Iterator[tuple[str, str]]:
     for entry in sorted(store.folder.glob("??/*.kept")):
         damaged = store.get(entry.stem) is None
         if damaged:
-            entry.unlink()
+            store.remove(entry.stem)
         yield str(entry), "damaged; removed" if damaged else ""
     for manifest in sorted(paths.SCRATCH.rglob(MANIFEST)):
         yield str(manifest.parent), _fault_of(partial(check_folder, manifest.parent))

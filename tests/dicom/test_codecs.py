@@ -10,6 +10,7 @@ from pydicom import uid
 from mammo.dicom import codecs
 from mammo.dicom.params import Limits
 from mammo.dicom.source import read_source
+from mammo.dicom.stored_values import check_byte_order
 from mammo.errors import FileFault
 from support.dicom_files import (
     BIG_ENDIAN,
@@ -93,6 +94,29 @@ def test_rows_and_columns_of_the_right_product_but_wrong_shape_raise(syntax, row
 def test_bytes_of_16_bit_samples_read_as_8_bit_ones_raise():
     layout = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7, "Columns": 320}
     assert reason_of(dicom_bytes(PIXELS, EXPLICIT, **layout)) == "bits_contradictory"
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT, BIG_ENDIAN, RLE])
+@pytest.mark.parametrize("signed", [False, True])
+def test_pixels_in_the_other_byte_order_raise(syntax, signed):
+    pixels = breast_pixels(bits=16) if not signed else breast_pixels().astype(np.int16) - 900
+    tags = {"SOPClassUID": uid.SecondaryCaptureImageStorage}
+    np.testing.assert_array_equal(decode(dicom_bytes(pixels, syntax, 16, **tags)), pixels)
+    assert reason_of(dicom_bytes(pixels.byteswap(), syntax, 16, **tags)) == "byte_order_suspect"
+
+
+@pytest.mark.parametrize("shift", [0, 4, 7, 8])
+@pytest.mark.parametrize("what", ["noise", "breast", "chessboard", "ramp"])
+def test_made_up_pictures_are_in_their_byte_order(what, shift):
+    bits = 16 - shift
+    y, x = np.mgrid[:96, :64]
+    values = {
+        "noise": np.random.default_rng(0).integers(0, 2**bits, (96, 64)),
+        "breast": breast_pixels(bits=bits),
+        "chessboard": (x + y) % 2 * (2**bits - 1),
+        "ramp": x * 2**bits // 64,
+    }[what]
+    check_byte_order(values.astype(np.uint16) << shift)
 
 
 def test_a_stream_deeper_than_bits_stored_is_decoded_in_full_and_held_to_it():

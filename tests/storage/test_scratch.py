@@ -43,6 +43,21 @@ def test_a_cut_entry_is_a_miss(store, length):
     assert np.array_equal(store.get(KEY), ARRAY)
 
 
+@pytest.mark.parametrize("what", ["folder", "link to a folder"])
+def test_a_folder_in_the_place_of_an_entry_is_damage_and_gives_way(store, tmp_path, what):
+    path, elsewhere = store.path(KEY), tmp_path / "elsewhere"
+    path.unlink()
+    (elsewhere / "b").mkdir(parents=True)
+    if what == "folder":
+        (path / "b").mkdir(parents=True)
+    else:
+        path.symlink_to(elsewhere)
+    assert store.get(KEY) is None and store.damaged == {KEY}
+    store.put(KEY, ARRAY)
+    assert np.array_equal(store.get(KEY), ARRAY)
+    assert (elsewhere / "b").is_dir()
+
+
 def test_an_entry_under_another_key_is_a_miss(store):
     other = digest({"b": 1})
     store.path(other).parent.mkdir(exist_ok=True)

@@ -16,8 +16,10 @@ import numpy as np
 import pydicom
 from PIL import Image
 
-from mammo.dicom import codecs, pictures
+from mammo.dicom import codecs
 from mammo.dicom.params import Limits
+from mammo.dicom.picture_header import FORMATS
+from mammo.dicom.picture_pixels import read_picture
 from mammo.dicom.source import read_source
 from mammo.errors import FileFault
 from mammo.ingest.inspection import inspect_file
@@ -53,6 +55,9 @@ def sound_files() -> list[bytes]:
         picture = io.BytesIO()
         Image.fromarray(values).save(picture, kind)
         files.append(picture.getvalue())
+    picture = io.BytesIO()
+    Image.fromarray(grey).convert("RGB").save(picture, "JPEG", progressive=True)
+    files.append(picture.getvalue())
     return files
 
 
@@ -93,8 +98,8 @@ def outcome(content: bytes, folder: Path) -> str:
     if inspection.fault is not None:
         return inspection.fault.reason
     try:
-        if inspection.transfer_syntax_uid in pictures.FORMATS:
-            pictures.read_picture(content, inspection.transfer_syntax_uid, LIMITS.max_pixels)
+        if inspection.transfer_syntax_uid in FORMATS:
+            read_picture(content, inspection.transfer_syntax_uid, LIMITS.max_pixels)
             return "accepted"
         source = read_source(content, LIMITS)
         decoded = codecs.decode(source, 32)

@@ -59,6 +59,15 @@ def test_one_flipped_bit_is_named(checkout, kind):
     assert scratch.exists() == (kind != "scratch")
 
 
+def test_a_folder_in_the_place_of_a_kept_file_is_named_and_removed(checkout):
+    entry = Store(checkout / ".cache/images").path(digest("one"))
+    entry.unlink()
+    entry.mkdir()
+    done = verify(checkout)
+    assert f"{entry.name}: damaged; removed" in done.stdout and done.stderr == ""
+    assert not entry.exists()
+
+
 def test_another_package_than_the_backbone_came_from_is_named(checkout):
     (checkout / "data/weights").mkdir()
     facts = {"package": "numpy", "source": "METADATA", "source_sha256": "0" * 64}

@@ -14,10 +14,12 @@ import numpy as np
 from PIL import Image, features
 from pydicom import uid
 
-from mammo.dicom import codestream, jpeg_scan
+from mammo.dicom import codestream
 from mammo.dicom.header import Layout
+from mammo.dicom.jpeg_dct import check_dct
+from mammo.dicom.jpeg_lossless import check_lossless
 from mammo.dicom.source import Source
-from mammo.dicom.stored_values import bounds, check_stride, within_bits_stored
+from mammo.dicom.stored_values import bounds, check_byte_order, check_stride, within_bits_stored
 from mammo.dicom.stream import Stream
 from mammo.errors import FileFault
 
@@ -103,6 +105,7 @@ def _decode_checked(source: Source, reduction: int) -> Decoded:
         return Decoded(centred.clip(*bounds(layout)).astype(pixels.dtype), reduction=reduction)
     pixels, flags = within_bits_stored(pixels, source)
     if codestream.is_native(syntax) or syntax == uid.RLELossless:
+        check_byte_order(pixels)
         check_stride(pixels)
     return Decoded(pixels, flags)
 
@@ -142,9 +145,9 @@ def _decode(source: Source, syntax: str, reduction: int) -> np.ndarray:
     pixels = imagecodecs.jpeg8_decode(frame)
     if syntax in codestream.JPEG_LOSSLESS:
         first_order = syntax == uid.JPEGLosslessSV1
-        jpeg_scan.check_lossless(frame, stream, pixels, first_order)
+        check_lossless(frame, stream, pixels, first_order)
     else:
-        jpeg_scan.check_sequential(frame, stream)
+        check_dct(frame)
     return _as_signed(pixels, layout)
 
 

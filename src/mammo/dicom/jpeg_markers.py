@@ -27,14 +27,18 @@ class Segment:
     end: int
 
 
-def jpeg_segments(frame: bytes) -> Iterator[Segment]:
-    """Yield the marker segments up to and including the first scan header.
+def jpeg_segments(frame: bytes, position: int = 2) -> Iterator[Segment]:
+    """Yield the marker segments up to and including the next scan header.
+
+    Args:
+        frame: The codestream.
+        position: Where to begin: behind the start-of-image marker, or a scan.
 
     Raises:
         FileFault: Something other than a whole marker segment stands between two markers.
     """
     expect(frame[:2] == b"\xff\xd8", "codestream_header", "no start-of-image marker")
-    position, code = 2, 0
+    code = 0
     while code != _SOS:
         expect(frame[position] == 0xFF, "codestream_header", f"no marker at byte {position}")
         while frame[position + 1] == 0xFF:  # fill bytes (B.1.1.2)
@@ -70,15 +74,22 @@ def _jpeg(frame: bytes, frames: tuple[int, ...], marker: re.Pattern[bytes]) -> S
         found = (rows, columns, precision)
     if found is None:
         raise FileFault("codestream_header", "a scan without a frame header")
-    end, after = _scan_end(frame, position, marker)
+    end, last, after = scan_end(frame, position, marker)
+    expect(last == _EOI, "codestream_header", f"marker FF{last:02X} inside or after the one scan")
     rows, columns, precision = found
     flags = check_rest(frame, after)
     scan = (position, end)
     return Stream(rows, columns, precision, None, after, scan=scan, bounded=False, flags=flags)
 
 
-def _scan_end(frame: bytes, start: int, marker: re.Pattern[bytes]) -> tuple[int, int]:
-    """Find where the one scan's data end, and where its end-of-image marker does."""
+def scan_end(
+    frame: bytes, start: int, marker: re.Pattern[bytes] = _JPEG_MARKER
+) -> tuple[int, int, int]:
+    """Find where a scan's data end, the second byte of the marker there, and where it ends.
+
+    Raises:
+        FileFault: No marker follows.
+    """
     end = frame.rfind(b"\xff\xd9", start)
     # The usual case, ten times as fast as searching: every 0xFF before the end is a stuffed one.
     if (
@@ -86,13 +97,11 @@ def _scan_end(frame: bytes, start: int, marker: re.Pattern[bytes]) -> tuple[int,
         and end >= 0
         and frame.count(b"\xff", start, end) == count_stuffed(frame[start:end])
     ):
-        return end, end + 2
+        return end, _EOI, end + 2
     match = marker.search(frame, start)
     if match is None:
         raise FileFault("truncated_codestream", "no end-of-image marker")
-    last = frame[match.end() - 1]
-    expect(last == _EOI, "codestream_header", f"marker FF{last:02X} inside or after the one scan")
-    return match.start(), match.end()
+    return match.start(), frame[match.end() - 1], match.end()
 
 
 def count_stuffed(data: bytes) -> int:

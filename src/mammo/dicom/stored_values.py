@@ -1,4 +1,4 @@
-"""Whether decoded values are what the header promises: their range, and the length of a row."""
+"""Whether decoded values are what the header promises: range, byte order, the length of a row."""
 
 import cv2
 import numpy as np
@@ -78,6 +78,39 @@ def _is_unrelated(pixels: np.ndarray, masked: np.ndarray, bits: int) -> bool:
     near = np.concatenate(together) < 2 ** (bits - 2)
     far = np.concatenate(apart) > 2 ** (bits - 1)
     return bool(np.mean(near & far) > 0.9)
+
+
+# With their bytes swapped, 318 real images and 400 of the phantom are 3.5 to 38 times as rough;
+# noise is just as rough.
+_MAX_ROUGHER = 3.0
+_ROWS_LOOKED_AT = 256
+
+
+def check_byte_order(pixels: np.ndarray) -> None:
+    """Refuse 16-bit pixels that are smooth only with their bytes swapped.
+
+    Where BitsStored is less than 16, swapped values exceed it; 16 bits hold anything.
+
+    Raises:
+        FileFault: They lie in the other byte order than the transfer syntax says.
+    """
+    if pixels.dtype.itemsize == 1 or min(pixels.shape) < 16:
+        return
+    sample = pixels[:: -(-len(pixels) // _ROWS_LOOKED_AT)]
+    as_read, swapped = _roughness(sample), _roughness(sample.byteswap())
+    if as_read > _MAX_ROUGHER * swapped:
+        raise FileFault(
+            "byte_order_suspect",
+            f"neighbours differ by {as_read:.2f} of the spread of all pixels, with their bytes "
+            f"swapped by {swapped:.2f}: they aren't in the transfer syntax's byte order",
+        )
+
+
+def _roughness(pixels: np.ndarray) -> float:
+    """Compare the differences of neighbours in a row with the spread of all."""
+    values = pixels.astype(np.float32)
+    spread = np.abs(values - values.mean()).mean()
+    return float(np.abs(np.diff(values, axis=1)).mean() / spread) if spread else 0.0
 
 
 # Rows of real mammograms differ at most twice as much as columns; cut at a wrong length, they

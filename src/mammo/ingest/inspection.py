@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from mammo.dicom.header import Header
 from mammo.dicom.params import Limits
-from mammo.dicom.pictures import picture_kind, read_picture_header
+from mammo.dicom.picture_header import picture_kind, read_picture_header
 from mammo.dicom.source import Source, read_header, read_source
 from mammo.errors import FileFault
 from mammo.running.serving import Task

@@ -9,9 +9,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mammo.dicom import codecs, greyscale, pictures
+from mammo.dicom import codecs, greyscale
 from mammo.dicom.params import Limits
-from mammo.dicom.pictures import picture_kind
+from mammo.dicom.picture_header import picture_kind
+from mammo.dicom.picture_pixels import read_picture
 from mammo.dicom.source import read_source
 from mammo.errors import FileFault
 from mammo.preprocess.breast import Breast, find_breast
@@ -40,7 +41,7 @@ def draw_file(task: Task) -> tuple[dict[str, Any], np.ndarray]:
     except OSError as error:
         raise FileFault("unreadable_file", f"{type(error).__name__}: {error.strerror}") from error
     if kind:
-        pixels = pictures.read_picture(content, kind, limits.max_pixels)
+        pixels = read_picture(content, kind, limits.max_pixels)
         lowest, table = 0, np.linspace(0, 1, int(np.iinfo(pixels.dtype).max) + 1, dtype=np.float32)
     else:
         source = read_source(content, limits)

@@ -9,9 +9,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mammo.dicom import codecs, greyscale, pictures
+from mammo.dicom import codecs, greyscale
 from mammo.dicom import source as dicom
 from mammo.dicom.params import Limits
+from mammo.dicom.picture_header import FORMATS
+from mammo.dicom.picture_pixels import read_picture
 from mammo.errors import FileFault
 from mammo.preprocess import breast
 from mammo.preprocess.params import PreprocessParams
@@ -281,8 +283,8 @@ def read_image(content: bytes, kind: str, params: PreprocessParams, limits: Limi
     Raises:
         FileFault: It can't be decoded.
     """
-    if kind in pictures.FORMATS:
-        pixels = pictures.read_picture(content, kind, limits.max_pixels)
+    if kind in FORMATS:
+        pixels = read_picture(content, kind, limits.max_pixels)
         grey, flags = _picture_grey(pixels)
         return Image(pixels, grey, flags, None, "")
     source = dicom.read_source(content, limits)

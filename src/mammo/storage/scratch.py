@@ -6,6 +6,7 @@ what doesn't match is made anew.
 """
 
 import io
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -56,10 +57,18 @@ class Store:
         """
         buffer = io.BytesIO()
         np.save(buffer, array, allow_pickle=False)
-        content = buffer.getbuffer()
-        write_bytes(
-            b"".join([_FORM, _digest(key, content), content]), self.path(key), durable=False
-        )
+        content, path = buffer.getbuffer(), self.path(key)
+        if path.is_dir():  # no file can take its place
+            self.remove(key)
+        write_bytes(b"".join([_FORM, _digest(key, content), content]), path, durable=False)
+
+    def remove(self, key: str) -> None:
+        """Remove an entry, whatever lies in its place."""
+        path = self.path(key)
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _digest(key: str, content: memoryview) -> bytes:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from mammo.dicom.pictures import picture_kind, read_picture, read_picture_header
+from mammo.dicom.picture_pixels import read_picture
 from mammo.errors import FileFault
 
 GREY = np.arange(48, dtype=np.uint8).reshape(6, 8)
@@ -36,14 +36,6 @@ def test_lossless_grey_pictures_return_the_very_pixels(kind, dtype):
 def test_a_plain_pgm_of_text_is_read():
     read = read_picture(b"P2 3 2 255\n0 1 2 3 4 255\n", "PGM", 100)
     assert read.tolist() == [[0, 1, 2], [3, 4, 255]]
-
-
-@pytest.mark.parametrize("space", [b" ", b"\n", b"\r", b"\t"])
-def test_a_pgm_is_known_by_any_space_behind_its_number(tmp_path, space):
-    path = tmp_path / "a.pgm"
-    path.write_bytes(b"P5" + space + b"3 2 255\n" + bytes(6))
-    assert picture_kind(path) == "PGM"
-    assert read_picture(path.read_bytes(), "PGM", 100).shape == (2, 3)
 
 
 def test_a_grey_jpeg_stored_as_colour_is_read_as_grey():
@@ -107,15 +99,15 @@ def test_a_picture_stands_the_way_up_that_its_file_says(tmp_path, kind, orientat
     expected = np.asarray(ImageOps.exif_transpose(upright))
     found = read_picture(path.read_bytes(), kind, 10**6)
     assert np.array_equal(found, expected)
-    if kind == "JPEG":
-        header = read_picture_header(path, kind, 10**6)
-        assert (header.rows, header.columns) == found.shape
 
 
 @pytest.mark.parametrize("damage", ["half", "hole"])
-def test_a_jpeg_whose_scan_is_damaged_is_refused(damage):
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_whose_scan_is_damaged_is_refused(damage, mode, progressive):
     random = np.random.default_rng(0)
-    whole = encoded(Image.fromarray(random.integers(0, 255, (200, 160), np.uint8)), "JPEG")
+    picture = Image.fromarray(random.integers(0, 255, (200, 160), np.uint8)).convert(mode)
+    whole = encoded(picture, "JPEG", progressive=progressive)
     assert read_picture(whole, "JPEG", 10**6).shape == (200, 160)
     half = len(whole) // 2
     broken = {
@@ -130,7 +122,7 @@ def test_a_damaged_or_mislabelled_picture_raises():
     assert reason_of(content[:-30], "PNG") == "unreadable_picture"
     assert reason_of(content, "PGM") == "unreadable_picture"
     jpeg = encoded(Image.fromarray(np.tile(GREY, (20, 20))), "JPEG")
-    assert reason_of(jpeg[: len(jpeg) // 2], "JPEG", 10**6) == "unreadable_picture"
+    assert reason_of(jpeg[: len(jpeg) // 2], "JPEG", 10**6) == "truncated_codestream"
 
 
 def test_a_picture_over_the_cap_raises():

@@ -1,0 +1,39 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from mammo.dicom.picture_header import picture_kind, read_picture_header
+from mammo.errors import FileFault
+
+GREY = np.arange(48, dtype=np.uint8).reshape(6, 8)
+
+
+@pytest.mark.parametrize("space", [b" ", b"\n", b"\r", b"\t"])
+def test_a_pgm_is_known_by_any_space_behind_its_number(tmp_path, space):
+    path = tmp_path / "a.pgm"
+    path.write_bytes(b"P5" + space + b"3 2 255\n" + bytes(6))
+    assert picture_kind(path) == "PGM"
+    header = read_picture_header(path, "PGM", 100)
+    assert (header.rows, header.columns, header.bits_stored) == (2, 3, 8)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_sides_of_a_jpeg_are_those_that_it_is_shown_with(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "a.jpg"
+    Image.fromarray(GREY).save(path, exif=exif)
+    header = read_picture_header(path, "JPEG", 100)
+    assert (header.rows, header.columns) == ((6, 8) if orientation < 5 else (8, 6))
+
+
+def test_a_jpeg_without_its_end_marker_is_refused(tmp_path):
+    path = tmp_path / "a.jpg"
+    Image.fromarray(GREY).save(path)
+    whole = path.read_bytes()
+    assert read_picture_header(path, "JPEG", 100).flags == ()
+    path.write_bytes(whole + b"left over")
+    assert read_picture_header(path, "JPEG", 100).flags == ("bytes_after_codestream",)
+    path.write_bytes(whole[:-2])
+    with pytest.raises(FileFault, match="truncated_codestream"):
+        read_picture_header(path, "JPEG", 100)
