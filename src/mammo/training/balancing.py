@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from mammo.errors import UserError
 from mammo.heads.balance import frequency_weights
 from mammo.training.params import AUTO_IMBALANCE, BalancingParams, LossParams
 
@@ -18,17 +17,7 @@ def imbalance_ratio(counts: np.ndarray) -> float:
 
 
 def resolve(balancing: BalancingParams, loss: LossParams, counts: np.ndarray) -> BalancingParams:
-    """Decide `weighted_sampler: auto`: on for an imbalanced set that nothing else balances.
-
-    Raises:
-        UserError: Given class weights aren't one a class.
-    """
-    given = balancing.class_weights
-    if isinstance(given, list) and len(given) != len(counts):
-        raise UserError(
-            f"params.yaml: balancing.class_weights: must be one weight for each of the "
-            f"{len(counts)} classes, got {len(given)}"
-        )
+    """Decide `weighted_sampler: auto`: on for an imbalanced set that nothing else balances."""
     if balancing.weighted_sampler != "auto":
         return balancing
     alone = not balancing.weighs and not loss.adjusts
