@@ -163,7 +163,7 @@ def test_executable_preamble_changes_nothing():
         ({"BitsAllocated": 8}, "bits_contradictory"),
         ({"BitsStored": 17}, "bits_contradictory"),
         ({"HighBit": 15}, "bits_contradictory"),
-        ({"PixelRepresentation": 1}, "pixel_representation"),
+        ({"PixelRepresentation": 2}, "pixel_representation"),
         ({"PixelRepresentation": None}, "missing_tag"),
         ({"SamplesPerPixel": 3}, "not_monochrome"),
         ({"PhotometricInterpretation": "RGB"}, "not_monochrome"),

@@ -63,6 +63,7 @@ class Layout:
     """The bit layout of a header that passed `layout_of`: every value present and consistent.
 
     Attributes:
+        signed: As PixelRepresentation says, but for a class that knows unsigned pixels alone.
         frames: 1, or more, of which the first one is read.
         overlay_bits: Bits above the stored ones that the header says hold an overlay.
     """
@@ -161,12 +162,11 @@ def layout_of(header: Header, max_pixels: int, overlay_bits: int = 0) -> Layout:
             f"BitsAllocated {allocated}, BitsStored {stored}, HighBit {high}: must be 8 or 16, "
             "at most BitsAllocated, and BitsStored - 1",
         )
-    if signed not in (0, 1) or (signed == 1 and unsigned_only(header.sop_class_uid)):
-        raise FileFault(
-            "pixel_representation", f"(0028,0103) is {signed}; must be 0 for MG and DX images"
-        )
+    if signed not in (0, 1):
+        raise FileFault("pixel_representation", f"(0028,0103) is {signed}, must be 0 or 1")
+    signed = signed == 1 and not unsigned_only(header.sop_class_uid)
     frames, above = header.number_of_frames, overlay_bits >> stored << stored
-    return Layout(rows, columns, allocated, stored, bool(signed), frames, above)
+    return Layout(rows, columns, allocated, stored, signed, frames, above)
 
 
 def _present(header: Header, keyword: str) -> int:

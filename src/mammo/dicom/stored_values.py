@@ -46,6 +46,30 @@ def within_bits_stored(pixels: np.ndarray, source: Source) -> tuple[np.ndarray, 
     )
 
 
+def check_sign(pixels: np.ndarray, source: Source) -> None:
+    """Of a file that contradicts itself on the sign, believe values that mean the same either way.
+
+    Args:
+        pixels: As coded, unsigned unless the codestream itself says otherwise.
+        source: The file.
+
+    Raises:
+        FileFault: Some are negative, or would be so if they were signed.
+    """
+    if not source.sign_disputed:
+        return
+    precision = source.stream.precision if source.stream else None
+    most = 2 ** (min(precision or 16, source.layout.bits_stored) - 1) - 1
+    low, high, _, _ = cv2.minMaxLoc(pixels)
+    if low < 0 or high > most:
+        raise FileFault(
+            "pixel_representation",
+            f"(0028,0103) is {source.header.pixel_representation}, against the codestream or the "
+            f"class (MG and DX images must have 0), and values {int(low)} to {int(high)} beyond 0 "
+            f"to {most} depend on it",
+        )
+
+
 def _masked(pixels: np.ndarray, bits: int) -> np.ndarray:
     """Keep the lower bits, with their sign where the type has one."""
     shift = 8 * pixels.dtype.itemsize - bits
