@@ -58,15 +58,16 @@ def check_sign(pixels: np.ndarray, source: Source) -> None:
     """
     if not source.sign_disputed:
         return
-    precision = source.stream.precision if source.stream else None
-    most = 2 ** (min(precision or 16, source.layout.bits_stored) - 1) - 1
+    bits, stream = source.layout.bits_stored, source.stream
+    if stream is None or not stream.signed:  # else a sign was already read
+        bits = min(bits, (stream and stream.precision) or bits) - 1
     low, high, _, _ = cv2.minMaxLoc(pixels)
-    if low < 0 or high > most:
+    if low < 0 or high >= 2**bits:
         raise FileFault(
             "pixel_representation",
-            f"(0028,0103) is {source.header.pixel_representation}, against the codestream or the "
-            f"class (MG and DX images must have 0), and values {int(low)} to {int(high)} beyond 0 "
-            f"to {most} depend on it",
+            f"(0028,0103) is {source.header.pixel_representation}, another sign than that of the "
+            f"codestream or the class (MG and DX: 0), and values {int(low)} to {int(high)} mean "
+            f"the same only from 0 to {2**bits - 1}",
         )
 
 
