@@ -153,7 +153,8 @@ def layout_of(header: Header, max_pixels: int, overlay_bits: int = 0) -> Layout:
     if rows < 1 or columns < 1 or rows * columns > max_pixels:
         raise FileFault(
             "dimensions_over_cap",
-            f"(0028,0010) x (0028,0011) is {rows} x {columns}, must be 1 to {max_pixels} pixels",
+            f"(0028,0010) x (0028,0011) is {rows} x {columns}, must be 1 to {max_pixels} pixels "
+            "(dicom.max_pixels)",
         )
     # PS3.5 8.1.1: High Bit is one less than Bits Stored.
     if allocated not in (8, 16) or not 1 < stored <= allocated or high != stored - 1:

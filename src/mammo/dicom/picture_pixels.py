@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, TiffImagePlugin
 
 from mammo.dicom.jpeg_dct import check_dct
-from mammo.dicom.picture_header import BITS_OF_MODE, FORMATS, ORIENTATION, PILLOW_ERRORS
+from mammo.dicom.picture_header import BITS_OF_MODE, FORMATS, ORIENTATION, PILLOW_ERRORS, over_cap
 from mammo.errors import FileFault
 
 _PHOTOMETRIC, _WHITE_IS_ZERO, _BITS_PER_SAMPLE = 262, 0, 258  # TIFF 6.0, section 8
@@ -27,7 +27,7 @@ def read_picture(content: bytes, kind: str, max_pixels: int) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(content), formats=(FORMATS[kind],)) as image:
             if image.width * image.height > max_pixels:
-                raise FileFault("dimensions_over_cap", f"{image.height} x {image.width} pixels")
+                raise over_cap(image.height, image.width, max_pixels)
             if kind == "JPEG" and image.mode in BITS_OF_MODE:
                 check_dct(content)  # decoders fill in what is missing
             mode = image.mode
