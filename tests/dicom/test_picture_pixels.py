@@ -34,6 +34,14 @@ def test_lossless_grey_pictures_return_the_very_pixels(kind, dtype):
     np.testing.assert_array_equal(read, pixels)
 
 
+@pytest.mark.parametrize("kind", ["PNG", "PGM", "TIFF"])
+def test_sixteen_bits_in_the_other_byte_order_are_refused(kind):
+    pixels = breast_pixels(bits=16)
+    assert np.array_equal(read_picture(encoded(Image.fromarray(pixels), kind), kind, 10**4), pixels)
+    swapped = encoded(Image.fromarray(pixels.byteswap()), kind)
+    assert reason_of(swapped, kind, 10**4) == "byte_order_suspect"
+
+
 def test_a_plain_pgm_of_text_is_read():
     read = read_picture(b"P2 3 2 255\n0 1 2 3 4 255\n", "PGM", 100)
     assert read.tolist() == [[0, 1, 2], [3, 4, 255]]

@@ -9,6 +9,7 @@ from PIL import Image, TiffImagePlugin
 
 from mammo.dicom.jpeg_dct import check_dct
 from mammo.dicom.picture_header import BITS_OF_MODE, FORMATS, ORIENTATION, PILLOW_ERRORS, over_cap
+from mammo.dicom.stored_values import check_byte_order
 from mammo.errors import FileFault
 
 _PLACES = ((273, 324), (279, 325))  # offsets and byte counts, of strips or tiles
@@ -50,7 +51,9 @@ def read_picture(content: bytes, kind: str, max_pixels: int) -> np.ndarray:
         return pixels
     if pixels.min() < 0 or pixels.max() >= 2**16:
         raise FileFault("values_exceed_bits_stored", "a picture of more than 16 bits")
-    return pixels.astype(np.uint16)
+    pixels = pixels.astype(np.uint16)
+    check_byte_order(pixels)
+    return pixels
 
 
 def _check_parts(content: bytes, image: TiffImagePlugin.TiffImageFile, max_pixels: int) -> None:

@@ -117,7 +117,7 @@ def check_byte_order(pixels: np.ndarray) -> None:
     Where BitsStored is less than 16, swapped values exceed it; 16 bits hold anything.
 
     Raises:
-        FileFault: They lie in the other byte order than the transfer syntax says.
+        FileFault: They lie in the other byte order than the file says.
     """
     if pixels.dtype.itemsize == 1 or min(pixels.shape) < 16:
         return
@@ -127,7 +127,7 @@ def check_byte_order(pixels: np.ndarray) -> None:
         raise FileFault(
             "byte_order_suspect",
             f"neighbours differ by {as_read:.2f} of the spread of all pixels, with their bytes "
-            f"swapped by {swapped:.2f}: they aren't in the transfer syntax's byte order",
+            f"swapped by {swapped:.2f}: they aren't in the byte order that the file says",
         )
 
 
