@@ -40,6 +40,11 @@ class Breast:
         """Its box as top, bottom, left, right."""
         return self.top, self.bottom, self.left, self.right
 
+    @property
+    def holds_all_corners(self) -> bool:
+        """Tell what lies in all corners of the image: the ground of a negative, say, no breast."""
+        return bool(self.mask[[0, 0, -1, -1], [0, -1, 0, -1]].all())
+
 
 def find_breast(pixels: np.ndarray, table: np.ndarray, lowest: int) -> Breast:
     """Find the largest bright region.
