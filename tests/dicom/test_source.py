@@ -180,6 +180,20 @@ def test_contradictory_header_raises(tags, reason):
     assert reason_of(dicom_bytes(PIXELS, **tags)) == reason
 
 
+@pytest.mark.parametrize(
+    ("tags", "flags"),
+    [
+        ({"PixelAspectRatio": ["1", "1"], "PixelSpacing": ["0.07", "0.07"]}, ()),
+        ({"ImagerPixelSpacing": ["0.0941", "0.0943"]}, ()),
+        ({"ImagerPixelSpacing": ["0.05"]}, ()),
+        ({"PixelAspectRatio": ["2", "1"]}, ("oblong_pixels",)),
+        ({"ImagerPixelSpacing": ["0.05", "0.1"]}, ("oblong_pixels",)),
+    ],
+)
+def test_pixels_that_are_not_square_are_flagged(tags, flags):
+    assert read_source(dicom_bytes(PIXELS, **tags), LIMITS).flags == flags
+
+
 def test_a_bound_is_told_with_its_key():
     few = Limits(max_pixels=100, max_inflated_mb=64)
     with pytest.raises(FileFault, match=r"must be 1 to 100 pixels \(dicom.max_pixels\)"):
