@@ -139,6 +139,14 @@ def test_a_tiff_with_a_hole_is_refused(compression, mode):
             read_picture(broken, "TIFF", 10**6)
 
 
+def test_a_tiff_may_leave_out_how_long_its_strip_is():
+    whole = encoded(Image.fromarray(GREY), "TIFF")
+    counts = struct.pack("<HH", 279, 4)
+    assert counts in whole
+    silent = whole.replace(counts, struct.pack("<HH", 65000, 4))
+    assert np.array_equal(read_picture(silent, "TIFF", 100), GREY)
+
+
 def test_a_damaged_or_mislabelled_picture_raises():
     content = encoded(Image.fromarray(GREY), "PNG")
     assert reason_of(content[:-30], "PNG") == "unreadable_picture"

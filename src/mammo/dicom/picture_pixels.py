@@ -63,16 +63,19 @@ def _check_parts(content: bytes, image: TiffImagePlugin.TiffImageFile, max_pixel
         FileFault: One is damaged.
     """
     tags = image.tag_v2
+    compression = tags.get(_COMPRESSION)
+    if compression not in (_JPEG_PARTS, *_DEFLATED_PARTS):
+        return
     places = zip(*(tags.get(strips) or tags[tiles] for strips, tiles in _PLACES), strict=True)
     for start, length in places:
         part = content[start : start + length]
-        if tags.get(_COMPRESSION) == _JPEG_PARTS:
+        if compression == _JPEG_PARTS:
             check_dct(tags.get(_JPEG_TABLES, b"\xff\xd8\xff\xd9")[:-2] + part[2:])
-        elif tags.get(_COMPRESSION) in _DEFLATED_PARTS:
-            inflater = zlib.decompressobj()
-            inflater.decompress(part, _MOST_CHANNEL_BYTES * max_pixels)
-            if not inflater.eof:
-                raise FileFault("truncated_codestream", "TIFF: a deflated part is cut")
+            continue
+        inflater = zlib.decompressobj()
+        inflater.decompress(part, _MOST_CHANNEL_BYTES * max_pixels)
+        if not inflater.eof:
+            raise FileFault("truncated_codestream", "TIFF: a deflated part is cut")
 
 
 def _pixels(image: Image.Image) -> np.ndarray:
