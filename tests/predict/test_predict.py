@@ -232,6 +232,24 @@ def test_hashing_without_a_secret_is_refused(made):
     assert not (made / "never").exists()
 
 
+def test_a_secret_is_a_file_of_enough_bytes_that_is_asked_for(made, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "short.key").write_text("short")
+    for file, words in (("public", "no such file"), ("short.key", "32 or more bytes, got 5")):
+        with pytest.raises(SystemExit, match=f"--key-file {file}: .*{words}.* > predict.key"):
+            run(made, "--identifiers", "hash", "--key-file", file, out="never")
+    with pytest.raises(SystemExit, match=r"--key-file short\.key: needs --identifiers hash"):
+        run(made, "--key-file", "short.key", out="never")
+    assert not (made / "never").exists()
+
+
+@pytest.mark.parametrize("text", ["90", "much", "nan"])
+def test_a_coverage_that_is_no_share_is_refused_with_its_bounds(made, text, capsys):
+    with pytest.raises(SystemExit):
+        run(made, "--coverage", text, out="never")
+    assert f"must lie between 0.5 and 1, got {text}" in capsys.readouterr().err
+
+
 def test_run_json_names_the_bundle_and_counts(made):
     facts = json.loads((made / "out/run.json").read_text())
     assert facts["bundle"] == read_bundle(made / "bundle").id

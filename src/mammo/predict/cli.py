@@ -5,6 +5,7 @@ Each subcommand imports what it needs when it runs, so that `mammo --help` answe
 
 import argparse
 import logging
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ from mammo.errors import UserError
 from mammo.stage import worded
 
 _DONE = "look at %s"
+_COVERAGE = "of the prediction sets, between 0.5 and 1; default: the bundle's"
+_MAKE_KEY = "make one with `python -c 'import secrets; print(secrets.token_hex(32))' > predict.key`"
 logger = logging.getLogger("mammo")
 
 
@@ -40,33 +43,41 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("mammo", description="Breast density from mammograms.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, text in (
-        ("predict", "answer new DICOM files with a bundle"),
-        ("explain", "the same, with maps of where the network looks"),
-    ):
-        command = commands.add_parser(name, help=text, description=f"{text.capitalize()}.")
+    answer = "Answer new DICOM files with a bundle"
+    for name, text, description in (
+        ("predict", "answer new DICOM files with a bundle", f"{answer}."),
+        ("explain", "the same, with maps of where the network looks",
+         f"{answer}, and draw maps of where the network looks, in OUT/maps."),
+    ):  # fmt: skip
+        command = commands.add_parser(name, help=text, description=description)
         _add_input(command)
-        command.add_argument("--explain", action="store_true", default=name == "explain",
-                             help="pictures with maps, in OUT/maps")  # fmt: skip
+        if name == "predict":
+            command.add_argument("--explain", action="store_true",
+                                 help="pictures with maps, in OUT/maps")  # fmt: skip
+        else:
+            command.set_defaults(explain=True)
         command.add_argument("--dicom-sr", action="store_true",
                              help="a DICOM Structured Report a study, in OUT/dicom")  # fmt: skip
         command.add_argument("--dicom-sc", action="store_true",
                              help="pictures with maps as DICOM, in OUT/dicom")  # fmt: skip
         command.set_defaults(run=_predict)
-    evaluate = commands.add_parser("evaluate", help="judge a bundle on another data set")
+    text = "judge a bundle on another data set"
+    evaluate = commands.add_parser("evaluate", help=text, description=f"{text.capitalize()}.")
     evaluate.add_argument("bundle", type=Path, help="folder of the bundle")
     evaluate.add_argument(
         "--dataset", type=Path, required=True, metavar="YAML",
         help="a params.yaml with the section `dataset` of that data set",
     )  # fmt: skip
     evaluate.add_argument("--out", type=Path, required=True, help="folder for the results")
-    evaluate.add_argument("--coverage", type=_coverage, default=None)
+    evaluate.add_argument("--coverage", type=_coverage, default=None, help=_COVERAGE)
     evaluate.set_defaults(run=_evaluate)
-    export = commands.add_parser("export", help="write a bundle in another format")
+    text = "write a bundle in another format"
+    export = commands.add_parser("export", help=text, description=f"{text.capitalize()}.")
     export.add_argument("bundle", type=Path, help="folder of the bundle")
     export.add_argument("--onnx", action="store_true", required=True,
                         help="one ONNX file, normalisation and softmax inside")  # fmt: skip
-    export.add_argument("--out", type=Path, default=Path("model.onnx"))
+    export.add_argument("--out", type=Path, default=Path("model.onnx"),
+                        help="the file; default: model.onnx")  # fmt: skip
     export.add_argument("--unchecked", action="store_true",
                         help="where there are no val images to compare answers on")  # fmt: skip
     export.set_defaults(run=_export)
@@ -82,8 +93,7 @@ def _add_input(command: argparse.ArgumentParser) -> None:
     command.add_argument("--bundle", type=Path, default=Path("bundle"), help="default: bundle")
     command.add_argument("--root", type=Path, default=None,
                          help="folder of a table's paths; default: the table's own")  # fmt: skip
-    command.add_argument("--coverage", type=_coverage, default=None,
-                         help="of the prediction sets; default: the bundle's")  # fmt: skip
+    command.add_argument("--coverage", type=_coverage, default=None, help=_COVERAGE)
     command.add_argument("--identifiers", choices=("keep", "hash"), default="keep",
                          help="paths, patients and studies as they are, or hashed")  # fmt: skip
     command.add_argument("--key-file", type=Path, default=None,
@@ -91,7 +101,10 @@ def _add_input(command: argparse.ArgumentParser) -> None:
 
 
 def _coverage(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     if not 0.5 < value < 1:
         raise argparse.ArgumentTypeError(f"must lie between 0.5 and 1, got {text}")
     return value
@@ -150,17 +163,30 @@ def _say_what_came(out: Path, answered: int, quarantined: int) -> None:
 
 def _secret(options: argparse.Namespace) -> bytes:
     """Read the secret, or make one that only this run's work folder uses."""
-    from mammo.ingest.keys import PUBLIC, read_dataset_key
+    from mammo.ingest.keys import MIN_KEY_BYTES, PUBLIC, read_dataset_key
 
+    file: Path | None = options.key_file
     if options.identifiers == "keep":
+        if file is not None:
+            raise UserError(
+                f"--key-file {file}: needs --identifiers hash; without it nothing is hashed"
+            )
         return read_dataset_key(PUBLIC, options.place)
-    if options.key_file is None:
+    if file is None:
         raise UserError(
-            "--identifiers hash: needs --key-file, a file of 32 or more secret bytes: without a "
-            "secret anybody could test whether a known patient is among the results; make one "
-            "with `python -c 'import secrets; print(secrets.token_hex(32))' > predict.key`"
+            f"--identifiers hash: needs --key-file, a file of {MIN_KEY_BYTES} or more secret "
+            "bytes: without a secret anybody could test whether a known patient is among the "
+            f"results; {_MAKE_KEY}"
         )
-    return read_dataset_key(str(options.key_file), options.place)
+    if not file.is_file():
+        raise UserError(f"--key-file {file}: no such file; {_MAKE_KEY}")
+    secret = file.read_bytes().strip()
+    if len(secret) < MIN_KEY_BYTES:
+        raise UserError(
+            f"--key-file {file}: must hold {MIN_KEY_BYTES} or more bytes, got {len(secret)}; "
+            f"{_MAKE_KEY}"
+        )
+    return secret
 
 
 def _evaluate(options: argparse.Namespace) -> None:
