@@ -18,6 +18,7 @@ from mammo.predict import predict as module
 from mammo.predict.bundle import read_bundle
 from mammo.predict.cli import main
 from mammo.predict.intake import find_sources
+from mammo.predict.out_folder import one_run
 from mammo.preprocess.dataset import decode_files
 from mammo.storage.cells import restored
 from mammo.storage.files import read_table
@@ -284,6 +285,12 @@ def test_nothing_to_answer_is_an_error_that_still_leaves_the_quarantine(made, tm
     assert len(pd.read_csv(tmp_path / "out/quarantine.csv")) == 1
 
 
+def test_a_second_run_keeps_out_of_a_folder_that_another_one_writes(made):
+    with one_run(made / "out"), pytest.raises(SystemExit, match="out: is being written by process"):
+        run(made)
+    run(made)
+
+
 def test_a_folder_with_other_things_in_it_is_not_written_over(made, tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(SystemExit, match="must be empty or a folder of an earlier run"):
@@ -291,6 +298,28 @@ def test_a_folder_with_other_things_in_it_is_not_written_over(made, tmp_path):
             ["predict", str(made / "in"), "--bundle", str(made / "bundle"), "--out", str(tmp_path)]
         )
     assert (tmp_path / "thesis.tex").exists() and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("earlier_run", [False, True])
+def test_a_folder_of_mammograms_named_as_a_run_names_its_own_is_not_removed(
+    made, tmp_path, earlier_run
+):
+    exam = tmp_path / "exam"
+    write_mammograms(exam / "dicom", patients=1)
+    if earlier_run:
+        (exam / "run.json").write_text("{}")
+    with pytest.raises(SystemExit, match="folder of an earlier run, got 'dicom"):
+        main(["predict", str(exam / "dicom"), "--bundle", str(made / "bundle"),
+              "--out", str(exam)])  # fmt: skip
+    assert len(list((exam / "dicom").rglob("*.dcm"))) == 4
+
+
+@pytest.mark.slow
+def test_a_run_takes_the_place_of_one_with_maps_and_dicom_objects(made):
+    pytest.importorskip("highdicom", reason="the extra dicom-sr isn't installed")
+    run(made, "--explain", "--dicom-sr", "--dicom-sc", out="twice")
+    run(made, out="twice")
+    assert not (made / "twice/maps").exists() and not (made / "twice/dicom").exists()
 
 
 @pytest.mark.slow

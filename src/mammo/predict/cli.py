@@ -116,7 +116,7 @@ def _predict(options: argparse.Namespace) -> None:
     from mammo.predict.bundle import read_bundle
     from mammo.predict.dicom_objects import check_classes, require_highdicom
     from mammo.predict.intake import find_sources
-    from mammo.predict.out_folder import check_out, results
+    from mammo.predict.out_folder import one_run, results
     from mammo.predict.predict import predicted, write_answers
     from mammo.predict.tables import Request
 
@@ -133,9 +133,9 @@ def _predict(options: argparse.Namespace) -> None:
     coverage = options.coverage or bundle.facts["conformal"]["coverage"]
     request = Request(coverage, options.identifiers, _secret(options))
     sources = find_sources(options.place, options.root)
-    check_out(options.out)
     devices = start(bundle.compute)
     with (
+        one_run(options.out),
         predicted(bundle, sources, options.out, request.secret, devices) as run,
         results(options.out) as folder,
     ):
@@ -196,7 +196,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     from mammo.params import parse_params, read_params
     from mammo.predict.bundle import read_bundle
     from mammo.predict.evaluate import Bootstrap, evaluate_elsewhere, external_page
-    from mammo.predict.out_folder import WORK, results
+    from mammo.predict.out_folder import WORK, one_run, results
     from mammo.storage.cells import neutralised
     from mammo.storage.files import write_json, write_table, write_text
 
@@ -209,7 +209,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     compare = parse_params("compare", values.get("compare", own), CompareParams, options.dataset)
     bootstrap = Bootstrap(compare.draws, compare.seed, compare.confidence, compare.calibration_bins)
     coverage = options.coverage or bundle.facts["conformal"]["coverage"]
-    with results(options.out) as folder:
+    with one_run(options.out), results(options.out) as folder:
         found = evaluate_elsewhere(
             bundle, dataset, options.out / WORK, bootstrap, coverage, start(bundle.compute)
         )
