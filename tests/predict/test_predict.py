@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -289,6 +290,31 @@ def test_a_second_run_keeps_out_of_a_folder_that_another_one_writes(made):
     with one_run(made / "out"), pytest.raises(SystemExit, match="out: is being written by process"):
         run(made)
     run(made)
+
+
+def test_an_earlier_run_inside_the_folder_is_no_mammogram(made, tmp_path, monkeypatch):
+    shutil.copytree(made / "in", tmp_path / "in")
+    (tmp_path / "in/results/maps").mkdir(parents=True)
+    (tmp_path / "in/results/maps/0123.png").write_bytes(b"a picture")
+    monkeypatch.chdir(tmp_path / "in")
+    paths = [row.path for row in find_sources(Path(), out=Path("results")).rows]
+    assert len(paths) == 10 and not [path for path in paths if path.startswith("results")]
+
+
+def test_rows_of_a_table_that_contradict_each_other_are_set_aside(made, tmp_path):
+    rows = ("LCC.dcm,P7", "LCC.dcm,P8", "RCC.dcm,P7", "RCC.dcm,P7")
+    (tmp_path / "list.csv").write_text("image_path,patient_id\n" + "\n".join(rows))
+    main(["predict", str(tmp_path / "list.csv"), "--root", str(made / "in/patient 0"), "--bundle",
+          str(made / "bundle"), "--out", str(tmp_path / "out")])  # fmt: skip
+    assert list(read_table(tmp_path / "out/predictions.csv")["file"]) == ["RCC.dcm"]
+    rejected = read_table(tmp_path / "out/quarantine.csv")
+    assert list(rejected["reason"]) == ["conflicting_rows"]
+
+
+def test_a_table_of_another_encoding_is_refused(tmp_path):
+    (tmp_path / "list.csv").write_bytes("image_path,view\nMüller.dcm,CC\n".encode("cp1252"))
+    with pytest.raises(UserError, match="must be UTF-8 text"):
+        find_sources(tmp_path / "list.csv")
 
 
 def test_a_folder_with_other_things_in_it_is_not_written_over(made, tmp_path):

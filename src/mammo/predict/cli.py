@@ -132,7 +132,7 @@ def _predict(options: argparse.Namespace) -> None:
         check_classes(bundle.classes)
     coverage = options.coverage or bundle.facts["conformal"]["coverage"]
     request = Request(coverage, options.identifiers, _secret(options))
-    sources = find_sources(options.place, options.root)
+    sources = find_sources(options.place, options.root, options.out)
     devices = start(bundle.compute)
     with (
         one_run(options.out),
