@@ -166,6 +166,21 @@ def test_a_second_run_answers_only_what_is_missing_and_writes_the_same(made, mon
     pd.testing.assert_frame_equal(again, first, rtol=1e-5)
 
 
+def test_answers_of_other_code_are_not_taken_for_this_ones(made, monkeypatch):
+    """After an update of the project, say; one module stands for all that differ."""
+    asked = []
+    real = module.answer
+
+    def counted(bundle, tensors, keys, devices):
+        asked.extend(keys)
+        return real(bundle, tensors, keys, devices)
+
+    monkeypatch.setattr(module, "answer", counted)
+    monkeypatch.setattr(module, "_CODE", ("mammo.network",))
+    run(made)
+    assert len(asked) == 8
+
+
 def whole(folder):
     return {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()}
 
