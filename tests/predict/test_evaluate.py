@@ -76,6 +76,8 @@ def test_the_page_sets_the_figures_beside_those_of_the_bundle(elsewhere):
     assert "| metric | here | on the bundle's own test patients |" in page
     assert "0.500 (0.400 to 0.600)" in page  # the bundle's accuracy
     assert "Not for clinical use" in page
+    assert "24 images (A 8, B 8, C 4, D 4) of 6 patients" in page
+    assert "not judged (quarantine.csv): file_not_in_table 1." in page
 
 
 def test_other_classes_are_refused(elsewhere, tmp_path):
