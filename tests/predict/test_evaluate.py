@@ -89,6 +89,12 @@ def test_other_classes_are_refused(elsewhere, tmp_path):
               "--out", str(tmp_path / "out")])  # fmt: skip
 
 
+def test_a_data_set_that_is_not_there_is_named(elsewhere, tmp_path):
+    with pytest.raises(SystemExit, match=r"gone.yaml: no such file \(--dataset\)"):
+        main(["evaluate", str(elsewhere / "bundle"), "--dataset", str(tmp_path / "gone.yaml"),
+              "--out", str(tmp_path / "out")])  # fmt: skip
+
+
 def test_a_file_without_a_data_set_is_refused(elsewhere, tmp_path):
     (tmp_path / "empty.yaml").write_text("strategy: probe\n")
     with pytest.raises(SystemExit, match=r"empty.yaml: dataset: missing"):

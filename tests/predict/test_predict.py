@@ -295,7 +295,7 @@ def test_one_file_and_a_table_without_labels_do_as_well_as_a_folder(made, tmp_pa
 def test_nothing_to_answer_is_an_error_that_still_leaves_the_quarantine(made, tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "broken.dcm").write_bytes(b"no")
-    with pytest.raises(SystemExit, match="no image could be answered; `mammo inspect FILE`"):
+    with pytest.raises(SystemExit, match="no image could be answered; `mammo inspect FILE --b"):
         main(["predict", str(tmp_path / "in"), "--bundle", str(made / "bundle"),
               "--out", str(tmp_path / "out")])  # fmt: skip
     assert len(pd.read_csv(tmp_path / "out/quarantine.csv")) == 1

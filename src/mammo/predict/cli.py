@@ -148,17 +148,18 @@ def _predict(options: argparse.Namespace) -> None:
                 extras.write_captures(run, sources, pictures, titles, folder)
         if options.dicom_sr and len(images):
             extras.write_reports(run, request, sources, folder)
-    _say_what_came(options.out, len(images), len(run.intake.quarantine))
+    _say_what_came(options, len(images), len(run.intake.quarantine))
 
 
-def _say_what_came(out: Path, answered: int, quarantined: int) -> None:
-    logger.info("%d images answered, %d files quarantined (%s)", answered, quarantined,
-                out / "quarantine.csv")  # fmt: skip
-    logger.info(_DONE, out / "predictions.csv")
+def _say_what_came(options: argparse.Namespace, answered: int, quarantined: int) -> None:
+    refused = options.out / "quarantine.csv"
+    logger.info("%d images answered, %d files quarantined (%s)", answered, quarantined, refused)
     if not answered:
         raise UserError(
-            f"{out / 'quarantine.csv'}: no image could be answered; `mammo inspect FILE` says why"
+            f"{refused}: no image could be answered; `mammo inspect FILE --bundle "
+            f"{options.bundle}` says why"
         )
+    logger.info(_DONE, options.out / "predictions.csv")
 
 
 def _secret(options: argparse.Namespace) -> bytes:
@@ -201,6 +202,8 @@ def _evaluate(options: argparse.Namespace) -> None:
     from mammo.storage.files import write_json, write_table, write_text
 
     bundle = read_bundle(options.bundle)
+    if not options.dataset.is_file():
+        raise UserError(f"{options.dataset}: no such file (--dataset)")
     values = read_params(options.dataset)
     if "dataset" not in values:
         raise UserError(f"{options.dataset}: dataset: missing; it says where the data set is")

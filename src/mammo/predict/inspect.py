@@ -30,7 +30,7 @@ _OUTLINE = (80, 200, 255)  # blue, green, red
 
 @dataclass(frozen=True)
 class Rules:
-    """The sections of params.yaml that decide."""
+    """The sections of params.yaml, or of a bundle, that decide."""
 
     ingest: IngestParams
     preprocess: PreprocessParams
@@ -48,13 +48,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--png", type=Path, metavar="FOLDER", help="write each prepared picture with its outline"
     )
-    parser.add_argument("--params", type=Path, default=paths.PARAMS, help="default: params.yaml")
-    options = parser.parse_args(argv)
-    rules = Rules(
-        load_params("ingest", IngestParams, options.params),
-        load_params("preprocess", PreprocessParams, options.params),
-        load_params("dicom", Limits, options.params),
+    whose = parser.add_mutually_exclusive_group()
+    whose.add_argument(
+        "--params", type=Path, default=paths.PARAMS, help="whose rules; default: params.yaml"
     )
+    whose.add_argument("--bundle", type=Path, metavar="FOLDER", help="the rules of a bundle")
+    options = parser.parse_args(argv)
+    rules = _rules(options.params, options.bundle)
     root, names = _files(options.place)
     for name in names:
         lines, prepared = report(root, name, rules)
@@ -64,6 +64,24 @@ def main(argv: Sequence[str] | None = None) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(path), picture(prepared))
             sys.stdout.write(f"  picture      {path}\n")
+
+
+def _rules(params: Path, bundle: Path | None) -> Rules:
+    if bundle is not None:
+        from mammo.predict.bundle import read_bundle  # it brings PyTorch
+
+        opened = read_bundle(bundle)
+        return Rules(opened.ingest, opened.preprocess, opened.limits)
+    if not params.is_file():
+        raise UserError(
+            f"{params}: not found; name the params.yaml of a project (--params) or a bundle "
+            "(--bundle), whose rules are to be used"
+        )
+    return Rules(
+        load_params("ingest", IngestParams, params),
+        load_params("preprocess", PreprocessParams, params),
+        load_params("dicom", Limits, params),
+    )
 
 
 def _files(place: Path) -> tuple[Path, list[str]]:
