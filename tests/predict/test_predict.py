@@ -407,6 +407,17 @@ def test_reports_and_pictures_are_written_for_each_study_and_image(made):
     assert len(found["both breasts"]["sources"]) == 4
 
 
+@pytest.mark.slow
+def test_a_report_on_one_breast_says_nothing_of_both(made, tmp_path):
+    objects = pytest.importorskip("mammo.predict.dicom_objects")
+    pytest.importorskip("highdicom", reason="the extra dicom-sr isn't installed")
+    main(["predict", str(made / "in/patient 0/LCC.dcm"), "--bundle", str(made / "bundle"),
+          "--out", str(tmp_path), "--dicom-sr"])  # fmt: skip
+    (report,) = (tmp_path / "dicom").iterdir()
+    names = [found["name"] for found in objects.read_report(report)]
+    assert names[:2] == ["left breast", "patient, left breast alone"] and len(names) == 3
+
+
 def test_dicom_objects_of_hashed_patients_are_refused(made, tmp_path):
     with pytest.raises(SystemExit, match="--identifiers: must be keep with --dicom-sr"):
         run(made, "--dicom-sr", "--identifiers", "hash", out="never")
@@ -430,6 +441,15 @@ def test_the_module_is_the_command():
     )
     for word in ("predict", "explain", "evaluate", "export", "inspect"):
         assert word in done.stdout
+
+
+def test_a_reader_that_has_seen_enough_is_no_fault(made):
+    command = f"{sys.executable} -m mammo.predict inspect {made / 'in'} --bundle {made / 'bundle'}"
+    done = subprocess.run(
+        f"{command} --png {made / 'png'} | true", shell=True, capture_output=True, text=True,
+        check=True, env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    assert done.stderr == ""
 
 
 def test_a_bundle_that_is_not_there_is_one_line(made, tmp_path):

@@ -6,6 +6,7 @@ Each subcommand imports what it needs when it runs, so that `mammo --help` answe
 import argparse
 import logging
 import math
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,6 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.run(options)
     except UserError as error:
         sys.exit(f"error: {error}")
+    except BrokenPipeError:  # `mammo inspect FOLDER | head`: its reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left unwritten
+        sys.exit(1)
     except OSError as error:  # a full disk, say, or a folder that can only be read
         sys.exit(f"error: {worded(error)}")
     except KeyboardInterrupt:
@@ -237,15 +241,20 @@ def _export(options: argparse.Namespace) -> None:
             f"{paths.SPLITS}: not found: the export is checked on the val images of this "
             "project; run `dvc pull data/tensors data/splits.csv`, or add --unchecked"
         )
-    export_onnx(bundle, options.out)
     if options.unchecked:
+        export_onnx(bundle, options.out)
         logger.info("%s: written, not checked", options.out)
         return
     splits = read_table(paths.SPLITS)
     keys = sorted(splits.loc[splits["split"] == "val", "key"])
-    exported = run_onnx(options.out, bundle, paths.TENSORS, keys)
     deployed = answer(bundle, paths.TENSORS, keys, start(bundle.compute)).probabilities
-    facts = agreement(bundle, exported, deployed)
+    unproven = options.out.with_name(f".{options.out.name}.unproven")
+    try:
+        export_onnx(bundle, unproven)
+        facts = agreement(bundle, run_onnx(unproven, bundle, paths.TENSORS, keys), deployed)
+        unproven.replace(options.out)
+    finally:
+        unproven.unlink(missing_ok=True)
     logger.info(
         "%s: %.1f %% of %d val images have the same answer; largest difference of a probability "
         "%.2g", options.out, 100 * facts["same_answers"], facts["images"],
