@@ -1,11 +1,17 @@
 """What the review reads back of what its readers saved."""
 
+from dataclasses import replace
+
+import numpy as np
 import pandas as pd
+import pytest
 
 from mammo.ingest.corrections import corrected
-from mammo.predict.reviewing import read_corrections
+from mammo.predict.cross_fitting import CrossFitted
+from mammo.predict.reviewing import _answered, read_corrections
 from mammo.storage.cells import neutralised
 from mammo.storage.files import write_table
+from support.bundles import make_model, write_bundle
 
 COLUMNS = ["key", "old", "new", "who", "when"]
 
@@ -21,6 +27,26 @@ def test_corrections_come_back_to_the_letter_and_change_the_labels(tmp_path):
     labels = pd.DataFrame({"key": ["k0", "k1", "k2", "k3", "k4"], "label": "A"})
     after = corrected(labels, path, ("A", "B"))
     assert list(after["label"]) == ["B", "B", "B", "B", "A"]
+
+
+@pytest.mark.parametrize(
+    ("fitted_on", "of_val"),
+    [(["train"], "the deployed network"), (["train", "val"], "a head of train alone")],
+)
+def test_each_answer_says_which_network_gave_it(tmp_path, fitted_on, of_val):
+    model = make_model(tmp_path / "weights")
+    model = replace(model, facts={**model.facts, "fitted_on": fitted_on})
+    bundle = write_bundle(tmp_path / "bundle", model)
+    cases = pd.DataFrame({"key": ["k0", "k1", "k2"], "split": ["train", "val", "test"]})
+    quarters = np.full((3, 4), 0.25)
+    fitted = CrossFitted(list(cases["key"]), np.zeros(3), np.arange(3), quarters)
+    columns = [f"probability_{name}" for name in bundle.classes]
+    predictions = pd.DataFrame([[0.7, 0.1, 0.1, 0.1]] * 2, columns=columns)
+    rows = _answered(bundle, cases, fitted, predictions.assign(key=["k1", "k2"]))
+    assert list(rows["probability_A"]) == [0.25, 0.7, 0.7]
+    train, val, test = rows["source"]
+    assert train.startswith("cross-fitted") and test == "the deployed network"
+    assert val.startswith(of_val)
 
 
 def test_no_corrections_are_an_empty_table(tmp_path):

@@ -22,6 +22,8 @@ from mammo.storage.cells import restored
 from mammo.storage.tensors import Tensors
 from mammo.training.problem import Solving
 
+_REFITTED = "a head of train alone: the deployed one has learned from these"
+
 
 @dataclass(frozen=True)
 class Tables:
@@ -50,7 +52,8 @@ def review(
 ) -> Reviewed:
     """Gather the rows of the page, the pictures and the maps.
 
-    Val and test show the deployed network's answers. It has learned from train, so there the
+    Test shows the deployed network's answers, and so does val, unless the head was fitted on it:
+    then val was answered by a head of train alone. Of train, from which all have learned, the
     answers are cross-fitted, as are those that doubt a label, in every split.
 
     Args:
@@ -102,7 +105,10 @@ def _answered(
     there = deployed.notna().all(axis=1).to_numpy()
     probabilities = np.where(there[:, None], deployed.to_numpy(), fitted.probabilities)
     rows[columns] = probabilities
-    rows["source"] = np.where(there, "the deployed network", "cross-fitted: it learned from these")
+    refitted = any("val" in model.facts["fitted_on"] for model in bundle.members)
+    sources = {"val": _REFITTED} if refitted else {}
+    written = rows["split"].map(sources).fillna("the deployed network")
+    rows["source"] = np.where(there, written, "cross-fitted: it learned from these")
     rows["answer"] = [bundle.classes[k] for k in decide(probabilities, bundle.rule)]
     coverage = bundle.facts["conformal"]["coverage"]
     inside = prediction_sets(probabilities, thresholds_of(bundle.scores, coverage), bundle.classes)
