@@ -373,6 +373,7 @@ def test_a_read_only_folder_for_the_results_is_one_line(made, tmp_path):
     )
     assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
     last = done.stderr.splitlines()[-1]
+    assert "lock" not in done.stderr
     assert re.match(
         rf"error: {tmp_path}/out/\S+: (Read-only file system: .*write to another one"
         r"|Permission denied: check the permissions)",

@@ -34,6 +34,7 @@ def one_run(out: Path) -> Iterator[None]:
     """
     check_out(out)
     lock = out / WORK / "lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)  # where nothing can be written, that is all
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(only_one(lock, str(out)))
