@@ -59,6 +59,13 @@ def test_a_quarantined_name_is_no_formula(elsewhere):
     assert list(restored(rejected)["path"]) == ["=SUM(1).dcm"]
 
 
+def test_the_command_says_how_many_files_were_not_judged(elsewhere, caplog):
+    with caplog.at_level("INFO"):
+        main(["evaluate", str(elsewhere / "bundle"), "--dataset", str(elsewhere / "other.yaml"),
+              "--out", str(elsewhere / "out")])  # fmt: skip
+    assert "24 images judged, 1 files quarantined" in caplog.text
+
+
 def test_groups_of_few_patients_are_named_not_judged(elsewhere):
     metrics = json.loads((elsewhere / "out/metrics.json").read_text())
     groups = {(g["group"], g["value"]): g for g in metrics["groups"]}

@@ -224,6 +224,8 @@ def _evaluate(options: argparse.Namespace) -> None:
         write_table(neutralised(found.quarantine), folder / "quarantine.csv")
         write_json(found.metrics, folder / "metrics.json")
         write_text(external_page(bundle, dataset.name, found.metrics), folder / "report.md")
+    logger.info("%d images judged, %d files quarantined (%s)", len(found.predictions),
+                len(found.quarantine), options.out / "quarantine.csv")  # fmt: skip
     logger.info(_DONE, options.out / "report.md")
 
 
