@@ -49,5 +49,21 @@ def test_each_answer_says_which_network_gave_it(tmp_path, fitted_on, of_val):
     assert val.startswith(of_val)
 
 
+@pytest.mark.parametrize(("separator", "encoding"), [(";", "utf-8-sig"), (",", "utf-8-sig")])
+def test_corrections_that_a_spreadsheet_saved_are_read_as_ingestion_does(
+    tmp_path, separator, encoding
+):
+    rows = ([*COLUMNS, "quality"], ["k0", "A", "B", "Änne", "2026-01-02", "0.1"])
+    text = "".join(separator.join(row) + "\r\n" for row in rows)
+    (tmp_path / "corrections.csv").write_text(text, encoding=encoding)
+    read = read_corrections(tmp_path / "corrections.csv")
+    assert read.to_numpy().tolist() == [["k0", "A", "B", "Änne", "2026-01-02"]]
+
+
+def test_a_header_alone_is_no_correction(tmp_path):
+    (tmp_path / "corrections.csv").write_text("key,old,new,who,when\n")
+    assert list(read_corrections(tmp_path / "corrections.csv")) == COLUMNS
+
+
 def test_no_corrections_are_an_empty_table(tmp_path):
     assert read_corrections(tmp_path / "gone.csv").equals(pd.DataFrame(columns=COLUMNS))

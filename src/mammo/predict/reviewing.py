@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from mammo.datasets.label_tables import read_label_table
 from mammo.evaluation.decision import decide
+from mammo.ingest.corrections import COLUMNS, count
 from mammo.network.devices import Devices
 from mammo.pages.doubts import doubtful_labels
 from mammo.pages.params import ReviewParams
@@ -137,10 +139,8 @@ def _strangeness(bundle: Bundle, rows: pd.DataFrame, stored: Stored, devices: De
 def read_corrections(path: Path) -> pd.DataFrame:
     """Read the corrections made so far: columns key, old, new, who, when; none is no error.
 
+    As `ingest` reads them, so that what a spreadsheet saved isn't lost when the page saves all.
     The page and labels.csv are `neutralised`, so what a reader saves from them is.
     """
-    columns = ["key", "old", "new", "who", "when"]
-    if not path.is_file():
-        return pd.DataFrame(columns=columns)
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    return restored(table.reindex(columns=columns, fill_value=""))
+    made = read_label_table(path, COLUMNS) if path.is_file() and count(path) else []
+    return restored(pd.DataFrame(made, columns=list(COLUMNS)))
