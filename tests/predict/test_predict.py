@@ -458,6 +458,13 @@ def test_a_bundle_that_is_not_there_is_one_line(made, tmp_path):
         main(["predict", str(made / "in"), "--bundle", str(tmp_path), "--out", str(tmp_path / "o")])
 
 
+def test_a_file_whose_name_is_not_utf8_is_named(tmp_path):
+    file = Path(os.fsdecode(os.fsencode(tmp_path) + b"/M\xfcller.dcm"))
+    file.write_bytes(b"")
+    with pytest.raises(UserError, match=r"M\\xfcller\.dcm: its name isn't UTF-8; rename"):
+        find_sources(file)
+
+
 def test_a_place_that_is_not_there_is_named(tmp_path):
     with pytest.raises(UserError, match="no such file or folder"):
         find_sources(tmp_path / "gone")

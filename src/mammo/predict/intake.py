@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from mammo.datasets.folders import Survey, survey
+from mammo.datasets.folders import Survey, is_utf8, shown, survey
 from mammo.datasets.label_tables import read_label_table
 from mammo.datasets.rows import ImageRow, placed
 from mammo.dicom.params import Limits
@@ -87,6 +87,8 @@ def find_sources(place: Path, root: Path | None = None, out: Path | None = None)
         raise UserError(f"{place}: no such file or folder")
     if place.suffix.lower() in (".csv", ".tsv"):
         return Sources(root or place.parent, _table_rows(place))
+    if not is_utf8(place.name):
+        raise UserError(f"{shown(place.name)}: its name isn't UTF-8; rename the file")
     return Sources(place.parent, [ImageRow(place.name)])
 
 
