@@ -307,6 +307,15 @@ def test_a_second_run_keeps_out_of_a_folder_that_another_one_writes(made):
     run(made)
 
 
+def test_a_dicom_file_is_found_whatever_its_name_ends_in(made, tmp_path):
+    mammogram = (made / "in/patient 0/LCC.dcm").read_bytes()
+    for name in ("scan.img", "Dr. Meier", "a.dcm.bak", "plain", "1.2.3"):
+        (tmp_path / name).write_bytes(mammogram)
+    (tmp_path / "notes.txt").write_text("no image")
+    paths = [row.path for row in find_sources(tmp_path).rows]
+    assert sorted(paths) == ["1.2.3", "Dr. Meier", "a.dcm.bak", "plain", "scan.img"]
+
+
 def test_an_earlier_run_inside_the_folder_is_no_mammogram(made, tmp_path, monkeypatch):
     shutil.copytree(made / "in", tmp_path / "in")
     (tmp_path / "in/results/maps").mkdir(parents=True)

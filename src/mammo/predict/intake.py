@@ -80,6 +80,9 @@ def find_sources(place: Path, root: Path | None = None, out: Path | None = None)
             else ImageRow(path).rejected(fault.reason, fault.detail)
             for path, fault in found
         ]
+        named = {row.path for row in rows}  # by their suffixes; but a name may end in any way
+        others = (path for path in looked_at.files if path not in named)
+        rows += [ImageRow(path) for path in others if _has_preamble(place / path)]
         if not rows:
             raise UserError(f"{place}: must hold DICOM files or pictures, got none")
         return Sources(place, rows)
@@ -90,6 +93,15 @@ def find_sources(place: Path, root: Path | None = None, out: Path | None = None)
     if not is_utf8(place.name):
         raise UserError(f"{shown(place.name)}: its name isn't UTF-8; rename the file")
     return Sources(place.parent, [ImageRow(place.name)])
+
+
+def _has_preamble(file: Path) -> bool:
+    """Tell a DICOM file by its first bytes (PS3.10 7.1)."""
+    try:
+        with file.open("rb") as content:
+            return content.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
 
 
 def _table_rows(table: Path) -> list[ImageRow]:
