@@ -79,6 +79,14 @@ def test_the_rules_of_a_bundle_need_no_params_yaml(folder, capsys, tmp_path):
     assert cv2.imread(str(out / "a.dcm.png")).shape == (size, size, 3)
 
 
+def test_a_folder_is_looked_through_as_for_answers(folder, capsys):
+    (folder / "1.2.840.99").write_bytes(dicom_bytes(breast_pixels(), **WINDOW))
+    (folder / "notes.txt").write_text("no image")
+    main([str(folder)])
+    said = capsys.readouterr().out
+    assert said.startswith("1.2.840.99\n  accepted") and "notes" not in said
+
+
 def test_no_such_place_is_an_error(folder):
     with pytest.raises(UserError, match="no such file or folder"):
         main([str(folder / "gone.dcm")])

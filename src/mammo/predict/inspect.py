@@ -11,7 +11,6 @@ import numpy as np
 from pydicom.uid import UID
 
 from mammo import paths
-from mammo.datasets.folders import is_image, survey
 from mammo.datasets.rows import ImageRow
 from mammo.dicom import codestream, greyscale
 from mammo.dicom.header import Header
@@ -22,6 +21,7 @@ from mammo.ingest.inspection import Inspection, inspect_file
 from mammo.ingest.params import IngestParams
 from mammo.ingest.sieve import Sieve
 from mammo.params import load_params
+from mammo.predict.intake import find_sources
 from mammo.preprocess.image import Image, Prepared, prepare, read_image
 from mammo.preprocess.params import PreprocessParams
 
@@ -87,12 +87,7 @@ def _rules(params: Path, bundle: Path | None) -> Rules:
 def _files(place: Path) -> tuple[Path, list[str]]:
     if place.is_file():
         return place.parent, [place.name]
-    if not place.is_dir():
-        raise UserError(f"{place}: no such file or folder")
-    names = [name for name in survey(place).files if is_image(name) or "." not in Path(name).name]
-    if not names:
-        raise UserError(f"{place}: must hold DICOM files or pictures, got none")
-    return place, names
+    return place, [row.path for row in find_sources(place).rows if not row.reason]
 
 
 def report(root: Path, name: str, rules: Rules) -> tuple[list[str], Prepared | None]:
