@@ -19,7 +19,7 @@ from mammo.predict import predict as module
 from mammo.predict.bundle import read_bundle
 from mammo.predict.cli import main
 from mammo.predict.intake import find_sources
-from mammo.predict.out_folder import one_run
+from mammo.predict.out_folder import check_out, one_run
 from mammo.preprocess.dataset import decode_files
 from mammo.storage.cells import restored
 from mammo.storage.files import read_table
@@ -348,6 +348,13 @@ def test_a_folder_with_other_things_in_it_is_not_written_over(made, tmp_path):
             ["predict", str(made / "in"), "--bundle", str(made / "bundle"), "--out", str(tmp_path)]
         )
     assert (tmp_path / "thesis.tex").exists() and len(list(tmp_path.iterdir())) == 1
+
+
+def test_what_a_desktop_leaves_in_a_folder_is_in_nobodys_way(tmp_path):
+    (tmp_path / "maps").mkdir()
+    for name in ("run.json", ".DS_Store", "maps/Thumbs.db"):
+        (tmp_path / name).touch()
+    check_out(tmp_path)
 
 
 @pytest.mark.parametrize("earlier_run", [False, True])

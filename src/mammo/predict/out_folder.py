@@ -16,6 +16,7 @@ _WRITTEN = {
     "predictions.csv", "breasts.csv", "patients.csv", "quarantine.csv", "run.json", "maps", "dicom",
     "metrics.json", "report.md",
 }  # fmt: skip
+_DESKTOP = {".DS_Store", "Thumbs.db", "desktop.ini"}  # whoever looks at a folder leaves one
 _MARKS = {WORK, "run.json", "metrics.json"}  # every run leaves one of them
 _INSIDE = {  # what a run writes into its folders, under keys and UIDs
     "maps": re.compile(r"index\.html|[0-9a-f]+\.png"),
@@ -87,11 +88,11 @@ def _strangers(out: Path) -> list[str]:
 
     Mammograms lie in a folder `dicom` as well, and any tool's results in `predictions.csv`.
     """
-    names = {entry.name for entry in out.glob("*")}
+    names = {entry.name for entry in out.glob("*")} - _DESKTOP
     known = {WORK, *_WRITTEN} if names & _MARKS else set()
     return sorted(names - known) + [
         f"{folder}/{entry.name}"
         for folder, written in _INSIDE.items()
         for entry in sorted((out / folder).glob("*"))
-        if not written.fullmatch(entry.name)
+        if not written.fullmatch(entry.name) and entry.name not in _DESKTOP
     ]
