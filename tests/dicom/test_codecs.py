@@ -76,6 +76,63 @@ def test_signed_pixels_keep_their_sign(syntax):
     np.testing.assert_array_equal(decode(content), pixels)
 
 
+LOW = breast_pixels(rows=97, columns=65, bits=11)  # below half of what 12 bits hold
+
+
+@pytest.mark.parametrize("syntax", LOSSLESS)
+@pytest.mark.parametrize(("bits", "stored"), [(11, 12), (13, 14), (15, 16), (11, 16)])
+def test_a_mammogram_said_to_be_signed_is_read_where_no_value_depends_on_it(syntax, bits, stored):
+    pixels = breast_pixels(rows=97, columns=65, bits=bits)
+    found = decoded(dicom_bytes(pixels, syntax, stored, PixelRepresentation=1))
+    np.testing.assert_array_equal(found.pixels, pixels)
+    source = read_source(dicom_bytes(pixels, syntax, stored, PixelRepresentation=1), LIMITS)
+    assert source.flags == ("pixel_representation",)
+    assert source.grey.lowest == 0  # its class knows unsigned pixels alone
+
+
+@pytest.mark.parametrize("syntax", LOSSLESS)
+def test_a_mammogram_said_to_be_signed_is_refused_where_a_value_depends_on_it(syntax):
+    content = dicom_bytes(PIXELS, syntax, PixelRepresentation=1)
+    for target in (None, 40):
+        with pytest.raises(FileFault, match="pixel_representation"):
+            decode(content, target)
+
+
+@pytest.mark.parametrize("signed", [0, 1])
+def test_a_jpeg_2000_stream_of_the_other_sign_is_read_where_no_value_depends_on_it(signed):
+    tags = {"SOPClassUID": uid.SecondaryCaptureImageStorage, "PixelRepresentation": signed}
+    # A signed stream has its own bit for the sign: all values from 0 on are plain.
+    same = LOW if signed else PIXELS
+    stream = codestream(same.astype(np.uint16 if signed else np.int16), JPEG_2000, 13)
+    content = dicom_bytes(same, JPEG_2000, 12, stream=stream, **tags)
+    assert "pixel_representation" in read_source(content, LIMITS).flags
+    np.testing.assert_array_equal(decode(content), same)
+    beyond = PIXELS if signed else LOW.astype(np.int16) - 1
+    content = dicom_bytes(beyond, JPEG_2000, stream=codestream(beyond, JPEG_2000), **tags)
+    assert reason_of(content) == "pixel_representation"
+
+
+def test_signed_pixels_of_another_coded_depth_are_read_where_the_sign_is_plain():
+    tags = {"SOPClassUID": uid.SecondaryCaptureImageStorage, "PixelRepresentation": 1}
+    content = dicom_bytes(LOW, JPEG_LOSSLESS, 14, stream=codestream(LOW, JPEG_LOSSLESS), **tags)
+    assert read_source(content, LIMITS).flags == ("coded_precision", "pixel_representation")
+    np.testing.assert_array_equal(decode(content), LOW)
+    stream = codestream(PIXELS, JPEG_LOSSLESS)
+    content = dicom_bytes(PIXELS, JPEG_LOSSLESS, 14, stream=stream, **tags)
+    assert reason_of(content) == "pixel_representation"
+
+
+@pytest.mark.parametrize("syntax", [JPEG_LOSSLESS, JPEG_LS])
+def test_signed_samples_beyond_bits_stored_are_not_cut_to_it(syntax):
+    tags = {"SOPClassUID": uid.SecondaryCaptureImageStorage}
+    signed = breast_pixels().astype(np.int16) - 500
+    stream = codestream(signed.view(np.uint16), syntax, 16)
+    found = decode(dicom_bytes(signed, syntax, 13, stream=stream, **tags))
+    np.testing.assert_array_equal(found, signed)
+    content = dicom_bytes(signed, syntax, 12, stream=stream, **tags)
+    assert reason_of(content) == "values_exceed_bits_stored"
+
+
 def test_values_beyond_bits_stored_raise():
     for syntax in (EXPLICIT, RLE, JPEG_LS):
         content = dicom_bytes(PIXELS, syntax, BitsStored=11, HighBit=10)

@@ -3,6 +3,7 @@ import pytest
 from PIL import Image
 
 from mammo.dicom.picture_header import picture_kind, read_picture_header
+from mammo.dicom.picture_pixels import read_picture
 from mammo.errors import FileFault
 
 GREY = np.arange(48, dtype=np.uint8).reshape(6, 8)
@@ -15,6 +16,27 @@ def test_a_pgm_is_known_by_any_space_behind_its_number(tmp_path, space):
     assert picture_kind(path) == "PGM"
     header = read_picture_header(path, "PGM", 100)
     assert (header.rows, header.columns, header.bits_stored) == (2, 3, 8)
+
+
+@pytest.mark.parametrize("big", [False, True])
+def test_a_tiff_may_have_offsets_of_64_bits(tmp_path, big):
+    path = tmp_path / "a.tif"
+    Image.fromarray(GREY).save(path, "TIFF", big_tiff=big)
+    assert picture_kind(path) == "TIFF"
+    header = read_picture_header(path, "TIFF", 100)
+    assert (header.rows, header.columns) == (6, 8)
+    assert np.array_equal(read_picture(path.read_bytes(), "TIFF", 100), GREY)
+
+
+def test_a_bound_is_told_with_its_key(tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(GREY).save(path)
+    for read in (
+        lambda: read_picture_header(path, "PNG", 47),
+        lambda: read_picture(path.read_bytes(), "PNG", 47),
+    ):
+        with pytest.raises(FileFault, match=r"at most 47 \(dicom.max_pixels\)"):
+            read()
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

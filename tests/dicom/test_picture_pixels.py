@@ -8,6 +8,7 @@ from PIL import Image, ImageOps
 
 from mammo.dicom.picture_pixels import read_picture
 from mammo.errors import FileFault
+from support.dicom_files import breast_pixels
 
 GREY = np.arange(48, dtype=np.uint8).reshape(6, 8)
 
@@ -31,6 +32,14 @@ def test_lossless_grey_pictures_return_the_very_pixels(kind, dtype):
     read = read_picture(encoded(Image.fromarray(pixels), kind), kind, 100)
     assert read.dtype == dtype
     np.testing.assert_array_equal(read, pixels)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "PGM", "TIFF"])
+def test_sixteen_bits_in_the_other_byte_order_are_refused(kind):
+    pixels = breast_pixels(bits=16)
+    assert np.array_equal(read_picture(encoded(Image.fromarray(pixels), kind), kind, 10**4), pixels)
+    swapped = encoded(Image.fromarray(pixels.byteswap()), kind)
+    assert reason_of(swapped, kind, 10**4) == "byte_order_suspect"
 
 
 def test_a_plain_pgm_of_text_is_read():
@@ -115,6 +124,27 @@ def test_a_jpeg_whose_scan_is_damaged_is_refused(damage, mode, progressive):
         "hole": whole[:half] + bytes(4096) + whole[half + 4096 :],
     }[damage]
     assert reason_of(broken, "JPEG", 10**6) in ("scan_length", "codestream_header")
+
+
+@pytest.mark.parametrize("compression", ["jpeg", "tiff_adobe_deflate", "tiff_deflate", "tiff_lzw"])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_tiff_with_a_hole_is_refused(compression, mode):
+    picture = Image.fromarray(breast_pixels(rows=512, columns=384, bits=8)).convert(mode)
+    whole = encoded(picture, "TIFF", compression=compression)
+    assert read_picture(whole, "TIFF", 10**6).shape == (512, 384)
+    for part in range(2, 8):
+        start = len(whole) * part // 9
+        broken = whole[:start] + bytes(400) + whole[start + 400 :]
+        with pytest.raises(FileFault):
+            read_picture(broken, "TIFF", 10**6)
+
+
+def test_a_tiff_may_leave_out_how_long_its_strip_is():
+    whole = encoded(Image.fromarray(GREY), "TIFF")
+    counts = struct.pack("<HH", 279, 4)
+    assert counts in whole
+    silent = whole.replace(counts, struct.pack("<HH", 65000, 4))
+    assert np.array_equal(read_picture(silent, "TIFF", 100), GREY)
 
 
 def test_a_damaged_or_mislabelled_picture_raises():

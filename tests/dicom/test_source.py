@@ -127,7 +127,8 @@ def test_the_first_value_of_a_lut_has_the_sign_of_what_comes_out_of_the_rescale(
 
 def test_no_preamble_raises():
     assert reason_of(b"BM" + b"\0" * 300) == "not_dicom"
-    assert reason_of(b"") == "not_dicom"
+    with pytest.raises(FileFault, match="not_dicom: the file is empty"):
+        read_source(b"", LIMITS)
 
 
 @pytest.mark.parametrize(
@@ -139,6 +140,9 @@ def test_no_preamble_raises():
         (b"PK\3\4", "a ZIP archive"),
         (b"\0\0\0\x0cjP  \r\n", "a JPEG 2000 picture"),
         (b"<!DOCTYPE html>", "HTML"),
+        (b"P6\n96 128\n255\n", "a PPM picture"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS.*git lfs pull"),
+        (b"", "zeros alone"),
     ],
 )
 def test_what_is_no_dicom_is_named_where_its_first_bytes_tell(start, form):
@@ -163,7 +167,7 @@ def test_executable_preamble_changes_nothing():
         ({"BitsAllocated": 8}, "bits_contradictory"),
         ({"BitsStored": 17}, "bits_contradictory"),
         ({"HighBit": 15}, "bits_contradictory"),
-        ({"PixelRepresentation": 1}, "pixel_representation"),
+        ({"PixelRepresentation": 2}, "pixel_representation"),
         ({"PixelRepresentation": None}, "missing_tag"),
         ({"SamplesPerPixel": 3}, "not_monochrome"),
         ({"PhotometricInterpretation": "RGB"}, "not_monochrome"),
@@ -174,6 +178,26 @@ def test_executable_preamble_changes_nothing():
 )
 def test_contradictory_header_raises(tags, reason):
     assert reason_of(dicom_bytes(PIXELS, **tags)) == reason
+
+
+@pytest.mark.parametrize(
+    ("tags", "flags"),
+    [
+        ({"PixelAspectRatio": ["1", "1"], "PixelSpacing": ["0.07", "0.07"]}, ()),
+        ({"ImagerPixelSpacing": ["0.0941", "0.0943"]}, ()),
+        ({"ImagerPixelSpacing": ["0.05"]}, ()),
+        ({"PixelAspectRatio": ["2", "1"]}, ("oblong_pixels",)),
+        ({"ImagerPixelSpacing": ["0.05", "0.1"]}, ("oblong_pixels",)),
+    ],
+)
+def test_pixels_that_are_not_square_are_flagged(tags, flags):
+    assert read_source(dicom_bytes(PIXELS, **tags), LIMITS).flags == flags
+
+
+def test_a_bound_is_told_with_its_key():
+    few = Limits(max_pixels=100, max_inflated_mb=64)
+    with pytest.raises(FileFault, match=r"must be 1 to 100 pixels \(dicom.max_pixels\)"):
+        read_source(dicom_bytes(PIXELS), few)
 
 
 def test_absent_pixel_data_raises():

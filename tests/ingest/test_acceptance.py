@@ -779,6 +779,13 @@ def test_a_missing_file_is_told_with_one_that_exists(folder):
     assert str(folder.root / "good/3.dcm") in detail and "there is good/1.dcm" in detail
 
 
+@pytest.mark.parametrize("missing", ["2.dcm", "good/2", "GOOD/2.DCM", "elsewhere/2.png"])
+def test_a_missing_file_is_told_with_the_one_of_its_name(folder, missing):
+    folder.rows.append(f"{missing},P1,L,CC,C")
+    detail = folder.ingest().quarantine.set_index("path")["detail"][missing]
+    assert detail.endswith("there is good/2.dcm")
+
+
 def test_what_contradicts_itself_and_is_read_is_flagged(folder):
     folder.add("frames.dcm", NumberOfFrames=0)
     ingested = folder.ingest()

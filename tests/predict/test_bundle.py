@@ -71,6 +71,20 @@ def test_a_changed_file_is_refused(tmp_path):
         read_bundle(tmp_path / "bundle")
 
 
+@pytest.mark.parametrize(
+    ("old", "new"), [('"temperature": 1.5', '"temperature": 3'), ('"decision"', '"decison"')]
+)
+def test_a_changed_model_json_is_refused(tmp_path, old, new):
+    write_bundle(tmp_path / "bundle")
+    path = tmp_path / "bundle" / "model.json"
+    written = path.read_text()
+    path.write_text(json.dumps(json.loads(written), indent=4))  # the same content
+    read_bundle(tmp_path / "bundle")
+    path.write_text(written.replace(old, new))
+    with pytest.raises(UserError, match=r"model.json: was changed: .*fetch the bundle again"):
+        read_bundle(tmp_path / "bundle")
+
+
 def test_a_missing_file_and_a_folder_that_is_no_bundle_are_named(tmp_path):
     with pytest.raises(UserError, match=r"model.json: not found"):
         read_bundle(tmp_path)

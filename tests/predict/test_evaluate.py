@@ -59,6 +59,13 @@ def test_a_quarantined_name_is_no_formula(elsewhere):
     assert list(restored(rejected)["path"]) == ["=SUM(1).dcm"]
 
 
+def test_the_command_says_how_many_files_were_not_judged(elsewhere, caplog):
+    with caplog.at_level("INFO"):
+        main(["evaluate", str(elsewhere / "bundle"), "--dataset", str(elsewhere / "other.yaml"),
+              "--out", str(elsewhere / "out")])  # fmt: skip
+    assert "24 images judged, 1 files quarantined" in caplog.text
+
+
 def test_groups_of_few_patients_are_named_not_judged(elsewhere):
     metrics = json.loads((elsewhere / "out/metrics.json").read_text())
     groups = {(g["group"], g["value"]): g for g in metrics["groups"]}
@@ -76,6 +83,8 @@ def test_the_page_sets_the_figures_beside_those_of_the_bundle(elsewhere):
     assert "| metric | here | on the bundle's own test patients |" in page
     assert "0.500 (0.400 to 0.600)" in page  # the bundle's accuracy
     assert "Not for clinical use" in page
+    assert "24 images (A 8, B 8, C 4, D 4) of 6 patients" in page
+    assert "not judged (quarantine.csv): file_not_in_table 1." in page
 
 
 def test_other_classes_are_refused(elsewhere, tmp_path):
@@ -84,6 +93,12 @@ def test_other_classes_are_refused(elsewhere, tmp_path):
     (tmp_path / "two.yaml").write_text(yaml.safe_dump(values))
     with pytest.raises(SystemExit, match=r"must be the bundle's a_b_c_d, got ab_cd"):
         main(["evaluate", str(elsewhere / "bundle"), "--dataset", str(tmp_path / "two.yaml"),
+              "--out", str(tmp_path / "out")])  # fmt: skip
+
+
+def test_a_data_set_that_is_not_there_is_named(elsewhere, tmp_path):
+    with pytest.raises(SystemExit, match=r"gone.yaml: no such file \(--dataset\)"):
+        main(["evaluate", str(elsewhere / "bundle"), "--dataset", str(tmp_path / "gone.yaml"),
               "--out", str(tmp_path / "out")])  # fmt: skip
 
 

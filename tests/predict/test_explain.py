@@ -12,6 +12,7 @@ from mammo.predict.explain import (
     EXACT_CLASS,
     EXACT_ORDINAL,
     GRAD_CAM,
+    UPRIGHT,
     explain,
     mean_maps,
     overlay,
@@ -23,6 +24,7 @@ from support.bundles import (
     CLASSES,
     SIZE,
     make_model,
+    sections,
     write_bundle,
     write_ensemble,
     write_images,
@@ -70,7 +72,7 @@ def test_the_terms_of_the_pixels_and_of_grey_features_sum_to_the_score(tmp_path)
     assert rest.abs().max() > 1e-3
     assert torch.allclose(terms.sum(dim=(1, 2)) + rest, score, rtol=1e-3, atol=1e-4)
     maps = explain(write_bundle(tmp_path / "one", model), tmp_path / "images", keys, ["A"] * 6)
-    assert maps.note == EXACT_ORDINAL + BESIDE_GREY
+    assert maps.note == EXACT_ORDINAL + BESIDE_GREY + UPRIGHT
     assert np.allclose(maps.values.mean(axis=(1, 2)), 0, atol=1e-6)
 
 
@@ -102,8 +104,15 @@ def test_terms_sum_to_the_score_on_grids_that_do_not_divide_each_other(tmp_path)
 def test_a_linear_head_on_frozen_blocks_is_explained_exactly(tmp_path, tensors, kind, note):
     bundle = write_bundle(tmp_path / "bundle", make_model(tmp_path / "weights", kind))
     maps = explain(bundle, tensors, ["k0", "k2"], ["A", "D"])
-    assert maps.note == note and maps.values.shape[0] == 2
+    assert maps.note == note + UPRIGHT and maps.values.shape[0] == 2
     assert np.allclose(maps.values.mean(axis=(1, 2)), 0, atol=1e-6)
+
+
+def test_a_map_of_an_answer_to_the_image_alone_speaks_of_no_other(tmp_path, tensors):
+    params = sections()
+    params["evaluate"]["test_time_flip"] = False
+    bundle = write_bundle(tmp_path / "bundle", params=params)
+    assert explain(bundle, tensors, ["k0"], ["A"]).note == EXACT_ORDINAL
 
 
 @pytest.mark.parametrize(("at", "kernel"), [(7, 0), (9, 8)])
@@ -115,7 +124,7 @@ def test_trained_blocks_and_kernels_are_explained_by_grad_cam_and_the_note_says_
         torch.nn.init.normal_(model.network.suffix.head.kernel.weight, std=0.1)
     bundle = write_bundle(tmp_path / "bundle", model)
     maps = explain(bundle, tensors, ["k0", "k1", "k2"], ["A", "C", "D"])
-    assert maps.note == GRAD_CAM
+    assert maps.note == GRAD_CAM + UPRIGHT
     assert maps.values.shape == (3, SIZE, SIZE) and (maps.values >= 0).all()
 
 
@@ -133,7 +142,7 @@ def test_an_ensemble_shows_the_mean_of_its_members_maps_and_says_so(tmp_path, te
     scaled = [values / np.abs(values).max(axis=(1, 2), keepdims=True) for values in alone]
     np.testing.assert_allclose(maps.values, (scaled[0] + scaled[1]) / 2, atol=1e-6)
     assert "mean of the members' maps (probe, head_only)" in maps.note
-    assert maps.note.endswith(EXACT_ORDINAL)
+    assert maps.note.endswith(EXACT_ORDINAL + UPRIGHT)
 
 
 def test_where_one_member_has_no_exact_map_all_are_explained_by_grad_cam(tmp_path, tensors):
@@ -141,7 +150,7 @@ def test_where_one_member_has_no_exact_map_all_are_explained_by_grad_cam(tmp_pat
     trained = make_model(tmp_path / "weights", at=7, name="last_two")
     bundle = write_bundle(tmp_path / "bundle", exact, trained)
     maps = explain(bundle, tensors, ["k0", "k2"], ["A", "D"])
-    assert maps.note.endswith(GRAD_CAM) and "probe, last_two" in maps.note
+    assert maps.note.endswith(GRAD_CAM + UPRIGHT) and "probe, last_two" in maps.note
     assert maps.values.shape == (2, SIZE, SIZE) and (maps.values >= 0).all()
     assert len(explain(bundle, tensors, [], []).values) == 0
 
@@ -149,7 +158,7 @@ def test_where_one_member_has_no_exact_map_all_are_explained_by_grad_cam(tmp_pat
 def test_a_member_that_reads_grey_features_is_explained_among_others(tmp_path):
     bundle, keys = write_ensemble(tmp_path / "bundle"), write_images(tmp_path / "images")
     maps = explain(bundle, tmp_path / "images", keys, ["A"] * 6)
-    assert maps.note.endswith(GRAD_CAM) and maps.values.shape == (6, SIZE, SIZE)
+    assert maps.note.endswith(GRAD_CAM + UPRIGHT) and maps.values.shape == (6, SIZE, SIZE)
 
 
 def test_coarser_maps_are_spread_over_the_finest_grid():

@@ -1,13 +1,18 @@
 """The bundle as one ONNX file."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
+from mammo import paths
 from mammo.embedding.grey import open_grey
 from mammo.errors import UserError
+from mammo.predict import export as module
 from mammo.predict.answers import answer
+from mammo.predict.cli import main
 from mammo.predict.export import agreement, export_onnx, run_onnx, whole_answer
+from mammo.storage.files import write_table
 from mammo.storage.tensors import Tensors, write_shards
 from support.bundles import (
     SIZE,
@@ -45,6 +50,25 @@ def test_the_exported_file_answers_as_the_deployed_path(tmp_path, write):
     facts = agreement(bundle, exported, deployed)
     assert facts["same_answers"] == 1 and facts["largest_difference"] < 1e-4
     assert sorted(p.name for p in tmp_path.glob("model*")) == ["model.onnx"]  # no data beside it
+
+
+@pytest.mark.slow
+def test_a_file_that_answers_otherwise_takes_no_place(tmp_path, monkeypatch):
+    """One that the deployed path agrees with is asked for more than all of the answers."""
+    monkeypatch.chdir(tmp_path)
+    write_bundle(tmp_path / "bundle")
+    keys = write_images(paths.TENSORS)
+    write_table(pd.DataFrame({"key": keys, "split": "val"}), paths.SPLITS)
+    (tmp_path / "model.onnx").write_bytes(b"an earlier one")
+    monkeypatch.setattr(module, "LEAST_AGREEMENT", 1.1)
+    with pytest.raises(SystemExit, match=r"at least 110\.0% of the answers"):
+        main(["export", "bundle", "--onnx"])
+    assert (tmp_path / "model.onnx").read_bytes() == b"an earlier one"
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    main(["export", "bundle", "--onnx"])
+    assert (tmp_path / "model.onnx").stat().st_size > 10**6
+    assert not list(tmp_path.glob(".*"))
 
 
 @pytest.mark.parametrize(

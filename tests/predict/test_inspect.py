@@ -6,6 +6,7 @@ import yaml
 
 from mammo.errors import UserError
 from mammo.predict.inspect import main
+from support.bundles import write_bundle
 from support.dicom_files import JPEG_2000, breast_pixels, dicom_bytes
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,6 +64,27 @@ def test_what_cant_be_used_is_told(folder, capsys, content, reason):
     (folder / "a.dcm").write_bytes(content)
     main([str(folder / "a.dcm")])
     assert lines(capsys)["rejected"].startswith(reason)
+
+
+def test_the_rules_of_a_bundle_need_no_params_yaml(folder, capsys, tmp_path):
+    bundle = write_bundle(tmp_path / "bundle")
+    (folder / "a.dcm").write_bytes(dicom_bytes(breast_pixels(), PartialView="YES", **WINDOW))
+    (tmp_path / "params.yaml").unlink()
+    with pytest.raises(UserError, match=r"params.yaml: not found; name .*--params.*--bundle"):
+        main([str(folder / "a.dcm")])
+    out = tmp_path / "out"
+    main([str(folder / "a.dcm"), "--bundle", str(tmp_path / "bundle"), "--png", str(out)])
+    assert lines(capsys)["rejected"].startswith("partial_view")
+    size = bundle.preprocess.size_px
+    assert cv2.imread(str(out / "a.dcm.png")).shape == (size, size, 3)
+
+
+def test_a_folder_is_looked_through_as_for_answers(folder, capsys):
+    (folder / "1.2.840.99").write_bytes(dicom_bytes(breast_pixels(), **WINDOW))
+    (folder / "notes.txt").write_text("no image")
+    main([str(folder)])
+    said = capsys.readouterr().out
+    assert said.startswith("1.2.840.99\n  accepted") and "notes" not in said
 
 
 def test_no_such_place_is_an_error(folder):

@@ -158,7 +158,8 @@ def card_facts(**data):
                     "image": {"accuracy": estimate},
                     "patient": {"accuracy": {**estimate, "low": None}}},
         "conformal": {"scores_from": "here", **set_facts(scores, table, CLASSES, 0.9)},
-        "members": [{"strategy": "probe", "arch": "efficientnet_lite0"}],
+        "members": [{"strategy": "probe", "arch": "efficientnet_lite0", "counts": [1, 5, 10, 4],
+                     "prior": [0.1, 0.2, 0.4, 0.3]}],
     }  # fmt: skip
 
 
@@ -181,9 +182,26 @@ def test_the_card_says_what_the_facts_say():
 def test_the_card_of_an_ensemble_names_its_members_and_whose_features_judge():
     facts = card_facts()
     assert "the mean of theirs" not in model_card(facts)
-    card = model_card({**facts, "members": [*facts["members"], {"strategy": "b", "arch": "x"}]})
+    other = {**facts["members"][0], "strategy": "b", "arch": "x"}
+    card = model_card({**facts, "members": [*facts["members"], other]})
     for words in ("`b` (x)", "probabilities are the mean of theirs", "features of `probe`"):
         assert words in card, words
+
+
+def test_the_card_states_the_class_shares_that_probabilities_assume():
+    """Those of the balanced training aren't those of the images: 1 of 20 is an A."""
+    facts = card_facts()
+    for prior, shares in (
+        ("as_trained", "A 10%, B 20%, C 40%, D 30%"),
+        ("train", "A 5%, B 25%, C 50%, D 20%"),
+        ("uniform", "A 25%, B 25%, C 25%, D 25%"),
+    ):
+        card = model_card({**facts, "params": {"evaluate": {"prior": prior}}})
+        assert f"assume the class shares {shares};" in card
+    (member,) = facts["members"]
+    other = {**member, "strategy": "b", "prior": [0.25] * 4}
+    both = {**facts, "members": [member, other], "params": {"evaluate": {"prior": "as_trained"}}}
+    assert "D 30% (`probe`); A 25%, B 25%, C 25%, D 25% (`b`)" in model_card(both)
 
 
 def test_the_facts_are_plain_json():
@@ -195,6 +213,7 @@ def test_the_facts_are_plain_json():
     [
         ({"weights": "packaged", "source": "a.pth", "licence": "Apache-2.0", "package": "p",
           "package_version": "1"}, "Licence: Apache-2.0"),
+        ({"weights": "packaged", "source": "a.pth"}, "non-commercial research"),
         ({"weights": "imagenet", "source": "V2"}, "non-commercial research"),
         ({"weights": "file", "source": "own.safetensors"}, "the user's to state"),
         ({"weights": "random", "seed": 3}, "random numbers (seed 3)"),

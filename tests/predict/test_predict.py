@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from mammo.predict import predict as module
 from mammo.predict.bundle import read_bundle
 from mammo.predict.cli import main
 from mammo.predict.intake import find_sources
+from mammo.predict.out_folder import check_out, one_run
 from mammo.preprocess.dataset import decode_files
 from mammo.storage.cells import restored
 from mammo.storage.files import read_table
@@ -164,6 +166,21 @@ def test_a_second_run_answers_only_what_is_missing_and_writes_the_same(made, mon
     pd.testing.assert_frame_equal(again, first, rtol=1e-5)
 
 
+def test_answers_of_other_code_are_not_taken_for_this_ones(made, monkeypatch):
+    """After an update of the project, say; one module stands for all that differ."""
+    asked = []
+    real = module.answer
+
+    def counted(bundle, tensors, keys, devices):
+        asked.extend(keys)
+        return real(bundle, tensors, keys, devices)
+
+    monkeypatch.setattr(module, "answer", counted)
+    monkeypatch.setattr(module, "_CODE", ("mammo.network",))
+    run(made)
+    assert len(asked) == 8
+
+
 def whole(folder):
     return {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()}
 
@@ -232,6 +249,24 @@ def test_hashing_without_a_secret_is_refused(made):
     assert not (made / "never").exists()
 
 
+def test_a_secret_is_a_file_of_enough_bytes_that_is_asked_for(made, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "short.key").write_text("short")
+    for file, words in (("public", "no such file"), ("short.key", "32 or more bytes, got 5")):
+        with pytest.raises(SystemExit, match=f"--key-file {file}: .*{words}.* > predict.key"):
+            run(made, "--identifiers", "hash", "--key-file", file, out="never")
+    with pytest.raises(SystemExit, match=r"--key-file short\.key: needs --identifiers hash"):
+        run(made, "--key-file", "short.key", out="never")
+    assert not (made / "never").exists()
+
+
+@pytest.mark.parametrize("text", ["90", "much", "nan"])
+def test_a_coverage_that_is_no_share_is_refused_with_its_bounds(made, text, capsys):
+    with pytest.raises(SystemExit):
+        run(made, "--coverage", text, out="never")
+    assert f"must lie between 0.5 and 1, got {text}" in capsys.readouterr().err
+
+
 def test_run_json_names_the_bundle_and_counts(made):
     facts = json.loads((made / "out/run.json").read_text())
     assert facts["bundle"] == read_bundle(made / "bundle").id
@@ -260,10 +295,50 @@ def test_one_file_and_a_table_without_labels_do_as_well_as_a_folder(made, tmp_pa
 def test_nothing_to_answer_is_an_error_that_still_leaves_the_quarantine(made, tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "broken.dcm").write_bytes(b"no")
-    with pytest.raises(SystemExit, match="no image could be answered; `mammo inspect FILE`"):
+    with pytest.raises(SystemExit, match="no image could be answered; `mammo inspect FILE --b"):
         main(["predict", str(tmp_path / "in"), "--bundle", str(made / "bundle"),
               "--out", str(tmp_path / "out")])  # fmt: skip
     assert len(pd.read_csv(tmp_path / "out/quarantine.csv")) == 1
+
+
+def test_a_second_run_keeps_out_of_a_folder_that_another_one_writes(made):
+    with one_run(made / "out"), pytest.raises(SystemExit, match="out: is being written by process"):
+        run(made)
+    run(made)
+
+
+def test_a_dicom_file_is_found_whatever_its_name_ends_in(made, tmp_path):
+    mammogram = (made / "in/patient 0/LCC.dcm").read_bytes()
+    for name in ("scan.img", "Dr. Meier", "a.dcm.bak", "plain", "1.2.3"):
+        (tmp_path / name).write_bytes(mammogram)
+    (tmp_path / "notes.txt").write_text("no image")
+    paths = [row.path for row in find_sources(tmp_path).rows]
+    assert sorted(paths) == ["1.2.3", "Dr. Meier", "a.dcm.bak", "plain", "scan.img"]
+
+
+def test_an_earlier_run_inside_the_folder_is_no_mammogram(made, tmp_path, monkeypatch):
+    shutil.copytree(made / "in", tmp_path / "in")
+    (tmp_path / "in/results/maps").mkdir(parents=True)
+    (tmp_path / "in/results/maps/0123.png").write_bytes(b"a picture")
+    monkeypatch.chdir(tmp_path / "in")
+    paths = [row.path for row in find_sources(Path(), out=Path("results")).rows]
+    assert len(paths) == 10 and not [path for path in paths if path.startswith("results")]
+
+
+def test_rows_of_a_table_that_contradict_each_other_are_set_aside(made, tmp_path):
+    rows = ("LCC.dcm,P7", "LCC.dcm,P8", "RCC.dcm,P7", "RCC.dcm,P7")
+    (tmp_path / "list.csv").write_text("image_path,patient_id\n" + "\n".join(rows))
+    main(["predict", str(tmp_path / "list.csv"), "--root", str(made / "in/patient 0"), "--bundle",
+          str(made / "bundle"), "--out", str(tmp_path / "out")])  # fmt: skip
+    assert list(read_table(tmp_path / "out/predictions.csv")["file"]) == ["RCC.dcm"]
+    rejected = read_table(tmp_path / "out/quarantine.csv")
+    assert list(rejected["reason"]) == ["conflicting_rows"]
+
+
+def test_a_table_of_another_encoding_is_refused(tmp_path):
+    (tmp_path / "list.csv").write_bytes("image_path,view\nMüller.dcm,CC\n".encode("cp1252"))
+    with pytest.raises(UserError, match="must be UTF-8 text"):
+        find_sources(tmp_path / "list.csv")
 
 
 def test_a_folder_with_other_things_in_it_is_not_written_over(made, tmp_path):
@@ -273,6 +348,35 @@ def test_a_folder_with_other_things_in_it_is_not_written_over(made, tmp_path):
             ["predict", str(made / "in"), "--bundle", str(made / "bundle"), "--out", str(tmp_path)]
         )
     assert (tmp_path / "thesis.tex").exists() and len(list(tmp_path.iterdir())) == 1
+
+
+def test_what_a_desktop_leaves_in_a_folder_is_in_nobodys_way(tmp_path):
+    (tmp_path / "maps").mkdir()
+    for name in ("run.json", ".DS_Store", "maps/Thumbs.db"):
+        (tmp_path / name).touch()
+    check_out(tmp_path)
+
+
+@pytest.mark.parametrize("earlier_run", [False, True])
+def test_a_folder_of_mammograms_named_as_a_run_names_its_own_is_not_removed(
+    made, tmp_path, earlier_run
+):
+    exam = tmp_path / "exam"
+    write_mammograms(exam / "dicom", patients=1)
+    if earlier_run:
+        (exam / "run.json").write_text("{}")
+    with pytest.raises(SystemExit, match="folder of an earlier run, got 'dicom"):
+        main(["predict", str(exam / "dicom"), "--bundle", str(made / "bundle"),
+              "--out", str(exam)])  # fmt: skip
+    assert len(list((exam / "dicom").rglob("*.dcm"))) == 4
+
+
+@pytest.mark.slow
+def test_a_run_takes_the_place_of_one_with_maps_and_dicom_objects(made):
+    pytest.importorskip("highdicom", reason="the extra dicom-sr isn't installed")
+    run(made, "--explain", "--dicom-sr", "--dicom-sc", out="twice")
+    run(made, out="twice")
+    assert not (made / "twice/maps").exists() and not (made / "twice/dicom").exists()
 
 
 @pytest.mark.slow
@@ -285,6 +389,7 @@ def test_a_read_only_folder_for_the_results_is_one_line(made, tmp_path):
     )
     assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
     last = done.stderr.splitlines()[-1]
+    assert "lock" not in done.stderr
     assert re.match(
         rf"error: {tmp_path}/out/\S+: (Read-only file system: .*write to another one"
         r"|Permission denied: check the permissions)",
@@ -319,6 +424,17 @@ def test_reports_and_pictures_are_written_for_each_study_and_image(made):
     assert len(found["both breasts"]["sources"]) == 4
 
 
+@pytest.mark.slow
+def test_a_report_on_one_breast_says_nothing_of_both(made, tmp_path):
+    objects = pytest.importorskip("mammo.predict.dicom_objects")
+    pytest.importorskip("highdicom", reason="the extra dicom-sr isn't installed")
+    main(["predict", str(made / "in/patient 0/LCC.dcm"), "--bundle", str(made / "bundle"),
+          "--out", str(tmp_path), "--dicom-sr"])  # fmt: skip
+    (report,) = (tmp_path / "dicom").iterdir()
+    names = [found["name"] for found in objects.read_report(report)]
+    assert names[:2] == ["left breast", "patient, left breast alone"] and len(names) == 3
+
+
 def test_dicom_objects_of_hashed_patients_are_refused(made, tmp_path):
     with pytest.raises(SystemExit, match="--identifiers: must be keep with --dicom-sr"):
         run(made, "--dicom-sr", "--identifiers", "hash", out="never")
@@ -344,9 +460,25 @@ def test_the_module_is_the_command():
         assert word in done.stdout
 
 
+def test_a_reader_that_has_seen_enough_is_no_fault(made):
+    command = f"{sys.executable} -m mammo.predict inspect {made / 'in'} --bundle {made / 'bundle'}"
+    done = subprocess.run(
+        f"{command} --png {made / 'png'} | true", shell=True, capture_output=True, text=True,
+        check=True, env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    assert done.stderr == ""
+
+
 def test_a_bundle_that_is_not_there_is_one_line(made, tmp_path):
     with pytest.raises(SystemExit, match=r"error: .*model\.json: not found"):
         main(["predict", str(made / "in"), "--bundle", str(tmp_path), "--out", str(tmp_path / "o")])
+
+
+def test_a_file_whose_name_is_not_utf8_is_named(tmp_path):
+    file = Path(os.fsdecode(os.fsencode(tmp_path) + b"/M\xfcller.dcm"))
+    file.write_bytes(b"")
+    with pytest.raises(UserError, match=r"M\\xfcller\.dcm: its name isn't UTF-8; rename"):
+        find_sources(file)
 
 
 def test_a_place_that_is_not_there_is_named(tmp_path):

@@ -131,6 +131,15 @@ def test_a_png_is_taken_as_it_is(tmp_path):
     assert np.corrcoef(tensor.ravel(), dicom.ravel())[0, 1] > 0.999
 
 
+def test_a_negative_is_flagged(tmp_path):
+    grey = (PIXELS >> 4).astype(np.uint8)
+    for pixels, flags in ((grey, []), (250 - grey, ["bright_corners"])):
+        picture = tmp_path / "a.png"
+        Image.fromarray(pixels).save(picture)
+        facts, _ = prepared(tmp_path, picture.read_bytes(), "PNG", laterality="")
+        assert facts["flags"] == flags
+
+
 def test_a_file_changed_since_ingest_is_refused(tmp_path):
     path = tmp_path / "image"
     path.write_bytes(dicom_bytes(PIXELS))

@@ -4,7 +4,7 @@ import os
 import stat
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -141,6 +141,9 @@ def composed(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
+_ANYWHERE = "/"  # no folder below the root has this name
+
+
 class Finder:
     """Finds published images in the form that people have them in.
 
@@ -152,8 +155,15 @@ class Finder:
         self._exact: dict[str, list[str]] = defaultdict(list)
         self._by_stem: dict[str, list[str]] = defaultdict(list)
         self._padded: dict[str, str] = {}
+        self._alike: dict[str, str] = {}
+        self._first_in: dict[str, str] = {}
         for path in files:
             name = composed(path)
+            alike = _stem(name).casefold()
+            for key in (alike, alike.rpartition("/")[2]):
+                self._alike.setdefault(key, path)
+            for folder in (name.rpartition("/")[0], _ANYWHERE):
+                self._first_in.setdefault(folder, path)
             self._exact[name].append(path)
             self._by_stem[_stem(name)].append(path)
             if without_end_blanks(name) != name:
@@ -166,6 +176,16 @@ class Finder:
     def padded(self, path: str) -> str | None:
         """Find the file that only blanks at the ends of names tell from a path."""
         return self._padded.get(without_end_blanks(composed(path)))
+
+    def nearest(self, path: str) -> str | None:
+        """Name a file for a missing one: one like it but for case, suffix and folder, or any."""
+        alike, folder = _stem(composed(path)).casefold(), composed(path).rpartition("/")[0]
+        return (
+            self._alike.get(alike)
+            or self._alike.get(alike.rpartition("/")[2])
+            or self._first_in.get(folder)
+            or self._first_in.get(_ANYWHERE)
+        )
 
     def published(self, path: str) -> list[str]:
         """Find a published path, or its stem with another extension, `a/b` also as `a_b`."""
@@ -191,10 +211,3 @@ def _stem(path: str) -> str:
 def is_image(path: str) -> bool:
     """Tell by the suffix."""
     return path.lower().endswith(IMAGE_SUFFIXES)
-
-
-def nearest(path: str, files: Sequence[str]) -> str | None:
-    """Name a file that exists where one doesn't: in its folder, or else the first of all."""
-    folder = path.rpartition("/")[0]
-    beside = (file for file in files if file.rpartition("/")[0] == folder)
-    return next(beside, None) or next(iter(files), None)

@@ -19,7 +19,13 @@ from mammo.dicom.header import Layout
 from mammo.dicom.jpeg_dct import check_dct
 from mammo.dicom.jpeg_lossless import check_lossless
 from mammo.dicom.source import Source
-from mammo.dicom.stored_values import bounds, check_byte_order, check_stride, within_bits_stored
+from mammo.dicom.stored_values import (
+    bounds,
+    check_byte_order,
+    check_sign,
+    check_stride,
+    within_bits_stored,
+)
 from mammo.dicom.stream import Stream
 from mammo.errors import FileFault
 
@@ -103,6 +109,7 @@ def _decode_checked(source: Source, reduction: int) -> Decoded:
         centred = _centre(pixels, reduction, (layout.rows, layout.columns))
         # The low-pass band may overshoot the range of the samples themselves.
         return Decoded(centred.clip(*bounds(layout)).astype(pixels.dtype), reduction=reduction)
+    check_sign(pixels, source)
     pixels, flags = within_bits_stored(pixels, source)
     if codestream.is_native(syntax) or syntax == uid.RLELossless:
         check_byte_order(pixels)
@@ -116,9 +123,14 @@ def _reduction(source: Source, target_px: int | None) -> int:
     if target_px is None or stream is None or stream.levels == 0:
         return 0
     # Signed samples: no reduced decoder is known to keep them. Unbounded streams: only a full
-    # decode sees that packets are missing. More bits than BitsStored: only full samples can be
-    # held to it.
-    if stream.signed or not stream.bounded or (stream.precision or 16) > layout.bits_stored:
+    # decode sees that packets are missing. More bits than BitsStored, a sign in dispute: only
+    # full samples can be held to it.
+    if (
+        source.sign_disputed
+        or stream.signed
+        or not stream.bounded
+        or (stream.precision or 16) > layout.bits_stored
+    ):
         return 0
     short, reduction = min(layout.rows, layout.columns), 0
     target_px = max(target_px, 2)
@@ -250,8 +262,16 @@ def _last_shift(side: int, reduction: int) -> float:
 
 
 def _as_signed(pixels: np.ndarray, layout: Layout) -> np.ndarray:
-    """Read the samples of JPEG and JPEG-LS, which know no sign, as two's complement (PS3.5 8.2)."""
+    """Read the samples of JPEG and JPEG-LS, which know no sign, as two's complement (PS3.5 8.2).
+
+    Raises:
+        FileFault: The bits above BitsStored are neither all zeros nor all copies of the sign.
+    """
     if not layout.signed:
         return pixels
-    shift = 8 * pixels.dtype.itemsize - layout.bits_stored
-    return (pixels << shift).view(f"i{pixels.dtype.itemsize}") >> shift
+    stored, coded = layout.bits_stored, pixels.view(f"i{pixels.dtype.itemsize}")
+    shift = 8 * pixels.dtype.itemsize - stored
+    signed = (coded << shift) >> shift
+    if (signed != coded).any() and (pixels >> stored).any():
+        raise FileFault("values_exceed_bits_stored", f"signed values beyond {stored} bits")
+    return signed

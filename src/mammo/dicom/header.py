@@ -18,6 +18,9 @@ _VIEW_CODES = {
     "R-10226": "MLO",
 }
 
+_SIDES_OF_A_PIXEL = ("PixelAspectRatio", "ImagerPixelSpacing", "PixelSpacing")
+_SQUARE = 0.02  # what calibration and rounding make
+
 
 @dataclass(frozen=True)
 class Header:
@@ -55,7 +58,7 @@ class Header:
     burned_in_annotation: str
     pixel_intensity_relationship: str
     has_pixel_data: bool
-    flags: tuple[str, ...]  # contradictions that leave the pixels unambiguous
+    flags: tuple[str, ...]  # contradictions that leave the pixels unambiguous, and oblong pixels
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class Layout:
     """The bit layout of a header that passed `layout_of`: every value present and consistent.
 
     Attributes:
+        signed: As PixelRepresentation says, but for a class that knows unsigned pixels alone.
         frames: 1, or more, of which the first one is read.
         overlay_bits: Bits above the stored ones that the header says hold an overlay.
     """
@@ -79,7 +83,6 @@ class Layout:
 def header_of(parsed: Parsed) -> Header:
     """Read the facts, as far as the file states them."""
     dataset, meta = parsed.dataset, parsed.meta
-    frames = integer_of(dataset, "NumberOfFrames")
     return Header(
         # Some published files lack both in the data set; the file meta information repeats them.
         sop_class_uid=text_of(dataset, "SOPClassUID") or text_of(meta, "MediaStorageSOPClassUID"),
@@ -107,7 +110,7 @@ def header_of(parsed: Parsed) -> Header:
         rows=integer_of(dataset, "Rows"),
         columns=integer_of(dataset, "Columns"),
         # 0 frames with pixels is one frame: their length says so, or they aren't read.
-        number_of_frames=frames or 1,
+        number_of_frames=integer_of(dataset, "NumberOfFrames") or 1,
         samples_per_pixel=integer_of(dataset, "SamplesPerPixel"),
         bits_allocated=integer_of(dataset, "BitsAllocated"),
         bits_stored=integer_of(dataset, "BitsStored"),
@@ -117,7 +120,7 @@ def header_of(parsed: Parsed) -> Header:
         burned_in_annotation=text_of(dataset, "BurnedInAnnotation").upper(),
         pixel_intensity_relationship=text_of(dataset, "PixelIntensityRelationship").upper(),
         has_pixel_data=parsed.pixels is not None,
-        flags=(*parsed.flags, *(("number_of_frames",) if frames == 0 else ())),
+        flags=tuple(_flags(parsed)),
     )
 
 
@@ -152,7 +155,8 @@ def layout_of(header: Header, max_pixels: int, overlay_bits: int = 0) -> Layout:
     if rows < 1 or columns < 1 or rows * columns > max_pixels:
         raise FileFault(
             "dimensions_over_cap",
-            f"(0028,0010) x (0028,0011) is {rows} x {columns}, must be 1 to {max_pixels} pixels",
+            f"(0028,0010) x (0028,0011) is {rows} x {columns}, must be 1 to {max_pixels} pixels "
+            "(dicom.max_pixels)",
         )
     # PS3.5 8.1.1: High Bit is one less than Bits Stored.
     if allocated not in (8, 16) or not 1 < stored <= allocated or high != stored - 1:
@@ -161,12 +165,11 @@ def layout_of(header: Header, max_pixels: int, overlay_bits: int = 0) -> Layout:
             f"BitsAllocated {allocated}, BitsStored {stored}, HighBit {high}: must be 8 or 16, "
             "at most BitsAllocated, and BitsStored - 1",
         )
-    if signed not in (0, 1) or (signed == 1 and unsigned_only(header.sop_class_uid)):
-        raise FileFault(
-            "pixel_representation", f"(0028,0103) is {signed}; must be 0 for MG and DX images"
-        )
+    if signed not in (0, 1):
+        raise FileFault("pixel_representation", f"(0028,0103) is {signed}, must be 0 or 1")
+    signed = signed == 1 and not unsigned_only(header.sop_class_uid)
     frames, above = header.number_of_frames, overlay_bits >> stored << stored
-    return Layout(rows, columns, allocated, stored, bool(signed), frames, above)
+    return Layout(rows, columns, allocated, stored, signed, frames, above)
 
 
 def _present(header: Header, keyword: str) -> int:
@@ -194,6 +197,23 @@ def _magnification_factor(dataset: Dataset) -> float | None:
     except (IndexError, TypeError, ValueError):
         return None
     return factor if math.isfinite(factor) else None
+
+
+def _flags(parsed: Parsed) -> Iterator[str]:
+    yield from parsed.flags
+    if integer_of(parsed.dataset, "NumberOfFrames") == 0:
+        yield "number_of_frames"
+    if any(_is_oblong(parsed.dataset, keyword) for keyword in _SIDES_OF_A_PIXEL):
+        yield "oblong_pixels"
+
+
+def _is_oblong(dataset: Dataset, keyword: str) -> bool:
+    """Tell pixels that aren't square: they are taken as if they were."""
+    try:
+        down, across = map(float, values_of(dataset, keyword))
+    except (TypeError, ValueError):  # absent, or no two numbers
+        return False
+    return not math.isclose(down, across, rel_tol=_SQUARE)
 
 
 def _codes(items: Any) -> Iterator[tuple[str, str, str]]:

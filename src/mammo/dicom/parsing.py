@@ -49,6 +49,11 @@ _OTHER_FORMS = {
     b"\x1f\x8b": "a file compressed by gzip",
     b"PK\3\4": "a ZIP archive",
     b"%PDF": "a PDF document",
+    b"P3": "a PPM picture",
+    b"P6": "a PPM picture",
+    b"Pf": "a PFM picture",
+    b"version https://git-lfs": "a pointer of Git LFS, `git lfs pull` fetches the file",
+    bytes(132): "zeros alone, as a copy that never ended leaves",
     b"<": "a page of HTML or XML",
 }
 _IDENTIFYING = (0x0008).to_bytes(2, "little")  # the group that every data set begins with
@@ -134,6 +139,8 @@ def _file_meta(file: io.BytesIO) -> tuple[Dataset, tuple[str, ...]]:
     elif content[:2] in (b"\2\0", _IDENTIFYING):
         flags = ("no_preamble",)
     else:
+        if not content:
+            raise FileFault("not_dicom", "the file is empty")
         form = next((name for start, name in _OTHER_FORMS.items() if content.startswith(start)), "")
         raise FileFault(
             "not_dicom",
@@ -182,7 +189,10 @@ def _inflate(data: memoryview, max_inflated_mb: int) -> bytes:
     except zlib.error as error:
         raise FileFault("deflate_broken", str(error)) from error
     if inflater.unconsumed_tail:
-        raise FileFault("deflate_over_bound", f"the data set inflates beyond {max_inflated_mb} MiB")
+        raise FileFault(
+            "deflate_over_bound",
+            f"the data set inflates beyond {max_inflated_mb} MiB (dicom.max_inflated_mb)",
+        )
     if not inflater.eof:
         raise FileFault("deflate_broken", "the deflated data set is cut short")
     return content

@@ -13,7 +13,7 @@ _MAGIC = {
     "PNG": (b"\x89PNG\r\n\x1a\n",),
     "JPEG": (b"\xff\xd8\xff",),
     "PGM": tuple(kind + space for kind in (b"P2", b"P5") for space in (b"\n", b" ", b"\r", b"\t")),
-    "TIFF": (b"II*\0", b"MM\0*"),
+    "TIFF": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),  # the last two with offsets of 64 bits
 }
 FORMATS = {"PNG": "PNG", "JPEG": "JPEG", "PGM": "PPM", "TIFF": "TIFF"}  # Pillow's names
 # Pillow's modes that hold grey values, or may: decoding checks that the channels of a colour are
@@ -75,9 +75,7 @@ def read_picture_header(path: Path, kind: str, max_pixels: int) -> PictureHeader
         with Image.open(path, formats=(FORMATS[kind],)) as image:
             (columns, rows), mode = image.size, image.mode
             if rows * columns > max_pixels:
-                raise FileFault(
-                    "dimensions_over_cap", f"{rows} x {columns}, must be at most {max_pixels}"
-                )
+                raise over_cap(rows, columns, max_pixels)
             if kind == "JPEG" and image.getexif().get(ORIENTATION, 1) >= 5:
                 rows, columns = columns, rows
             if kind == "PNG":
@@ -92,6 +90,14 @@ def read_picture_header(path: Path, kind: str, max_pixels: int) -> PictureHeader
         raise FileFault("not_grey", f"a {kind} picture of mode {mode}")
     flags = _behind_jpeg(path) if kind == "JPEG" else ()
     return PictureHeader(kind, rows, columns, BITS_OF_MODE[mode], flags)
+
+
+def over_cap(rows: int, columns: int, max_pixels: int) -> FileFault:
+    """Word the fault of too large a picture."""
+    return FileFault(
+        "dimensions_over_cap",
+        f"{rows} x {columns} pixels, must be at most {max_pixels} (dicom.max_pixels)",
+    )
 
 
 def _behind_jpeg(path: Path) -> tuple[str, ...]:

@@ -1,15 +1,21 @@
 """A grey picture file -> its grey values, all bits kept, the way up that its file says."""
 
 import io
+import zlib
 
 import cv2
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
 from mammo.dicom.jpeg_dct import check_dct
-from mammo.dicom.picture_header import BITS_OF_MODE, FORMATS, ORIENTATION, PILLOW_ERRORS
+from mammo.dicom.picture_header import BITS_OF_MODE, FORMATS, ORIENTATION, PILLOW_ERRORS, over_cap
+from mammo.dicom.stored_values import check_byte_order
 from mammo.errors import FileFault
 
+_PLACES = ((273, 324), (279, 325))  # offsets and byte counts, of strips or tiles
+_COMPRESSION, _JPEG_PARTS, _DEFLATED_PARTS = 259, 7, (8, 32946)
+_JPEG_TABLES = 347  # TIFF Technical Note 2: the tables that its parts leave out
+_MOST_CHANNEL_BYTES = 8  # four channels of 16 bits
 _PHOTOMETRIC, _WHITE_IS_ZERO, _BITS_PER_SAMPLE = 262, 0, 258  # TIFF 6.0, section 8
 
 
@@ -27,9 +33,11 @@ def read_picture(content: bytes, kind: str, max_pixels: int) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(content), formats=(FORMATS[kind],)) as image:
             if image.width * image.height > max_pixels:
-                raise FileFault("dimensions_over_cap", f"{image.height} x {image.width} pixels")
+                raise over_cap(image.height, image.width, max_pixels)
             if kind == "JPEG" and image.mode in BITS_OF_MODE:
                 check_dct(content)  # decoders fill in what is missing
+            if isinstance(image, TiffImagePlugin.TiffImageFile):
+                _check_parts(content, image, max_pixels)
             mode = image.mode
             pixels = _sixteen_bits_of_colour(content, image)
             if pixels is None:
@@ -43,7 +51,31 @@ def read_picture(content: bytes, kind: str, max_pixels: int) -> np.ndarray:
         return pixels
     if pixels.min() < 0 or pixels.max() >= 2**16:
         raise FileFault("values_exceed_bits_stored", "a picture of more than 16 bits")
-    return pixels.astype(np.uint16)
+    pixels = pixels.astype(np.uint16)
+    check_byte_order(pixels)
+    return pixels
+
+
+def _check_parts(content: bytes, image: TiffImagePlugin.TiffImageFile, max_pixels: int) -> None:
+    """Check the strips or tiles of a TIFF whose decoder doesn't: JPEG, and a deflated checksum.
+
+    Raises:
+        FileFault: One is damaged.
+    """
+    tags = image.tag_v2
+    compression = tags.get(_COMPRESSION)
+    if compression not in (_JPEG_PARTS, *_DEFLATED_PARTS):
+        return
+    places = zip(*(tags.get(strips) or tags[tiles] for strips, tiles in _PLACES), strict=True)
+    for start, length in places:
+        part = content[start : start + length]
+        if compression == _JPEG_PARTS:
+            check_dct(tags.get(_JPEG_TABLES, b"\xff\xd8\xff\xd9")[:-2] + part[2:])
+            continue
+        inflater = zlib.decompressobj()
+        inflater.decompress(part, _MOST_CHANNEL_BYTES * max_pixels)
+        if not inflater.eof:
+            raise FileFault("truncated_codestream", "TIFF: a deflated part is cut")
 
 
 def _pixels(image: Image.Image) -> np.ndarray:

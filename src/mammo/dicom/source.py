@@ -20,6 +20,7 @@ from mammo.dicom.parsing import UNDEFINED_LENGTH, Parsed, Pixels, convert, parse
 from mammo.dicom.stream import Stream
 from mammo.errors import FileFault
 
+_SIGN = "pixel_representation"
 _ITEM, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE0DD
 
 
@@ -40,6 +41,11 @@ class Source:
     stream: Stream | None
     flags: tuple[str, ...] = ()
 
+    @property
+    def sign_disputed(self) -> bool:
+        """Tell whether the file contradicts itself on the sign: decoding looks if it matters."""
+        return _SIGN in self.flags
+
 
 def read_header(content: bytes | Path, limits: Limits) -> Header:
     """Read the header of a file; pixel data are located, not read.
@@ -56,8 +62,8 @@ def read_source(content: bytes | Path, limits: Limits) -> Source:
 
     Raises:
         FileFault: No pixel data, colour, contradictory bit depths, a length that doesn't fit, a
-            missing end marker, a codestream that contradicts the header, an unknown transfer
-            syntax, or more pixels than allowed.
+            missing end marker, a codestream of another size than the header says, an unknown
+            transfer syntax, or more pixels than allowed.
     """
     parsed, header = _read(content, limits)
     if parsed.pixels is None:
@@ -67,6 +73,8 @@ def read_source(content: bytes | Path, limits: Limits) -> Source:
     layout = layout_of(header, limits.max_pixels, parsed.overlay_bits)
     grey = convert(lambda: grey_scale_of(parsed.dataset, layout, syntax != uid.ExplicitVRBigEndian))
     flags = {*header.flags, *grey.flags}
+    if layout.signed != (header.pixel_representation == 1):
+        flags.add(_SIGN)
     stream = None
     frame: bytes | memoryview
     if codestream.is_native(syntax):
@@ -219,7 +227,7 @@ def _disagreement(stream: Stream, layout: Layout) -> set[str]:
     """Compare the codestream's own header with the data set's.
 
     Raises:
-        FileFault: They differ in size or sign.
+        FileFault: They differ in size.
     """
     if stream.rows is not None and (stream.rows, stream.columns) != (layout.rows, layout.columns):
         raise FileFault(
@@ -227,18 +235,11 @@ def _disagreement(stream: Stream, layout: Layout) -> set[str]:
             f"codestream of {stream.rows} x {stream.columns}, "
             f"header of {layout.rows} x {layout.columns}",
         )
-    if stream.signed is not None and stream.signed != layout.signed:
-        raise FileFault(
-            "codestream_contradicts_header",
-            f"codestream signed: {stream.signed}, PixelRepresentation {int(layout.signed)}",
-        )
+    flags = {_SIGN} if stream.signed not in (None, layout.signed) else set()
     # Some writers code all allocated bits; the values are held to BitsStored after decoding.
     if stream.precision in (None, layout.bits_stored, layout.bits_allocated):
-        return set()
+        return flags
     if layout.signed and stream.signed is None:  # which bit is the sign, nobody can say
-        raise FileFault(
-            "codestream_contradicts_header",
-            f"codestream of {stream.precision} bits, BitsStored {layout.bits_stored}, signed",
-        )
+        flags.add(_SIGN)
     # Fewer bits fit. More are held to BitsStored after decoding.
-    return {"coded_precision"}
+    return flags | {"coded_precision"}

@@ -46,6 +46,31 @@ def within_bits_stored(pixels: np.ndarray, source: Source) -> tuple[np.ndarray, 
     )
 
 
+def check_sign(pixels: np.ndarray, source: Source) -> None:
+    """Of a file that contradicts itself on the sign, believe values that mean the same either way.
+
+    Args:
+        pixels: As coded, unsigned unless the codestream itself says otherwise.
+        source: The file.
+
+    Raises:
+        FileFault: Some are negative, or would be so if they were signed.
+    """
+    if not source.sign_disputed:
+        return
+    bits, stream = source.layout.bits_stored, source.stream
+    if stream is None or not stream.signed:  # else a sign was already read
+        bits = min(bits, (stream and stream.precision) or bits) - 1
+    low, high, _, _ = cv2.minMaxLoc(pixels)
+    if low < 0 or high >= 2**bits:
+        raise FileFault(
+            "pixel_representation",
+            f"(0028,0103) is {source.header.pixel_representation}, another sign than that of the "
+            f"codestream or the class (MG and DX: 0), and values {int(low)} to {int(high)} mean "
+            f"the same only from 0 to {2**bits - 1}",
+        )
+
+
 def _masked(pixels: np.ndarray, bits: int) -> np.ndarray:
     """Keep the lower bits, with their sign where the type has one."""
     shift = 8 * pixels.dtype.itemsize - bits
@@ -92,7 +117,7 @@ def check_byte_order(pixels: np.ndarray) -> None:
     Where BitsStored is less than 16, swapped values exceed it; 16 bits hold anything.
 
     Raises:
-        FileFault: They lie in the other byte order than the transfer syntax says.
+        FileFault: They lie in the other byte order than the file says.
     """
     if pixels.dtype.itemsize == 1 or min(pixels.shape) < 16:
         return
@@ -102,7 +127,7 @@ def check_byte_order(pixels: np.ndarray) -> None:
         raise FileFault(
             "byte_order_suspect",
             f"neighbours differ by {as_read:.2f} of the spread of all pixels, with their bytes "
-            f"swapped by {swapped:.2f}: they aren't in the transfer syntax's byte order",
+            f"swapped by {swapped:.2f}: they aren't in the byte order that the file says",
         )
 
 

@@ -129,7 +129,10 @@ def _inspect_picture(file: Path, kind: str, limits: Limits) -> Inspection:
 def _inspect_dicom(file: Path, limits: Limits) -> Inspection:
     size = file.stat().st_size
     if size > BYTES_PER_PIXEL * limits.max_pixels + HEADER_BYTES:
-        raise FileFault("file_over_cap", f"{size} bytes hold more than {limits.max_pixels} pixels")
+        raise FileFault(
+            "file_over_cap",
+            f"{size} bytes hold more than {limits.max_pixels} pixels (dicom.max_pixels)",
+        )
     content = file.read_bytes()
     header = read_header(content, limits)
     try:

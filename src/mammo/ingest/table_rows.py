@@ -11,7 +11,6 @@ from mammo.datasets.folders import (
     Finder,
     Survey,
     composed,
-    nearest,
     shown,
     without_end_blanks,
 )
@@ -96,15 +95,15 @@ def _absence(root: Path, path: str, paths: list[str], found: Survey, finder: Fin
                 "file_missing",
                 f"{shown(path)}: names that begin with a dot are hidden and left out; rename it",
             )
-    exists = _what_exists(path, found, finder)
+    exists = _what_exists(path, finder)
     return FileFault("file_missing", f"no file {shown(str(root / path))}{exists}")
 
 
-def _what_exists(path: str, found: Survey, finder: Finder) -> str:
+def _what_exists(path: str, finder: Finder) -> str:
     """Name a file beside the missing one, in quotes where blanks at its ends would be unseen."""
     if padded := finder.padded(path):
         return f"; there is {padded!r}, with a blank at an end: rename it"
-    other = nearest(path, found.files)
+    other = finder.nearest(path)
     if not other:
         return ""
     return f"; there is {other if other == without_end_blanks(other) else repr(other)}"

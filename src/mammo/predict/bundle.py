@@ -39,9 +39,11 @@ from mammo.params import parse_params
 from mammo.predict.conformal import Scores
 from mammo.predict.familiarity import FeatureModel, Origin
 from mammo.preprocess.params import PreprocessParams
+from mammo.storage.digests import digest
 from mammo.storage.files import write_bytes, write_json
 
 FORMAT = 1
+CONTENT = "content_sha256"  # an older bundle goes without
 MODEL, FAMILIARITY, CARD, LICENCE = (
     "model.json", "training-features.safetensors", "MODEL_CARD.md", "WEIGHTS_LICENSE.md",
 )  # fmt: skip
@@ -151,8 +153,8 @@ def save_familiarity(model: FeatureModel, path: Path) -> str:
 
 
 def write_model(facts: dict[str, Any], folder: Path) -> None:
-    """Write model.json."""
-    write_json({"format": FORMAT, **facts}, folder / MODEL)
+    """Write model.json, with a digest of its own content: no other file vouches for it."""
+    write_json({"format": FORMAT, CONTENT: digest(facts), **facts}, folder / MODEL)
 
 
 def read_bundle(folder: Path) -> Bundle:
@@ -177,6 +179,12 @@ def read_bundle(folder: Path) -> Bundle:
         raise UserError(
             f"{path}: format must be {FORMAT}, got {got!r}; use the version of this project that "
             "wrote it"
+        )
+    content_sha256 = digest({k: v for k, v in facts.items() if k not in ("format", CONTENT)})
+    if facts.get(CONTENT, content_sha256) != content_sha256:
+        raise UserError(
+            f"{path}: was changed: {CONTENT} of what it holds must be {facts[CONTENT][:12]}…, got "
+            f"{content_sha256[:12]}…; fetch the bundle again"
         )
     for name, sha256 in facts["files"].items():
         _check_file(folder / name, sha256)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mammo.comparison.calibration import at_bound
+from mammo.evaluation.decision import prior_shares
 from mammo.predict.conformal import PROMISE, fewest_patients
 
 
@@ -135,12 +136,26 @@ def _limits(facts: Mapping[str, Any]) -> str:
         "- Labels are readers' opinions: readers differ from each other, and from themselves.\n"
         "- Other equipment, another population, implants, spot and magnification views are "
         "outside of what was tested; the flag `unfamiliar` catches some of that, not all.\n"
-        "- Probabilities assume the class shares named above; where densities are distributed "
-        "otherwise, they are off.\n"
+        f"- Probabilities assume the class shares {_assumed(facts)}; where densities are "
+        "distributed otherwise, they are off.\n"
         "- The columns `calibrated_…` are the same probabilities at the temperature "
         f"{temperature}; answers and sets don't use them.\n"
         "- `mammo evaluate` measures the model on another data set: do that first."
     )
+
+
+def _assumed(facts: Mapping[str, Any]) -> str:
+    """Write the class shares that probabilities assume; of members that differ, each one's."""
+    prior = facts["params"]["evaluate"]["prior"]
+    each = {}
+    for member in facts["members"]:
+        as_trained = prior == "as_trained"
+        shares = member["prior"] if as_trained else prior_shares(prior, member["counts"])
+        named = zip(facts["classes"], shares, strict=True)
+        each[member["strategy"]] = ", ".join(f"{name} {share:.0%}" for name, share in named)
+    if len(set(each.values())) == 1:
+        return next(iter(each.values()))
+    return "; ".join(f"{shares} (`{strategy}`)" for strategy, shares in each.items())
 
 
 def _technical(facts: Mapping[str, Any]) -> str:
@@ -173,6 +188,11 @@ def licence_text(provenance: Mapping[str, Any]) -> str:
         lines.append(
             "They are torchvision's, trained on ImageNet: torchvision is under the BSD 3-Clause "
             "licence; ImageNet's pictures were released for non-commercial research."
+        )
+    if provenance["weights"] == "packaged":
+        lines.append(
+            "They were trained on ImageNet, whose pictures were released for non-commercial "
+            "research."
         )
     if provenance["weights"] == "file":
         lines.append("They came from a file of the user's: its terms are the user's to state.")

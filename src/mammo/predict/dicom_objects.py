@@ -107,7 +107,10 @@ def read_evidence(path: Path) -> Dataset:
         if keyword not in dataset:
             setattr(dataset, keyword, "")
     if not dataset.get("StudyInstanceUID"):
-        raise UserError(f"{path.name}: (0020,000D) StudyInstanceUID is absent, a report needs it")
+        raise UserError(
+            f"{path}: (0020,000D) StudyInstanceUID is absent, DICOM objects belong to a study; "
+            "leave out this file, or --dicom-sr and --dicom-sc"
+        )
     if "SOPInstanceUID" not in dataset:
         dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID
     if "SOPClassUID" not in dataset:

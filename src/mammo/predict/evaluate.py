@@ -53,7 +53,7 @@ class External:
     """What an evaluation found.
 
     Attributes:
-        predictions: As `evaluate` writes them, with set and unfamiliar.
+        predictions: As `evaluate` writes them, with unfamiliar.
         quarantine: What wasn't answered.
         metrics: For metrics.json.
     """
@@ -234,11 +234,15 @@ def _by_group(
 
 def external_page(bundle: Bundle, dataset: str, metrics: Mapping[str, Any]) -> str:
     """Write the evaluation down for people, beside the figures that the bundle brings."""
+    classes = ", ".join(f"{name} {n}" for name, n in metrics["images_by_class"].items())
+    quarantined = ", ".join(f"{reason} {n}" for reason, n in metrics["quarantined"].items())
     lines = [
         f"# Strategy `{bundle.name}` on {dataset}",
         "",
-        f"{metrics['images']} images of {metrics['patients']} patients, none of them trained on. "
-        f"Intervals of {metrics['confidence']:.0%} by resampling patients. Not for clinical use.",
+        f"{metrics['images']} images ({classes}) of {metrics['patients']} patients; not judged "
+        f"(quarantine.csv): {quarantined or 'none'}. Nothing was trained here; that the bundle "
+        "hasn't learned from these patients is for you to know, it names none. Intervals of "
+        f"{metrics['confidence']:.0%} by resampling patients. Not for clinical use.",
         "",
     ]
     for level in ("image", "patient"):

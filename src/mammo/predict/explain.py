@@ -38,6 +38,7 @@ EXACT_CLASS = (
 BESIDE_GREY = (
     " What grey and texture features of the whole breast add to the score has no place in the map."
 )
+UPRIGHT = " The map is of the image as shown; the answer averages in the image upside down."
 MEAN = (
     "The mean of the members' maps ({names}), each scaled by its own largest value; the answer "
     "is that of the mean of their probabilities."
@@ -90,6 +91,8 @@ def explain(
     note = GRAD_CAM if not exact else EXACT_ORDINAL if kinds == {"ordinal"} else EXACT_CLASS
     if exact and any(model.facts["grey"] for model in bundle.members):
         note += BESIDE_GREY
+    if bundle.evaluate.test_time_flip:
+        note += UPRIGHT
     every = [
         _member_maps(model, tensors, keys, classes, exact, batch_size) for model in bundle.members
     ]

@@ -35,6 +35,7 @@ _GRID = """
   gap: 16px; }
 .maps figure { margin: 0; } .maps figcaption { overflow-wrap: anywhere; }
 """
+_BREASTS = {"L": "left breast", "R": "right breast"}
 
 
 def draw_maps(run: Predicted) -> tuple[Maps, list[np.ndarray], list[str]]:
@@ -132,8 +133,9 @@ def write_reports(run: Predicted, request: Request, sources: Sources, folder: Pa
 def _finding(bundle: Bundle, answer: "pd.Series[Any]", rows: pd.DataFrame) -> Finding:
     """State the answer on a breast, or on a patient where it names no side."""
     side = str(answer.get("laterality", ""))
-    name = {"L": "left breast", "R": "right breast"}.get(side, "both breasts")
     of = rows[rows["laterality"] == side] if side else rows
+    seen = [_BREASTS[one] for one in sorted(set(of["laterality"]))]
+    name = seen[0] if side else "both breasts" if len(seen) > 1 else f"patient, {seen[0]} alone"
     share = float(answer[f"probability_{answer['answer']}"])
     return Finding(name, side, str(answer["answer"]), share, _uids(of))
 

@@ -11,7 +11,6 @@ import numpy as np
 from pydicom.uid import UID
 
 from mammo import paths
-from mammo.datasets.folders import is_image, survey
 from mammo.datasets.rows import ImageRow
 from mammo.dicom import codestream, greyscale
 from mammo.dicom.header import Header
@@ -22,6 +21,7 @@ from mammo.ingest.inspection import Inspection, inspect_file
 from mammo.ingest.params import IngestParams
 from mammo.ingest.sieve import Sieve
 from mammo.params import load_params
+from mammo.predict.intake import find_sources
 from mammo.preprocess.image import Image, Prepared, prepare, read_image
 from mammo.preprocess.params import PreprocessParams
 
@@ -30,7 +30,7 @@ _OUTLINE = (80, 200, 255)  # blue, green, red
 
 @dataclass(frozen=True)
 class Rules:
-    """The sections of params.yaml that decide."""
+    """The sections of params.yaml, or of a bundle, that decide."""
 
     ingest: IngestParams
     preprocess: PreprocessParams
@@ -48,13 +48,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--png", type=Path, metavar="FOLDER", help="write each prepared picture with its outline"
     )
-    parser.add_argument("--params", type=Path, default=paths.PARAMS, help="default: params.yaml")
-    options = parser.parse_args(argv)
-    rules = Rules(
-        load_params("ingest", IngestParams, options.params),
-        load_params("preprocess", PreprocessParams, options.params),
-        load_params("dicom", Limits, options.params),
+    whose = parser.add_mutually_exclusive_group()
+    whose.add_argument(
+        "--params", type=Path, default=paths.PARAMS, help="whose rules; default: params.yaml"
     )
+    whose.add_argument("--bundle", type=Path, metavar="FOLDER", help="the rules of a bundle")
+    options = parser.parse_args(argv)
+    rules = _rules(options.params, options.bundle)
     root, names = _files(options.place)
     for name in names:
         lines, prepared = report(root, name, rules)
@@ -66,15 +66,28 @@ def main(argv: Sequence[str] | None = None) -> None:
             sys.stdout.write(f"  picture      {path}\n")
 
 
+def _rules(params: Path, bundle: Path | None) -> Rules:
+    if bundle is not None:
+        from mammo.predict.bundle import read_bundle  # it brings PyTorch
+
+        opened = read_bundle(bundle)
+        return Rules(opened.ingest, opened.preprocess, opened.limits)
+    if not params.is_file():
+        raise UserError(
+            f"{params}: not found; name the params.yaml of a project (--params) or a bundle "
+            "(--bundle), whose rules are to be used"
+        )
+    return Rules(
+        load_params("ingest", IngestParams, params),
+        load_params("preprocess", PreprocessParams, params),
+        load_params("dicom", Limits, params),
+    )
+
+
 def _files(place: Path) -> tuple[Path, list[str]]:
     if place.is_file():
         return place.parent, [place.name]
-    if not place.is_dir():
-        raise UserError(f"{place}: no such file or folder")
-    names = [name for name in survey(place).files if is_image(name) or "." not in Path(name).name]
-    if not names:
-        raise UserError(f"{place}: must hold DICOM files or pictures, got none")
-    return place, names
+    return place, [row.path for row in find_sources(place).rows if not row.reason]
 
 
 def report(root: Path, name: str, rules: Rules) -> tuple[list[str], Prepared | None]:

@@ -11,16 +11,16 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from mammo.datasets.folders import Survey, survey
+from mammo.datasets.folders import Survey, is_utf8, shown, survey
 from mammo.datasets.label_tables import read_label_table
 from mammo.datasets.rows import ImageRow, placed
 from mammo.dicom.params import Limits
-from mammo.errors import FileFault, UserError
+from mammo.errors import UserError
 from mammo.ingest.acceptance import FILE_COLUMNS, accept, file_row
 from mammo.ingest.keys import image_key, patient_key
 from mammo.ingest.params import IngestParams
 from mammo.ingest.sieve import Candidate, Sieve
-from mammo.ingest.table_rows import files_in_no_row, rows_on_disk
+from mammo.ingest.table_rows import files_in_no_row, one_row_a_path, rows_on_disk
 from mammo.preprocess.dataset import FACTS, decode_files
 from mammo.preprocess.params import PreprocessParams
 from mammo.storage.files import read_table
@@ -56,25 +56,33 @@ class Intake:
     quarantine: pd.DataFrame
 
 
-def find_sources(place: Path, root: Path | None = None) -> Sources:
+def find_sources(place: Path, root: Path | None = None, out: Path | None = None) -> Sources:
     """List what a file, a folder or a table names.
 
     Args:
         place: A DICOM file or picture; a folder; or a CSV with a column image_path, and perhaps
             patient_id, laterality and view.
         root: Of a table's paths; None for the table's own folder.
+        out: The folder of results; what an earlier run has left there is no mammogram.
 
     Raises:
         UserError: There is no such place, or nothing in it.
     """
     if place.is_dir():
-        found = files_in_no_row(place, set(), survey(place))
+        looked_at = survey(place)
+        if out is not None and out.resolve().is_relative_to(place.resolve()):
+            below = out.resolve().relative_to(place.resolve()).as_posix()
+            looked_at.files = [f for f in looked_at.files if not f.startswith(f"{below}/")]
+        found = files_in_no_row(place, set(), looked_at)
         rows = [
             ImageRow(path)
             if fault.reason == "file_not_in_table"  # there is no table to be in
             else ImageRow(path).rejected(fault.reason, fault.detail)
             for path, fault in found
         ]
+        named = {row.path for row in rows}  # by their suffixes; but a name may end in any way
+        others = (path for path in looked_at.files if path not in named)
+        rows += [ImageRow(path) for path in others if _has_preamble(place / path)]
         if not rows:
             raise UserError(f"{place}: must hold DICOM files or pictures, got none")
         return Sources(place, rows)
@@ -82,12 +90,23 @@ def find_sources(place: Path, root: Path | None = None) -> Sources:
         raise UserError(f"{place}: no such file or folder")
     if place.suffix.lower() in (".csv", ".tsv"):
         return Sources(root or place.parent, _table_rows(place))
+    if not is_utf8(place.name):
+        raise UserError(f"{shown(place.name)}: its name isn't UTF-8; rename the file")
     return Sources(place.parent, [ImageRow(place.name)])
+
+
+def _has_preamble(file: Path) -> bool:
+    """Tell a DICOM file by its first bytes (PS3.10 7.1)."""
+    try:
+        with file.open("rb") as content:
+            return content.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
 
 
 def _table_rows(table: Path) -> list[ImageRow]:
     rows = []
-    with table.open(encoding="utf-8-sig") as lines:
+    with table.open(encoding="utf-8-sig", errors="replace") as lines:  # judged when it is read
         header = re.split("[,;\t]", lines.readline())
     there = [name for name in _OPTIONAL if name in {cell.strip().strip('"') for cell in header}]
     for cells in read_label_table(table, ["image_path", *there]):
@@ -126,11 +145,7 @@ def take_in(
         UserError: Two patients share an image.
     """
     sieve = Sieve(ingest.policies)
-    named = {row.path: row for row in sources.rows}  # a path named twice is looked at once
-    for row in named.values():
-        if row.reason:
-            sieve.reject(row, FileFault(row.reason, row.detail))
-    rows = [row for row in named.values() if not row.reason]
+    rows = one_row_a_path(sources.rows, sieve)
     # One file needs no look at all that lies beside it.
     found = survey(sources.root) if len(rows) > 1 else Survey([row.path for row in rows])
     rows = sorted(rows_on_disk(sources.root, rows, sieve, found), key=lambda row: row.path)

@@ -33,12 +33,17 @@ from mammo.predict.tables import (
     quarantine_table,
 )
 from mammo.storage.cells import neutralised
-from mammo.storage.digests import digest
+from mammo.storage.digests import code_sha256, digest
 from mammo.storage.files import write_json, write_table
 from mammo.storage.scratch import Store
 
 logger = logging.getLogger(__name__)
 
+# What answers depend on; the bundle's id stands for all that it holds.
+_CODE = (
+    "mammo.dicom", "mammo.embedding", "mammo.evaluation", "mammo.network", "mammo.predict",
+    "mammo.preprocess",
+)  # fmt: skip
 CHUNK = 256  # images answered and kept at once: an interrupted run loses at most these
 
 
@@ -74,8 +79,9 @@ def _answers(
     bundle: Bundle, files: pd.DataFrame, tensors: Path, store: Store, devices: Devices
 ) -> Answers:
     """Answer what no earlier run has answered: a row of probabilities and the distance each."""
+    code = code_sha256(*_CODE)
     entries = [
-        digest([bundle.id, row["sha256"], row["transfer_syntax_uid"], row["laterality"]])
+        digest([code, bundle.id, row["sha256"], row["transfer_syntax_uid"], row["laterality"]])
         for _, row in files.iterrows()
     ]
     kept = {entry: store.get(entry) for entry in entries}

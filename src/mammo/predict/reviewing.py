@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from mammo.datasets.label_tables import read_label_table
 from mammo.evaluation.decision import decide
+from mammo.ingest.corrections import COLUMNS, count
 from mammo.network.devices import Devices
 from mammo.pages.doubts import doubtful_labels
 from mammo.pages.params import ReviewParams
@@ -21,6 +23,8 @@ from mammo.predict.making import features_of
 from mammo.storage.cells import restored
 from mammo.storage.tensors import Tensors
 from mammo.training.problem import Solving
+
+_REFITTED = "a head of train alone: the deployed one has learned from these"
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,8 @@ def review(
 ) -> Reviewed:
     """Gather the rows of the page, the pictures and the maps.
 
-    Val and test show the deployed network's answers. It has learned from train, so there the
+    Test shows the deployed network's answers, and so does val, unless the head was fitted on it:
+    then val was answered by a head of train alone. Of train, from which all have learned, the
     answers are cross-fitted, as are those that doubt a label, in every split.
 
     Args:
@@ -102,7 +107,10 @@ def _answered(
     there = deployed.notna().all(axis=1).to_numpy()
     probabilities = np.where(there[:, None], deployed.to_numpy(), fitted.probabilities)
     rows[columns] = probabilities
-    rows["source"] = np.where(there, "the deployed network", "cross-fitted: it learned from these")
+    refitted = any("val" in model.facts["fitted_on"] for model in bundle.members)
+    sources = {"val": _REFITTED} if refitted else {}
+    written = rows["split"].map(sources).fillna("the deployed network")
+    rows["source"] = np.where(there, written, "cross-fitted: it learned from these")
     rows["answer"] = [bundle.classes[k] for k in decide(probabilities, bundle.rule)]
     coverage = bundle.facts["conformal"]["coverage"]
     inside = prediction_sets(probabilities, thresholds_of(bundle.scores, coverage), bundle.classes)
@@ -131,10 +139,8 @@ def _strangeness(bundle: Bundle, rows: pd.DataFrame, stored: Stored, devices: De
 def read_corrections(path: Path) -> pd.DataFrame:
     """Read the corrections made so far: columns key, old, new, who, when; none is no error.
 
+    As `ingest` reads them, so that what a spreadsheet saved isn't lost when the page saves all.
     The page and labels.csv are `neutralised`, so what a reader saves from them is.
     """
-    columns = ["key", "old", "new", "who", "when"]
-    if not path.is_file():
-        return pd.DataFrame(columns=columns)
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    return restored(table.reindex(columns=columns, fill_value=""))
+    made = read_label_table(path, COLUMNS) if path.is_file() and count(path) else []
+    return restored(pd.DataFrame(made, columns=list(COLUMNS)))

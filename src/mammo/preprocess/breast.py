@@ -12,7 +12,7 @@ _SAMPLE_PX = 512  # long side of the sample that the breast is looked for in
 _DARK_GAMMA = 0.4  # spreads the dark end, where skin fades into background
 _LEAST_SHARE = 0.01  # of the image: below it there is no breast, but a label or dust
 _GAP = 32  # grey levels that no pixel has, between background and tissue
-_WAVERING = 4  # grey levels of a background whose values differ by one or two; noise has twenty
+_WAVERING = 8  # grey levels of a ground whose values differ by up to 3; a detector's has 14 or more
 _EDGE_SHARE = 0.15  # of the breast's width: the strips whose heights are compared
 
 
@@ -39,6 +39,11 @@ class Breast:
     def box(self) -> tuple[int, int, int, int]:
         """Its box as top, bottom, left, right."""
         return self.top, self.bottom, self.left, self.right
+
+    @property
+    def holds_all_corners(self) -> bool:
+        """Tell what lies in all corners of the image: the ground of a negative, say, no breast."""
+        return bool(self.mask[[0, 0, -1, -1], [0, -1, 0, -1]].all())
 
 
 def find_breast(pixels: np.ndarray, table: np.ndarray, lowest: int) -> Breast:
@@ -102,8 +107,8 @@ def _threshold(values: np.ndarray) -> float:
     otsu, _ = cv2.threshold(values, 0, 255, cv2.THRESH_OTSU)
     peak = int(np.argmax(np.bincount(values[values <= otsu], minlength=1)))
     half = float(peak + otsu) / 2
-    # A ground that wavers by one stored value has two or three levels and nothing after them: some
-    # of these would lie above the half and be taken for tissue.
+    # A ground that wavers by one to three stored values has a few levels and nothing after them:
+    # some of these would lie above the half and be taken for tissue.
     wavers = len(np.unique(values[values <= otsu])) <= _WAVERING
     gap = int(values[values > otsu].min(initial=255)) - otsu
     return float(otsu) if wavers and gap > _GAP else half

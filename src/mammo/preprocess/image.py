@@ -71,6 +71,8 @@ def prepare(
     """
     found = breast.find_breast(pixels, greyscale.brightness(grey), grey.lowest)
     table, kind, flags = _grey_scale(pixels, found, grey, params)
+    if found.holds_all_corners:
+        flags.add("bright_corners")
     said = side or found.chest_wall
     if said != found.chest_wall:
         flags.add("chest_wall_against_laterality")
