@@ -46,11 +46,24 @@ def test_metrics_come_with_intervals_on_every_level(elsewhere):
     for level in ("image", "breast", "patient"):
         for name in ("accuracy", "kappa_quadratic", "bal_acc_adj"):
             assert set(metrics[level][name]) == {"value", "low", "high"}
+        assert metrics[level]["accuracy"]["low"] < metrics[level]["accuracy"]["high"]
     predictions = read_table(elsewhere / "out/predictions.csv")
     right = (predictions["label"] == predictions["prediction"]).mean()
     assert metrics["image"]["accuracy"]["value"] == pytest.approx(right)
     assert 0 <= metrics["image"]["calibration_error"]["value"] <= 1
     assert sum(b["n"] for b in metrics["calibration"]) == 24
+
+
+def test_what_rests_on_a_class_of_few_patients_has_no_interval(elsewhere):
+    metrics = json.loads((elsewhere / "out/metrics.json").read_text())
+    thin = metrics["thin_classes"]
+    assert thin and all(n < 5 for n in thin.values())
+    for name in ("bal_acc_adj", "macro_f1", "auc_macro"):
+        assert metrics["image"][name]["value"] is not None
+        assert metrics["image"][name]["low"] is None
+    page = (elsewhere / "out/report.md").read_text()
+    assert "none for what rests on a class of fewer than 5 patients: A (" in page
+    assert f"{metrics['image']['bal_acc_adj']['value']:.3f} (no interval)" in page
 
 
 def test_a_quarantined_name_is_no_formula(elsewhere):

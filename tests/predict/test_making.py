@@ -155,7 +155,7 @@ def card_facts(**data):
                  "fitted_on": ["train"], **data},
         "origin": {"makers": ["M", ""], "grey_scales": ["lut"], "rows": [1, 2], "columns": [3, 4]},
         "figures": {"images": 9, "patients": 3, "status": "healthy", "confidence": 0.95,
-                    "image": {"accuracy": estimate},
+                    "thin_classes": {"A": 2}, "image": {"accuracy": estimate},
                     "patient": {"accuracy": {**estimate, "low": None}}},
         "conformal": {"scores_from": "here", **set_facts(scores, table, CLASSES, 0.9)},
         "members": [{"strategy": "probe", "arch": "efficientnet_lite0", "counts": [1, 5, 10, 4],
@@ -166,7 +166,8 @@ def card_facts(**data):
 def test_the_card_says_what_the_facts_say():
     card = model_card(card_facts())
     for words in (
-        "Not for clinical use", "synthetic", "0.500 (0.400 to 0.600)", "too few patients",
+        "Not for clinical use", "synthetic", "0.500 (0.400 to 0.600)", "0.500 (no interval)",
+        "none for what rests on a class of fewer than 5 patients: A (2).",
         "rule `median`", "denser breast", "Makers in train: M, not stated",
         "temperature 1.04", "Fewer than 9 patients of class A, B, C, D",
     ):  # fmt: skip

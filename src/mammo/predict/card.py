@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mammo.comparison.calibration import at_bound
+from mammo.comparison.measuring import FEWEST_PATIENTS
 from mammo.evaluation.decision import prior_shares
 from mammo.predict.conformal import PROMISE, fewest_patients
 
@@ -86,22 +87,34 @@ def _figures(facts: Mapping[str, Any]) -> str:
         f"{figures['images']} images of {figures['patients']} patients; decision rule "
         f"`{facts['decision']}`, prior `{facts['params']['evaluate']['prior']}`, status "
         f"**{figures['status']}**. Intervals of {figures['confidence']:.0%} by resampling "
-        "patients.",
+        f"patients{without_interval(figures)}.",
         "| metric | by image | by patient |\n|---|---|---|\n"
         + "\n".join(
-            f"| {name} | {_shown(figures['image'].get(name))} | "
-            f"{_shown(figures['patient'].get(name))} |"
+            f"| {name} | {shown_estimate(figures['image'].get(name))} | "
+            f"{shown_estimate(figures['patient'].get(name))} |"
             for name in figures["image"]
         ),
     ]
     return "\n\n".join(lines)
 
 
-def _shown(estimate: Mapping[str, Any] | None) -> str:
+def without_interval(figures: Mapping[str, Any]) -> str:
+    """Say for which classes figures have no interval: '' where every class has enough patients.
+
+    Args:
+        figures: As `evaluate.figures` makes them.
+    """
+    thin = ", ".join(f"{name} ({n})" for name, n in figures["thin_classes"].items())
+    few = f"a class of fewer than {FEWEST_PATIENTS} patients"
+    return f"; none for what rests on {few}: {thin}" if thin else ""
+
+
+def shown_estimate(estimate: Mapping[str, Any] | None) -> str:
+    """Write a figure with its interval, or say that it has none."""
     if estimate is None or estimate["value"] is None:
         return "-"
     if estimate["low"] is None:
-        return f"{estimate['value']:.3f} (no interval: too few patients)"
+        return f"{estimate['value']:.3f} (no interval)"
     return f"{estimate['value']:.3f} ({estimate['low']:.3f} to {estimate['high']:.3f})"
 
 

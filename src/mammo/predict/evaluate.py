@@ -16,6 +16,7 @@ import pandas as pd
 from mammo.cohort.classes import dense_positions
 from mammo.comparison.bootstrap import calibration_draws, interval, metric_draws, resample_patients
 from mammo.comparison.calibration import reliability
+from mammo.comparison.measuring import FEWEST_PATIENTS, rests_on_few, thin_classes
 from mammo.datasets.params import DatasetParams
 from mammo.errors import UserError
 from mammo.evaluation.decision import Rule
@@ -25,6 +26,7 @@ from mammo.ingest.acceptance import Ingested, ingest
 from mammo.network.devices import Devices
 from mammo.predict.answers import Answers, answer
 from mammo.predict.bundle import Bundle
+from mammo.predict.card import shown_estimate, without_interval
 from mammo.predict.conformal import coverage_by_class, prediction_sets, thresholds_of
 from mammo.predict.intake import grey_scales
 from mammo.predict.tables import strangeness
@@ -35,7 +37,6 @@ IMAGE_METRICS = (
     "accuracy", "kappa", "kappa_quadratic", "bal_acc_adj", "macro_f1", "auc_macro",
 )  # fmt: skip
 GROUP_METRICS = ("accuracy", "kappa_quadratic")
-FEWEST_PATIENTS = 5  # of a group that is judged
 
 
 @dataclass(frozen=True)
@@ -174,33 +175,46 @@ def figures(
     patient_rule: PatientRule,
     bootstrap: Bootstrap,
 ) -> dict[str, Any]:
-    """Measure images, breasts and patients, each metric with its interval."""
+    """Measure images, breasts and patients, with intervals where enough patients are behind."""
     patients = sorted(table["patient"].unique())
-    found: dict[str, Any] = {"confidence": bootstrap.confidence}
+    thin = {c: n for c, n in thin_classes(table, tuple(classes)).items() if c in classes}
+    found: dict[str, Any] = {"confidence": bootstrap.confidence, "thin_classes": thin}
     for level in ("image", "breast", "patient"):
         settled = settle_patient_rule(table, patient_rule)
         units = aggregate(table, level, classes, patients, settled, rule)
-        found[level] = estimates(units, len(patients), bootstrap, IMAGE_METRICS, level == "image")
+        metrics = [*IMAGE_METRICS, "calibration_error"] if level == "image" else IMAGE_METRICS
+        found[level] = estimates(units, len(patients), bootstrap, metrics, thin)
     return found
 
 
 def estimates(
-    units: Units, patients: int, bootstrap: Bootstrap, metrics: Sequence[str], calibration: bool
+    units: Units,
+    patients: int,
+    bootstrap: Bootstrap,
+    metrics: Sequence[str],
+    thin: Mapping[str, int],
 ) -> dict[str, dict[str, float | None]]:
-    """Estimate metrics of some units with intervals by resampled patients."""
+    """Estimate metrics of some units, with intervals by resampled patients.
+
+    Args:
+        units: Images, or what they were put together to.
+        patients: How many there are.
+        bootstrap: How intervals are drawn.
+        metrics: Their names.
+        thin: Classes of too few patients: what rests on one gets no interval.
+    """
     alone = patients < 2  # nothing varies between draws
     weights = (
         np.ones((1, patients)) if alone
         else resample_patients(patients, bootstrap.draws, bootstrap.seed)
     )  # fmt: skip
     draws = dict(metric_draws(units, weights, dense_positions(units.classes)))
-    if calibration:
+    if "calibration_error" in metrics:
         draws["calibration_error"] = calibration_draws(units, weights, bootstrap.bins)
-        metrics = [*metrics, "calibration_error"]
     found: dict[str, dict[str, float | None]] = {}
     for name in metrics:
         value = float(draws[name][0])
-        if alone or np.isnan(value):
+        if alone or np.isnan(value) or rests_on_few(name, units.classes, thin):
             found[name] = {"value": None if np.isnan(value) else value, "low": None, "high": None}
             continue
         measured = interval(draws[name], bootstrap.confidence)
@@ -227,7 +241,7 @@ def _by_group(
             }  # fmt: skip
             if len(patients) >= FEWEST_PATIENTS:
                 units = aggregate(part, "image", classes, patients, rule=bundle.rule)
-                row |= estimates(units, len(patients), bootstrap, GROUP_METRICS, False)
+                row |= estimates(units, len(patients), bootstrap, GROUP_METRICS, {})
             rows.append(row)
     return rows
 
@@ -242,7 +256,8 @@ def external_page(bundle: Bundle, dataset: str, metrics: Mapping[str, Any]) -> s
         f"{metrics['images']} images ({classes}) of {metrics['patients']} patients; not judged "
         f"(quarantine.csv): {quarantined or 'none'}. Nothing was trained here; that the bundle "
         "hasn't learned from these patients is for you to know, it names none. Intervals of "
-        f"{metrics['confidence']:.0%} by resampling patients. Not for clinical use.",
+        f"{metrics['confidence']:.0%} by resampling patients{without_interval(metrics)}. Not for "
+        "clinical use.",
         "",
     ]
     for level in ("image", "patient"):
@@ -252,7 +267,7 @@ def external_page(bundle: Bundle, dataset: str, metrics: Mapping[str, Any]) -> s
         ]  # fmt: skip
         own = metrics["in_the_bundle"][level]
         for name, found in metrics[level].items():
-            lines.append(f"| {name} | {_shown(found)} | {_shown(own.get(name))} |")
+            lines.append(f"| {name} | {shown_estimate(found)} | {shown_estimate(own.get(name))} |")
         lines.append("")
     sets = metrics["sets"]
     covered = ", ".join(
@@ -275,17 +290,10 @@ def external_page(bundle: Bundle, dataset: str, metrics: Mapping[str, Any]) -> s
         "| group | images | patients | accuracy | quadratic kappa |", "|---|---|---|---|---|",
         *(
             f"| {row['group']}: {row['value']} | {row['images']} | {row['patients']} | "
-            f"{_shown(row.get('accuracy'))} | {_shown(row.get('kappa_quadratic'))} |"
+            f"{shown_estimate(row.get('accuracy'))} | "
+            f"{shown_estimate(row.get('kappa_quadratic'))} |"
             for row in metrics["groups"]
         ),
         "",
     ]  # fmt: skip
     return "\n".join(lines)
-
-
-def _shown(found: Mapping[str, Any] | None) -> str:
-    if not found or found["value"] is None:
-        return "-"
-    if found["low"] is None:
-        return f"{found['value']:.3f}"
-    return f"{found['value']:.3f} ({found['low']:.3f} to {found['high']:.3f})"
