@@ -95,6 +95,27 @@ def test_five_patients_of_each_class_leave_none_thin(arms):
     assert found.strategies["good"].image["recall_C"].low is not None
 
 
+def test_a_class_may_be_thin_by_patient_alone(arms):
+    """Who has a denser breast counts as that: images of A from six patients, two patients of A."""
+    mixed = {name: Arm(with_denser_right_breast(arm.predictions, 2)) for name, arm in arms.items()}
+    found = compare(mixed, {}, PARAMS)
+    good = found.strategies["good"]
+    assert "A" not in found.sample.thin_classes
+    for metric in ("recall_A", "bal_acc_adj"):
+        assert good.image[metric].low is not None, metric
+        assert good.levels["breast"][metric].low is not None, metric
+        assert good.patient[metric].low is None, metric
+    assert good.patient["kappa"].low is not None
+
+
+def with_denser_right_breast(table, spared):
+    """Label the right breasts of class A as B, but for so many patients of test."""
+    of_a = (table["split"] == "test") & (table["label"] == "A")
+    both = sorted(table.loc[of_a, "patient"].unique())[:spared]
+    denser = of_a & (table["laterality"] == "R") & ~table["patient"].isin(both)
+    return table.assign(label=table["label"].mask(denser, "B"))
+
+
 def with_few_a(arm, patients, label="A"):
     """Leave so many patients of a class in test, whose patients are of one class each."""
     table = arm.predictions

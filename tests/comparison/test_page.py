@@ -27,6 +27,7 @@ from mammo.comparison.inputs import (
     read_trainings,
     summarise_history,
 )
+from mammo.comparison.measuring import thin_by_patient
 from mammo.comparison.page import Evidence, report
 from mammo.comparison.tables import calibration_table, comparison_table
 from mammo.comparison.wording import patients
@@ -252,6 +253,40 @@ def test_a_thin_class_is_named_and_leaves_no_interval(two_strategies):
     cell = rows_of(page, "Results, by image")["`good`"][2]
     assert cell.endswith("(no interval)")
     assert "Too few patients" not in report(two_strategies)  # 6 patients of A are in test
+
+
+def test_a_class_that_is_thin_by_patient_alone_is_named_too(two_strategies):
+    cases, classes = two_strategies.cases, ("A", "B", "C", "D")
+    assert "By patient" not in report(two_strategies)
+    test_a = cases[(cases["split"] == "test") & (cases["label"] == "A")]
+    first_images = test_a[test_a.duplicated("patient")].drop_duplicates("patient")["key"][:4]
+    mixed = cases.assign(label=cases["label"].mask(cases["key"].isin(first_images), "B"))
+    assert thin_by_patient(mixed[mixed["split"] == "test"], classes) == {"A": 2}
+    page = report(replace(two_strategies, cases=mixed))
+    assert "By patient, who counts as the denser breast does, of class A (2 patients) too:" in page
+
+
+def test_what_cannot_be_tested_for_want_of_variance_is_no_thin_class(two_strategies):
+    """DeLong's test of a faultless ranking against none at all has no variance to go by."""
+    result = two_strategies.result
+    pairs = tuple(
+        replace(pair, tests=tuple(map(without_p, pair.tests)))
+        if (pair.first, pair.family) == ("good", "majority")
+        else pair
+        for pair in result.pairs
+    )
+    page = report(replace(two_strategies, result=replace(result, pairs=pairs)))
+    assert "Too few patients of a class" not in page
+    assert (
+        "Without a p value, since the scores leave no variance to test by: `good` less the class "
+        "shares of the training images, +0.50 in dense-versus-not AUC." in page
+    )
+
+
+def without_p(test):
+    if test.test != "delong":
+        return test
+    return replace(test, difference=0.5, p=None, p_adjusted=None, standard_error=0.0, z=None)
 
 
 def test_groups_stand_with_their_patients(two_strategies):

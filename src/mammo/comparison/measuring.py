@@ -41,8 +41,8 @@ class Setting:
         weights: (1 + draws, P), of the patients.
         params: Section `compare`.
         patient_rule: Whose probabilities a patient gets.
-        thin: Patients of each class that has fewer than `FEWEST_PATIENTS`; of the dense classes
-            together and of the others as `dense` and `not dense`.
+        thin: Patients with images of each class that has fewer than `FEWEST_PATIENTS`; of the
+            dense classes together and of the others as `dense` and `not dense`.
     """
 
     classes: tuple[str, ...]
@@ -66,6 +66,20 @@ def thin_classes(test: pd.DataFrame, classes: tuple[str, ...]) -> dict[str, int]
     }
     named = (*classes, "dense", "not dense")
     return {n: int(counts[n]) for n in named if 0 < counts.get(n, 0) < FEWEST_PATIENTS}
+
+
+def thin_by_patient(test: pd.DataFrame, classes: tuple[str, ...]) -> dict[str, int]:
+    """Count them where a patient counts once, as the densest label."""
+    position = test["label"].map({label: number for number, label in enumerate(classes)})
+    densest = position.groupby(test["patient"]).max()
+    patients = pd.DataFrame({"patient": densest.index, "label": [classes[n] for n in densest]})
+    return {n: count for n, count in thin_classes(patients, classes).items() if n in classes}
+
+
+def thin_among(units: Units) -> dict[str, int]:
+    """Count them as the units are labelled: who has a denser breast is no patient of the other."""
+    labels = [units.classes[n] for n in units.labels]
+    return thin_classes(pd.DataFrame({"patient": units.patients, "label": labels}), units.classes)
 
 
 def draw(arm: Arm, setting: Setting, tempered: bool) -> Drawn:
@@ -112,21 +126,24 @@ def measured(drawn: Drawn, setting: Setting) -> Measured:
 
 def estimates(units: Units, draws: Draws, setting: Setting) -> Estimates:
     """Give every metric that the sample defines its interval and the patients it rests on."""
+    thin = thin_among(units)
     return {
-        metric: estimate(metric, values, units, setting)
+        metric: estimate(metric, values, units, thin, setting.params.confidence)
         for metric, values in draws.items()
         if not np.isnan(values[0])
     }
 
 
-def estimate(metric: str, draws: np.ndarray, units: Units, setting: Setting) -> Estimate:
+def estimate(
+    metric: str, draws: np.ndarray, units: Units, thin: Mapping[str, int], confidence: float
+) -> Estimate:
     """Give one metric its interval, or none where it rests on too few patients."""
-    found = interval(draws, setting.params.confidence)
-    thin = rests_on_few(metric, setting.classes, setting.thin)
+    found = interval(draws, confidence)
+    few = rests_on_few(metric, units.classes, thin)
     return Estimate(
         value=significant(found.value),
-        low=None if thin else significant(found.low),
-        high=None if thin else significant(found.high),
+        low=None if few else significant(found.low),
+        high=None if few else significant(found.high),
         n_patients=_patients_behind(metric, units),
         undefined_draws=found.undefined_draws,
     )

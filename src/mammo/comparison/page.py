@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from mammo.comparison.inputs import Training
+from mammo.comparison.measuring import thin_by_patient
 from mammo.comparison.results import Comparison, Estimate, Measured
 from mammo.comparison.standings import calibration, experiments, groups, results
 from mammo.comparison.trainings import collapse_history, parameters
@@ -70,7 +71,24 @@ def _opening(evidence: Evidence) -> str:
         f"{count(sample.patients, 'patient')}). Values in brackets are "
         f"{percent(sample.confidence)} intervals from {sample.draws:,} bootstrap draws of "
         "whole patients. Images of one patient resemble each other: an interval drawn from images "
-        f"would be too narrow.{thin_classes(sample.thin_classes)}\n\n{_made_with(evidence)}"
+        f"would be too narrow.{thin_classes(sample.thin_classes)}{_thin_by_patient(evidence)}\n\n"
+        f"{_made_with(evidence)}"
+    )
+
+
+def _thin_by_patient(evidence: Evidence) -> str:
+    """Name the classes that few patients have once each counts as the denser breast does."""
+    sample = evidence.result.sample
+    test = evidence.cases[evidence.cases["split"] == "test"]
+    thin = thin_by_patient(test, sample.classes)
+    more = [
+        f"{n} ({count(few, 'patient')})" for n, few in thin.items() if n not in sample.thin_classes
+    ]
+    if not more:
+        return ""
+    return (
+        f" By patient, who counts as the denser breast does, of class {', '.join(more)} too: there "
+        "the same figures stand without them."
     )
 
 

@@ -38,7 +38,8 @@ def compare_pair(
         for metric, draws in a.draws["image"].items()
         if not np.isnan(draws[0])
     }
-    estimates = {m: estimate(m, draws, units, setting) for m, draws in differences.items()}
+    thin, confidence = setting.thin, setting.params.confidence
+    estimates = {m: estimate(m, d, units, thin, confidence) for m, d in differences.items()}
     tests = [
         _bootstrap_test(metric, differences[metric], estimates[metric], setting)
         for metric in setting.params.tested_metrics

@@ -122,11 +122,17 @@ def baselines(result: Comparison) -> str:
         + "."
         for pair in against
     ]
-    untested = dict.fromkeys(
-        in_words(test.metric) for pair in against for test in pair.tests if test.p is None
-    )
-    if untested:
-        lines += ["", f"Too few patients of a class to be tested in: {', '.join(untested)}."]
+    untested = [(pair, test) for pair in against for test in pair.tests if test.p is None]
+    if few := dict.fromkeys(in_words(test.metric) for _, test in untested if not _unvaried(test)):
+        lines += ["", f"Too few patients of a class to be tested in: {', '.join(few)}."]
+    if same := [
+        f"`{pair.first}` less {in_words(pair.second)}, {_difference(pair, test)} in "
+        f"{in_words(test.metric)}"
+        for pair, test in untested
+        if _unvaried(test)
+    ]:
+        said = "Without a p value, since the scores leave no variance to test by"
+        lines += ["", f"{said}: {'; '.join(same)}."]
     without = [f"`{name}` ({in_words(name)})" for name in result.baselines]
     chosen = (
         f" The better of those that look at grey values, by quadratic kappa on val, is "
@@ -152,6 +158,11 @@ def _against(pair: Pair, test: Test, sample: Sample) -> str:
     return (
         f"{_difference(pair, test)} in {in_words(test.metric)}{by}, {verdict} ({'; '.join(notes)})"
     )
+
+
+def _unvaried(test: Test) -> bool:
+    """Say whether DeLong's test found a difference and no variance: a faultless ranking, say."""
+    return test.test == "delong" and test.p is None and test.difference is not None
 
 
 def _positive(test: Test) -> bool:
