@@ -162,3 +162,13 @@ def test_the_stage_names_a_missing_file_and_leaves_what_stood_there(tmp_path):
     assert "error: plots/evaluation/full/predictions.csv: not found" in run.stderr
     assert "Traceback" not in run.stderr
     assert [path.name for path in (tmp_path / paths.PLOT_PLOTS).iterdir()] == ["kept.txt"]
+
+
+def test_a_patients_kappa_below_nil_has_its_mark_and_no_negative_nil_is_printed():
+    tables = comparison_tables(made_up_results(NAMES, ABCD, 3))
+    strategies = tables["strategies.csv"].assign(kappa=-0.001, kappa_patient=-0.3)
+    with figure_style.style():
+        figure = figures.draw_strategies(strategies)
+    kappa = next(axes for axes in figure.axes if axes.get_title() == "kappa")
+    assert kappa.get_xlim()[0] < -0.3
+    assert [text.get_text() for text in kappa.texts] == ["0.00"] * len(NAMES)

@@ -187,19 +187,19 @@ def metric_panel(axes: Axes, strategies: pd.DataFrame, metric: str, chance: floa
     """Draw one test metric as bars with the values printed; breasts and patients as marks."""
     values = numbers(strategies[metric].astype(object))
     _bars(axes, strategies, values.fillna(0))
-    farthest = values.fillna(0).clip(lower=0)
+    farthest, lowest = values.fillna(0).clip(lower=0), values.min()
     for level, marker in LEVEL_MARKS.items():
         if f"{metric}_{level}" in strategies:
             at = numbers(strategies[f"{metric}_{level}"].astype(object))
             axes.plot(at, range(len(at)), marker, color="black", markersize=5, zorder=3)
-            farthest = farthest.combine(at.fillna(0), max)
+            farthest, lowest = farthest.combine(at.fillna(0), max), np.fmin(lowest, at.min())
     for row, (value, collapsed) in enumerate(zip(values, strategies["collapsed"], strict=True)):
         text = _signed(value) if np.isfinite(value) else "none"
         text += "  collapsed" if collapsed == "true" else ""
         axes.text(farthest.iloc[row] + 0.06, row, text, va="center", fontsize=10)
     if chance is not None:
         axes.axvline(chance, color=GREY, linestyle=":", linewidth=1.2)
-    axes.set_xlim(min(0, values.min() * 1.15), 1.25)
+    axes.set_xlim(min(0, lowest * 1.15), 1.25)
     axes.set_xticks([0, 0.5, 1])
     axes.set_title(TITLES[metric])
 
@@ -262,5 +262,5 @@ def unique(column: pd.Series) -> list[str]:
 
 
 def _signed(value: Any) -> str:
-    """Write a metric with two digits and a true minus sign."""
-    return f"{float(value):.2f}".replace("-", "−")
+    """Write a metric with two digits, a true minus sign, and never a negative zero."""
+    return f"{float(value):z.2f}".replace("-", "−")
