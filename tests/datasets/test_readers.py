@@ -244,6 +244,14 @@ def test_irma_labels_every_image_of_an_accession(tmp_path):
     assert rows["0777"].reason == "file_missing"
 
 
+@pytest.mark.parametrize(("label", "outcome"), [("2.0", "B"), ("5.0", "class_5"), ("2.5", "")])
+def test_irma_classes_may_be_written_as_floats(tmp_path, label, outcome):
+    write_text(tmp_path / "irma" / "0012" / "1.dcm", "an image")
+    table = write_text(tmp_path / "t.csv", "AccessionNumber,Classification", f"0012,{label}")
+    (row,) = read_dataset(dataset("irma", tmp_path / "irma", table))
+    assert (row.label or row.reason) == (outcome or "label_unmappable")
+
+
 # ---- rsna
 
 
@@ -261,6 +269,14 @@ def test_rsna_goes_without_the_rows_that_have_no_density(root, tmp_path):
         "10130/388811999.dcm", "10130", laterality="L", view="MLO", label="B"
     )
     assert rows["10130/613462606.dcm"].view == "AT"
+
+
+@pytest.mark.parametrize("cell", ["NA", "NaN", "nan"])
+def test_what_r_and_pandas_write_for_a_blank_label_is_none(root, tmp_path, cell):
+    line = f"2,10006,462822612,L,CC,61.0,0,0,0,,0,{cell},29,False"
+    table = write_text(tmp_path / "train.csv", RSNA_HEADER, line)
+    (row,) = read_dataset(dataset("rsna", root, table))
+    assert row.reason == "label_missing" and repr(cell) in row.detail
 
 
 # ---- vindr
@@ -475,6 +491,32 @@ def test_embed_joins_on_accession_and_side(root, tmp_path):
     }
     assert rows[0].path == "cohort_1/10000879/1.2.501/1.2.84/1.2.826.1.dcm"
     assert rows[0].patient_id == "10000879"
+
+
+def embed_rows(root: Path, tables: Path, images: list[str], findings: list[str]) -> list[ImageRow]:
+    write_text(tables / "EMBED_OpenData_metadata.csv", EMBED_METADATA, *images)
+    write_text(tables / "EMBED_OpenData_clinical.csv", "acc_anon,side,tissueden", *findings)
+    return read_dataset(dataset("embed", root, tables))
+
+
+def test_embed_findings_that_say_nothing_contradict_none(root, tmp_path):
+    findings = ["501,L,2.0", "501,L,", "501,L,NA"]
+    rows = embed_rows(root, tmp_path / "tables", [embed_image("501", "L", 1)], findings)
+    assert [row.label for row in rows] == ["B"]
+
+
+def test_embed_blank_cells_may_be_written_out(root, tmp_path):
+    images = [embed_image("501", side, n, spot="NA") for n, side in enumerate("LR")]
+    rows = embed_rows(root, tmp_path / "tables", images, ["501,NA,2"])
+    assert [row.label for row in rows] == ["B", "B"]
+
+
+@pytest.mark.parametrize("side", ["R", "r", "Right", "X"])
+def test_embed_findings_of_one_side_say_nothing_of_the_other(root, tmp_path, side):
+    images = [embed_image("501", "L", 1)]
+    (row,) = embed_rows(root, tmp_path / "tables", images, [f"501,{side},2"])
+    assert row.reason == "label_missing"
+    assert "no finding of accession 501 tells the density of side L" in row.detail
 
 
 def test_embed_without_its_tables_is_refused(root, tmp_path):

@@ -12,7 +12,16 @@ from pathlib import Path
 
 from mammo.datasets.folders import Finder, list_files, listing
 from mammo.datasets.label_tables import read_label_table
-from mammo.datasets.rows import BIRADS_NUMBERS, ImageRow, labelled, located, placed
+from mammo.datasets.rows import (
+    BIRADS_NUMBERS,
+    LATERALITIES,
+    ImageRow,
+    is_blank,
+    labelled,
+    located,
+    normalised,
+    placed,
+)
 from mammo.errors import UserError
 
 CLINICAL = ("acc_anon", "side", "tissueden")
@@ -25,8 +34,6 @@ METADATA = (
     "ViewPosition",
     "spot_mag",
 )
-# The column was written from floats: blanks among the numbers turn 2 into 2.0.
-LABELS = BIRADS_NUMBERS | {f"{number}.0": label for number, label in BIRADS_NUMBERS.items()}
 MALE = ("5", "5.0")
 
 Densities = Mapping[tuple[str, str], set[str]]
@@ -36,14 +43,22 @@ def read(root: Path, table: Path) -> list[ImageRow]:
     """Read one row an image, or several where findings of one breast disagree."""
     densities = defaultdict(set)
     for cells in read_label_table(_table(table, "clinical"), CLINICAL):
-        for side in (cells["side"],) if cells["side"] in ("L", "R") else ("L", "R"):
-            densities[cells["acc_anon"], side].add(cells["tissueden"])
+        if not is_blank(cells["tissueden"]):
+            for side in _sides(cells["side"]):
+                densities[cells["acc_anon"], side].add(cells["tissueden"])
     finder = Finder(list_files(root))
     return [
         row
         for cells in read_label_table(_table(table, "metadata"), METADATA)
         for row in _image(cells, densities, finder)
     ]
+
+
+def _sides(side: str) -> tuple[str, ...]:
+    """Tell the sides that a finding holds for: none where its side is none that is known."""
+    if is_blank(side) or normalised(side) == "B":
+        return ("L", "R")
+    return tuple(filter(None, [LATERALITIES.get(normalised(side))]))
 
 
 def _table(folder: Path, name: str) -> Path:
@@ -63,13 +78,20 @@ def _image(cells: Mapping[str, str], densities: Densities, finder: Finder) -> li
     row = placed(row, side, cells["ViewPosition"])
     if cells["FinalImageType"] != "2D":
         return [row.rejected("synthetic_2d", f"FinalImageType {cells['FinalImageType']!r}")]
-    if cells["spot_mag"] not in ("", "0", "0.0"):
+    if not is_blank(cells["spot_mag"]) and cells["spot_mag"] not in ("0", "0.0"):
         return [row.rejected("spot_view", f"spot_mag {cells['spot_mag']!r}")]
-    tokens = sorted(densities.get((accession, side), {""}))
+    tokens = sorted(densities.get((accession, row.laterality), ()))
+    if not tokens:
+        return [
+            row.rejected(
+                "label_missing",
+                f"no finding of accession {accession} tells the density of side {side}",
+            )
+        ]
     return [_labelled(row, token) for token in tokens]
 
 
 def _labelled(row: ImageRow, token: str) -> ImageRow:
     if token in MALE:
         return row.rejected("male", "tissueden 5 is a normal male breast")
-    return labelled(row, token, LABELS)
+    return labelled(row, token, BIRADS_NUMBERS)
