@@ -393,6 +393,38 @@ def test_cbis_files_are_found_by_series_too(cbis):
     assert rows[2].reason == "file_missing"
 
 
+@pytest.mark.parametrize("form", ["{case}.png", "{series}.png", "{case}/{case}.png"])
+def test_cbis_files_may_be_named_by_case_or_series(cbis, form):
+    case = "Calc-Training_P_00005_RIGHT_CC"
+    name = form.format(case=case, series=f"1.3.6.1.series-{case}")
+    for path in (name, f"crops/{case}_1.png"):
+        write_text(cbis / "pictures" / path, "an image")
+    rows = read_dataset(dataset("cbis_ddsm", cbis / "pictures", cbis / "tables"))
+    assert (rows[0].path, rows[0].reason) == (name, "")
+
+
+def test_cbis_takes_the_dicom_file_that_lies_beside_its_copy(cbis):
+    root = cbis / "CBIS-DDSM"
+    for file in list(root.rglob("1-1.dcm")):
+        write_text(file.with_suffix(".png"), "a copy")
+    rows = read_dataset(dataset("cbis_ddsm", root, cbis / "tables"))
+    assert (rows[0].path[-7:], rows[0].reason) == ("1-1.dcm", "")
+    write_text(next(root.rglob("1-1.dcm")).with_name("1-2.dcm"), "another image")
+    rows = read_dataset(dataset("cbis_ddsm", root, cbis / "tables"))
+    assert "file_ambiguous" in {row.reason for row in rows}
+
+
+def test_cbis_densities_may_be_written_as_floats(cbis):
+    for table in (cbis / "tables").iterdir():
+        text = table.read_text()
+        for density in "0234":
+            text = text.replace(f",{density},RIGHT,", f",{density}.0,RIGHT,")
+            text = text.replace(f",{density},LEFT,", f",{density}.0,LEFT,")
+        table.write_text(text)
+    rows = read_dataset(dataset("cbis_ddsm", cbis / "CBIS-DDSM", cbis / "tables"))
+    assert [row.label for row in rows] == ["C", "C", "B", "B", ""]
+
+
 def test_cbis_warns_of_tables_that_are_not_there(cbis, caplog):
     (cbis / "tables" / "calc_case_description_test_set.csv").unlink()
     read_dataset(dataset("cbis_ddsm", cbis / "CBIS-DDSM", cbis / "tables"))
@@ -431,6 +463,29 @@ def test_inbreast_takes_the_patient_from_the_file_name(tmp_path):
     assert rows["22678646_61b13c59bcba149e_MG_L_CC_ANON.dcm"].reason == "label_missing"
     assert rows["20586934_*.dcm"].reason == "file_missing"
     assert rows["20586986_6c613a14b80a8591_MG_L_ML_ANON.dcm"].view == "MLO"
+
+
+INBREAST = "22678622_61b13c59bcba149e_MG_R_CC_ANON"
+
+
+@pytest.mark.parametrize("copy", [f"AllPNGs/{INBREAST}.png", f"AllDICOMs/{INBREAST}.jpg"])
+def test_inbreast_takes_the_dicom_file_that_lies_beside_its_copy(tmp_path, copy):
+    for name in (f"AllDICOMs/{INBREAST}.dcm", copy):
+        write_text(tmp_path / "INbreast" / name, "an image")
+    lines = ("Laterality;View;File Name;ACR", "R;CC;22678622;4.0")
+    table = write_text(tmp_path / "INbreast.csv", *lines)
+    (row,) = read_dataset(dataset("inbreast", tmp_path / "INbreast", table))
+    assert row.path == f"AllDICOMs/{INBREAST}.dcm"
+    assert (row.label, row.patient_id) == ("D", "61b13c59bcba149e")
+
+
+def test_inbreast_lines_below_the_table_name_no_file(tmp_path):
+    root = tmp_path / "INbreast"
+    for name in (f"{INBREAST}.dcm", "_notes_2010.png"):
+        write_text(root / name, "an image")
+    lines = ("Laterality;View;File Name;ACR;Bi-Rads", "R;CC;22678622;4;1", ";;;2;total")
+    rows = read_dataset(dataset("inbreast", root, write_text(tmp_path / "t.csv", *lines)))
+    assert [row.reason for row in rows] == ["", "path_missing"]
 
 
 # ---- embed
@@ -600,6 +655,20 @@ def test_cdd_cesm_takes_the_low_energy_images(cdd):
     )
     assert rows["Subtracted images of CDD-CESM/P1_L_CM_MLO.jpg"].reason == "not_low_energy"
     assert rows["Low energy images of CDD-CESM/P2_R_DM_CC .jpg"].reason == "label_missing"
+
+
+def test_cdd_cesm_reads_the_sheet_saved_as_csv(cdd):
+    lines = [",".join(row) for row in (CDD_HEADER, cdd_row("P1_L_DM_MLO ", "C"))]
+    table = write_text(cdd / "Radiology-manual-annotations.csv", *lines)
+    (row,) = read_dataset(dataset("cdd_cesm", cdd / "CDD-CESM", table))
+    assert (row.path[-15:], row.label) == ("P1_L_DM_MLO.jpg", "C")
+
+
+def test_cdd_cesm_takes_the_published_file_that_lies_beside_its_mask(cdd):
+    write_picture(cdd / "CDD-CESM" / "masks" / "P1_L_DM_MLO.png")
+    table = cdd / "Radiology-manual-annotations.xlsx"
+    rows = rows_by_path(dataset("cdd_cesm", cdd / "CDD-CESM", table))
+    assert rows["Low energy images of CDD-CESM/P1_L_DM_MLO.jpg"].label == "C"
 
 
 @pytest.mark.parametrize(
