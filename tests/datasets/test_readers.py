@@ -732,6 +732,23 @@ def test_mini_mias_pairs_films_and_has_classes_of_its_own(root, tmp_path):
     assert [rows[f"mdb{n:03d}.pgm"].label for n in (1, 3, 216)] == ["G", "D", "D"]
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["\ufeffmdb001 G CIRC B 535 425 197", "mdb002 D NORM"],
+        ["REFNUM,BG,CLASS", "mdb001,G,CIRC", "mdb002,D,NORM"],
+        ["REFNUM;BG;CLASS", '"mdb001";"G";"CIRC"', '"mdb002";"D";"NORM"'],
+        [",REFNUM,BG", "0,mdb001,G", "1,mdb002,D"],
+        ["  mdb001\tG\tCIRC", "  mdb002\tD\tNORM"],
+    ],
+    ids=["byte order mark", "commas", "quotes", "row numbers", "indented"],
+)
+def test_mini_mias_films_are_read_from_a_saved_table(root, tmp_path, lines):
+    table = write_text(tmp_path / "Info.csv", *lines)
+    rows = rows_by_path(dataset("mini_mias", root, table, classes="fatty_glandular_dense"))
+    assert {path: row.label for path, row in rows.items()} == {"mdb001.pgm": "G", "mdb002.pgm": "D"}
+
+
 def test_mini_mias_without_film_lines_is_refused(root, tmp_path):
     table = write_text(tmp_path / "Info.txt", "INFORMATION:")
     params = dataset("mini_mias", root, table, classes="fatty_glandular_dense")
