@@ -574,6 +574,14 @@ def test_embed_findings_of_one_side_say_nothing_of_the_other(root, tmp_path, sid
     assert "no finding of accession 501 tells the density of side L" in row.detail
 
 
+def test_embed_accessions_that_a_spreadsheet_rounded_are_refused(root, tmp_path):
+    images = [embed_image("9.28849E+15", "L", 1)]
+    with pytest.raises(UserError, match=r"metadata\.csv: acc_anon '9\.28849E\+15' .* rounded"):
+        embed_rows(root, tmp_path / "tables", images, ["501,L,2"])
+    with pytest.raises(UserError, match=r"clinical\.csv: acc_anon '9,28849E\+15' .* rounded"):
+        embed_rows(root, tmp_path / "tables", [embed_image("501", "L", 1)], ['"9,28849E+15",L,2'])
+
+
 def test_embed_without_its_tables_is_refused(root, tmp_path):
     with pytest.raises(UserError, match="must hold EMBED_OpenData_clinical"):
         read_dataset(dataset("embed", root, tmp_path))

@@ -6,8 +6,9 @@ finding, density in `tissueden`), or the `_reduced` ones. An image takes the den
 of its accession and side; a finding whose side is B or blank holds for both sides.
 """
 
+import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mammo.datasets.folders import Finder, list_files, listing
@@ -35,21 +36,26 @@ METADATA = (
     "spot_mag",
 )
 MALE = ("5", "5.0")
+_ROUNDED = re.compile(r"[\d.,]+E\+\d+", re.IGNORECASE)
 
 Densities = Mapping[tuple[str, str], set[str]]
 
 
 def read(root: Path, table: Path) -> list[ImageRow]:
-    """Read one row an image, or several where findings of one breast disagree."""
+    """Read one row an image, or several where findings of one breast disagree.
+
+    Raises:
+        UserError: A table isn't there, or a spreadsheet rounded its accessions.
+    """
     densities = defaultdict(set)
-    for cells in read_label_table(_table(table, "clinical"), CLINICAL):
+    for cells in _rows(_table(table, "clinical"), CLINICAL):
         if not is_blank(cells["tissueden"]):
             for side in _sides(cells["side"]):
                 densities[cells["acc_anon"], side].add(cells["tissueden"])
     finder = Finder(list_files(root))
     return [
         row
-        for cells in read_label_table(_table(table, "metadata"), METADATA)
+        for cells in _rows(_table(table, "metadata"), METADATA)
         for row in _image(cells, densities, finder)
     ]
 
@@ -67,6 +73,18 @@ def _table(folder: Path, name: str) -> Path:
         if path.is_file():
             return path
     raise UserError(f"{folder}: must hold {paths[0].name} or {paths[1].name}; {listing(folder)}")
+
+
+def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    rows = read_label_table(path, columns)
+    for cells in rows:
+        # An accession has 16 digits; many exams share the first six.
+        if _ROUNDED.fullmatch(cells["acc_anon"]):
+            raise UserError(
+                f"{path}: acc_anon {cells['acc_anon']!r} is a number that a spreadsheet rounded, "
+                "so exams can't be told apart; take the published file"
+            )
+    return rows
 
 
 def _image(cells: Mapping[str, str], densities: Densities, finder: Finder) -> list[ImageRow]:
