@@ -244,6 +244,14 @@ def test_irma_labels_every_image_of_an_accession(tmp_path):
     assert rows["0777"].reason == "file_missing"
 
 
+@pytest.mark.parametrize(("label", "outcome"), [("2.0", "B"), ("5.0", "class_5"), ("2.5", "")])
+def test_irma_classes_may_be_written_as_floats(tmp_path, label, outcome):
+    write_text(tmp_path / "irma" / "0012" / "1.dcm", "an image")
+    table = write_text(tmp_path / "t.csv", "AccessionNumber,Classification", f"0012,{label}")
+    (row,) = read_dataset(dataset("irma", tmp_path / "irma", table))
+    assert (row.label or row.reason) == (outcome or "label_unmappable")
+
+
 # ---- rsna
 
 
@@ -261,6 +269,14 @@ def test_rsna_goes_without_the_rows_that_have_no_density(root, tmp_path):
         "10130/388811999.dcm", "10130", laterality="L", view="MLO", label="B"
     )
     assert rows["10130/613462606.dcm"].view == "AT"
+
+
+@pytest.mark.parametrize("cell", ["NA", "NaN", "nan"])
+def test_what_r_and_pandas_write_for_a_blank_label_is_none(root, tmp_path, cell):
+    line = f"2,10006,462822612,L,CC,61.0,0,0,0,,0,{cell},29,False"
+    table = write_text(tmp_path / "train.csv", RSNA_HEADER, line)
+    (row,) = read_dataset(dataset("rsna", root, table))
+    assert row.reason == "label_missing" and repr(cell) in row.detail
 
 
 # ---- vindr
@@ -377,6 +393,38 @@ def test_cbis_files_are_found_by_series_too(cbis):
     assert rows[2].reason == "file_missing"
 
 
+@pytest.mark.parametrize("form", ["{case}.png", "{series}.png", "{case}/{case}.png"])
+def test_cbis_files_may_be_named_by_case_or_series(cbis, form):
+    case = "Calc-Training_P_00005_RIGHT_CC"
+    name = form.format(case=case, series=f"1.3.6.1.series-{case}")
+    for path in (name, f"crops/{case}_1.png"):
+        write_text(cbis / "pictures" / path, "an image")
+    rows = read_dataset(dataset("cbis_ddsm", cbis / "pictures", cbis / "tables"))
+    assert (rows[0].path, rows[0].reason) == (name, "")
+
+
+def test_cbis_takes_the_dicom_file_that_lies_beside_its_copy(cbis):
+    root = cbis / "CBIS-DDSM"
+    for file in list(root.rglob("1-1.dcm")):
+        write_text(file.with_suffix(".png"), "a copy")
+    rows = read_dataset(dataset("cbis_ddsm", root, cbis / "tables"))
+    assert (rows[0].path[-7:], rows[0].reason) == ("1-1.dcm", "")
+    write_text(next(root.rglob("1-1.dcm")).with_name("1-2.dcm"), "another image")
+    rows = read_dataset(dataset("cbis_ddsm", root, cbis / "tables"))
+    assert "file_ambiguous" in {row.reason for row in rows}
+
+
+def test_cbis_densities_may_be_written_as_floats(cbis):
+    for table in (cbis / "tables").iterdir():
+        text = table.read_text()
+        for density in "0234":
+            text = text.replace(f",{density},RIGHT,", f",{density}.0,RIGHT,")
+            text = text.replace(f",{density},LEFT,", f",{density}.0,LEFT,")
+        table.write_text(text)
+    rows = read_dataset(dataset("cbis_ddsm", cbis / "CBIS-DDSM", cbis / "tables"))
+    assert [row.label for row in rows] == ["C", "C", "B", "B", ""]
+
+
 def test_cbis_warns_of_tables_that_are_not_there(cbis, caplog):
     (cbis / "tables" / "calc_case_description_test_set.csv").unlink()
     read_dataset(dataset("cbis_ddsm", cbis / "CBIS-DDSM", cbis / "tables"))
@@ -415,6 +463,29 @@ def test_inbreast_takes_the_patient_from_the_file_name(tmp_path):
     assert rows["22678646_61b13c59bcba149e_MG_L_CC_ANON.dcm"].reason == "label_missing"
     assert rows["20586934_*.dcm"].reason == "file_missing"
     assert rows["20586986_6c613a14b80a8591_MG_L_ML_ANON.dcm"].view == "MLO"
+
+
+INBREAST = "22678622_61b13c59bcba149e_MG_R_CC_ANON"
+
+
+@pytest.mark.parametrize("copy", [f"AllPNGs/{INBREAST}.png", f"AllDICOMs/{INBREAST}.jpg"])
+def test_inbreast_takes_the_dicom_file_that_lies_beside_its_copy(tmp_path, copy):
+    for name in (f"AllDICOMs/{INBREAST}.dcm", copy):
+        write_text(tmp_path / "INbreast" / name, "an image")
+    lines = ("Laterality;View;File Name;ACR", "R;CC;22678622;4.0")
+    table = write_text(tmp_path / "INbreast.csv", *lines)
+    (row,) = read_dataset(dataset("inbreast", tmp_path / "INbreast", table))
+    assert row.path == f"AllDICOMs/{INBREAST}.dcm"
+    assert (row.label, row.patient_id) == ("D", "61b13c59bcba149e")
+
+
+def test_inbreast_lines_below_the_table_name_no_file(tmp_path):
+    root = tmp_path / "INbreast"
+    for name in (f"{INBREAST}.dcm", "_notes_2010.png"):
+        write_text(root / name, "an image")
+    lines = ("Laterality;View;File Name;ACR;Bi-Rads", "R;CC;22678622;4;1", ";;;2;total")
+    rows = read_dataset(dataset("inbreast", root, write_text(tmp_path / "t.csv", *lines)))
+    assert [row.reason for row in rows] == ["", "path_missing"]
 
 
 # ---- embed
@@ -475,6 +546,40 @@ def test_embed_joins_on_accession_and_side(root, tmp_path):
     }
     assert rows[0].path == "cohort_1/10000879/1.2.501/1.2.84/1.2.826.1.dcm"
     assert rows[0].patient_id == "10000879"
+
+
+def embed_rows(root: Path, tables: Path, images: list[str], findings: list[str]) -> list[ImageRow]:
+    write_text(tables / "EMBED_OpenData_metadata.csv", EMBED_METADATA, *images)
+    write_text(tables / "EMBED_OpenData_clinical.csv", "acc_anon,side,tissueden", *findings)
+    return read_dataset(dataset("embed", root, tables))
+
+
+def test_embed_findings_that_say_nothing_contradict_none(root, tmp_path):
+    findings = ["501,L,2.0", "501,L,", "501,L,NA"]
+    rows = embed_rows(root, tmp_path / "tables", [embed_image("501", "L", 1)], findings)
+    assert [row.label for row in rows] == ["B"]
+
+
+def test_embed_blank_cells_may_be_written_out(root, tmp_path):
+    images = [embed_image("501", side, n, spot="NA") for n, side in enumerate("LR")]
+    rows = embed_rows(root, tmp_path / "tables", images, ["501,NA,2"])
+    assert [row.label for row in rows] == ["B", "B"]
+
+
+@pytest.mark.parametrize("side", ["R", "r", "Right", "X"])
+def test_embed_findings_of_one_side_say_nothing_of_the_other(root, tmp_path, side):
+    images = [embed_image("501", "L", 1)]
+    (row,) = embed_rows(root, tmp_path / "tables", images, [f"501,{side},2"])
+    assert row.reason == "label_missing"
+    assert "no finding of accession 501 tells the density of side L" in row.detail
+
+
+def test_embed_accessions_that_a_spreadsheet_rounded_are_refused(root, tmp_path):
+    images = [embed_image("9.28849E+15", "L", 1)]
+    with pytest.raises(UserError, match=r"metadata\.csv: acc_anon '9\.28849E\+15' .* rounded"):
+        embed_rows(root, tmp_path / "tables", images, ["501,L,2"])
+    with pytest.raises(UserError, match=r"clinical\.csv: acc_anon '9,28849E\+15' .* rounded"):
+        embed_rows(root, tmp_path / "tables", [embed_image("501", "L", 1)], ['"9,28849E+15",L,2'])
 
 
 def test_embed_without_its_tables_is_refused(root, tmp_path):
@@ -560,6 +665,20 @@ def test_cdd_cesm_takes_the_low_energy_images(cdd):
     assert rows["Low energy images of CDD-CESM/P2_R_DM_CC .jpg"].reason == "label_missing"
 
 
+def test_cdd_cesm_reads_the_sheet_saved_as_csv(cdd):
+    lines = [",".join(row) for row in (CDD_HEADER, cdd_row("P1_L_DM_MLO ", "C"))]
+    table = write_text(cdd / "Radiology-manual-annotations.csv", *lines)
+    (row,) = read_dataset(dataset("cdd_cesm", cdd / "CDD-CESM", table))
+    assert (row.path[-15:], row.label) == ("P1_L_DM_MLO.jpg", "C")
+
+
+def test_cdd_cesm_takes_the_published_file_that_lies_beside_its_mask(cdd):
+    write_picture(cdd / "CDD-CESM" / "masks" / "P1_L_DM_MLO.png")
+    table = cdd / "Radiology-manual-annotations.xlsx"
+    rows = rows_by_path(dataset("cdd_cesm", cdd / "CDD-CESM", table))
+    assert rows["Low energy images of CDD-CESM/P1_L_DM_MLO.jpg"].label == "C"
+
+
 @pytest.mark.parametrize(
     ("sheet", "rows", "message"),
     [
@@ -619,6 +738,23 @@ def test_mini_mias_pairs_films_and_has_classes_of_its_own(root, tmp_path):
     assert rows["mdb006.pgm"].patient_id == "mdb005-mdb006"
     assert rows["mdb006.pgm"].laterality == "L"  # even numbers are left breasts
     assert [rows[f"mdb{n:03d}.pgm"].label for n in (1, 3, 216)] == ["G", "D", "D"]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["\ufeffmdb001 G CIRC B 535 425 197", "mdb002 D NORM"],
+        ["REFNUM,BG,CLASS", "mdb001,G,CIRC", "mdb002,D,NORM"],
+        ["REFNUM;BG;CLASS", '"mdb001";"G";"CIRC"', '"mdb002";"D";"NORM"'],
+        [",REFNUM,BG", "0,mdb001,G", "1,mdb002,D"],
+        ["  mdb001\tG\tCIRC", "  mdb002\tD\tNORM"],
+    ],
+    ids=["byte order mark", "commas", "quotes", "row numbers", "indented"],
+)
+def test_mini_mias_films_are_read_from_a_saved_table(root, tmp_path, lines):
+    table = write_text(tmp_path / "Info.csv", *lines)
+    rows = rows_by_path(dataset("mini_mias", root, table, classes="fatty_glandular_dense"))
+    assert {path: row.label for path, row in rows.items()} == {"mdb001.pgm": "G", "mdb002.pgm": "D"}
 
 
 def test_mini_mias_without_film_lines_is_refused(root, tmp_path):

@@ -13,6 +13,8 @@ from mammo.errors import UserError
 # The forms that mammograms are passed on in, whatever their publisher's.
 IMAGE_SUFFIXES = (".dcm", ".dicom", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".pgm")
 
+DICOM_SUFFIXES = (".dcm", ".dicom")
+
 _SPECIAL = {
     stat.S_IFIFO: "a FIFO",
     stat.S_IFSOCK: "a socket",
@@ -211,3 +213,8 @@ def _stem(path: str) -> str:
 def is_image(path: str) -> bool:
     """Tell by the suffix."""
     return path.lower().endswith(IMAGE_SUFFIXES)
+
+
+def originals(paths: list[str], suffixes: tuple[str, ...]) -> list[str]:
+    """Keep the files in the form that they were published in, if any are; others are copies."""
+    return [path for path in paths if path.lower().endswith(suffixes)] or paths

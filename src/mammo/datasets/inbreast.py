@@ -3,13 +3,14 @@
 `root` is `AllDICOMs/`, holding `{File Name}_{patient}_MG_{side}_{view}_ANON.dcm` or pictures so
 named; `table` is `INbreast.csv`, separated by semicolons. Its column Patient ID reads "removed"
 throughout, so the patient is the second token of the file's name. The view is the table's: the
-names write ML where the table has MLO. One ACR is blank.
+names write ML where the table has MLO. One ACR is blank. Rows at the foot of the workbook name no
+file.
 """
 
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
-from mammo.datasets.folders import composed, is_image, list_files
+from mammo.datasets.folders import DICOM_SUFFIXES, composed, is_image, list_files, originals
 from mammo.datasets.label_tables import read_label_table
 from mammo.datasets.rows import BIRADS_NUMBERS, ImageRow, labelled, placed
 
@@ -27,7 +28,9 @@ def read(root: Path, table: Path) -> list[ImageRow]:
 
 def _row(cells: dict[str, str], files: dict[str, list[str]]) -> ImageRow:
     name = cells["File Name"]
-    paths = files.get(name, [])
+    if not name:
+        return ImageRow("").rejected("path_missing", "File Name is blank")
+    paths = originals(files.get(name, []), DICOM_SUFFIXES)
     tokens = PurePosixPath(paths[0]).stem.split("_") if paths else []
     row = ImageRow(paths[0] if paths else f"{name}_*.dcm", "".join(tokens[1:2]))
     if len(paths) != 1:

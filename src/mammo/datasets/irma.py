@@ -41,6 +41,6 @@ def _exam(
             )
         ]
     rows = [ImageRow(path, accession_number=accession_number) for path in paths]
-    if label == "5":
+    if label in ("5", "5.0"):
         return [row.rejected("class_5", "Classification 5 is no BI-RADS density") for row in rows]
     return [labelled(row, label, BIRADS_NUMBERS) for row in rows]

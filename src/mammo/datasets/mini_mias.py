@@ -1,10 +1,11 @@
 """`mini_mias`: the mini-MIAS database of mammograms (Suckling et al., 1994).
 
 `root` holds `mdb001.pgm` to `mdb322.pgm`; `table` is `Info.txt`: explanations, then lines such as
-`mdb005 F CIRC B 477 133 30`, one a lesion, so a film may come twice. The tissue is fatty (F),
-fatty-glandular (G) or dense-glandular (D), which don't map to A-D. Films come in pairs, odd then
-even, of one person: odd numbers are right breasts, even numbers left ones (Info.txt, note 1). All
-are mediolateral oblique views.
+`mdb005 F CIRC B 477 133 30`, one a lesion, so a film may come twice. Saved by a spreadsheet they
+have other separators, quotes or row numbers. The tissue is fatty (F), fatty-glandular (G) or
+dense-glandular (D), which don't map to A-D. Films come in pairs, odd then even, of one person: odd
+numbers are right breasts, even numbers left ones (Info.txt, note 1). All are mediolateral oblique
+views.
 """
 
 import re
@@ -16,7 +17,8 @@ from mammo.datasets.rows import ImageRow, labelled, located
 from mammo.errors import UserError
 
 LABELS = {"F": "F", "G": "G", "D": "D"}
-_FILM = re.compile(r"^(mdb(\d{3}))[ \t]+(\S+)", re.MULTILINE)
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_FILM = re.compile(r'^(?:"?\d*"?[,;\t])?[ \t"]*(mdb(\d{3}))"?[ \t,;]+"?([^\s,;"]+)', re.MULTILINE)
 
 
 def read(root: Path, table: Path) -> list[ImageRow]:
@@ -26,9 +28,9 @@ def read(root: Path, table: Path) -> list[ImageRow]:
         UserError: No line names a film.
     """
     require_file(table)
-    films = dict.fromkeys(
-        match.groups() for match in _FILM.finditer(table.read_text(encoding="latin-1"))
-    )
+    content = table.read_bytes().removeprefix(_BYTE_ORDER_MARK)
+    lines = "\n".join(content.decode("latin-1").splitlines())
+    films = dict.fromkeys(match.groups() for match in _FILM.finditer(lines))
     if not films:
         raise UserError(f"{table}: must have lines such as 'mdb001 G CIRC B 535 425 197', got none")
     finder = Finder(list_files(root))

@@ -8,7 +8,8 @@ from mammo.datasets.folders import Finder
 LATERALITIES = {"L": "L", "R": "R", "LEFT": "L", "RIGHT": "R"}
 VIEWS = {"CC": "CC", "MLO": "MLO"}
 SPLITS = {"TRAIN": "train", "TRAINING": "train", "VAL": "val", "VALIDATION": "val", "TEST": "test"}
-BIRADS_NUMBERS = {"1": "A", "2": "B", "3": "C", "4": "D"}
+# A blank among the numbers of a column turns 2 into 2.0 in what pandas saves.
+BIRADS_NUMBERS = {f"{n}{end}": label for end in ("", ".0") for n, label in enumerate("ABCD", 1)}
 BIRADS_LETTERS = {"A": "A", "B": "B", "C": "C", "D": "D"}
 
 
@@ -55,8 +56,9 @@ def located(row: ImageRow, finder: Finder) -> ImageRow:
 def labelled(row: ImageRow, token: str, labels: Mapping[str, str]) -> ImageRow:
     """Give a row the label of its table's token: `label_missing` or `label_unmappable` if none."""
     normal = normalised(token)
-    if not normal:
-        return row.rejected("label_missing", "the label cell is blank")
+    if normal not in labels and is_blank(token):
+        said = f"says {token!r}" if normal else "is blank"
+        return row.rejected("label_missing", f"the label cell {said}")
     if normal not in labels:
         known = ", ".join(labels)
         # A letter of another alphabet looks like the one that is meant.
@@ -89,6 +91,11 @@ def published(row: ImageRow, split: str) -> ImageRow:
     if token and token not in SPLITS:
         return row.rejected("split_unknown", f"split {split!r} is none of {', '.join(SPLITS)}")
     return row
+
+
+def is_blank(token: str) -> bool:
+    """Tell a cell without a value, also as R and pandas write it."""
+    return normalised(token) in ("", "NA", "NAN")
 
 
 def normalised(token: str) -> str:
