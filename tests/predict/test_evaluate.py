@@ -68,6 +68,19 @@ def test_what_rests_on_a_class_of_few_patients_has_no_interval():
         assert found["patient"]["kappa_quadratic"]["low"] is not None
 
 
+def test_a_class_may_be_thin_by_patient_alone():
+    """Who has a denser breast counts as that: many have images of A, two are patients of A."""
+    table = predictions("probe", 2.0)
+    of_a = table["label"] == "A"
+    both = sorted(table[of_a]["patient"].unique())[:2]
+    denser = of_a & (table["laterality"] == "R") & ~table["patient"].isin(both)
+    mixed = table.assign(label=table["label"].mask(denser, "B"))
+    found = figures(mixed, CLASSES, "argmax", "mean", Bootstrap(200, 0, 0.95, 5))
+    assert found["image"]["bal_acc_adj"]["low"] is not None
+    assert found["patient"]["bal_acc_adj"]["low"] is None
+    assert found["thin_classes"] == {"A": 2}
+
+
 def test_the_page_says_for_which_classes_there_are_no_intervals(elsewhere):
     page = (elsewhere / "out/report.md").read_text()
     assert "none for what rests on a class of fewer than 5 patients: A (" in page

@@ -16,7 +16,7 @@ import pandas as pd
 from mammo.cohort.classes import dense_positions
 from mammo.comparison.bootstrap import calibration_draws, interval, metric_draws, resample_patients
 from mammo.comparison.calibration import reliability
-from mammo.comparison.measuring import FEWEST_PATIENTS, rests_on_few, thin_classes
+from mammo.comparison.measuring import FEWEST_PATIENTS, rests_on_few, thin_among
 from mammo.datasets.params import DatasetParams
 from mammo.errors import UserError
 from mammo.evaluation.decision import Rule
@@ -177,14 +177,16 @@ def figures(
 ) -> dict[str, Any]:
     """Measure images, breasts and patients, with intervals where enough patients are behind."""
     patients = sorted(table["patient"].unique())
-    thin = {c: n for c, n in thin_classes(table, tuple(classes)).items() if c in classes}
-    found: dict[str, Any] = {"confidence": bootstrap.confidence, "thin_classes": thin}
+    found: dict[str, Any] = {"confidence": bootstrap.confidence}
+    few: dict[str, int] = {}  # a class may be thin by patient alone, whose label is one for all
     for level in ("image", "breast", "patient"):
         settled = settle_patient_rule(table, patient_rule)
         units = aggregate(table, level, classes, patients, settled, rule)
         metrics = [*IMAGE_METRICS, "calibration_error"] if level == "image" else IMAGE_METRICS
+        thin = thin_among(units)
+        few |= {c: min(n, few.get(c, n)) for c, n in thin.items()}
         found[level] = estimates(units, len(patients), bootstrap, metrics, thin)
-    return found
+    return {**found, "thin_classes": {c: few[c] for c in classes if c in few}}
 
 
 def estimates(
