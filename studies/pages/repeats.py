@@ -22,7 +22,7 @@ from mammo.comparison.bootstrap import (
     patients_needed,
     resample_patients,
 )
-from mammo.comparison.measuring import rests_on_few, thin_classes
+from mammo.comparison.measuring import rests_on_few, thin_among
 from mammo.comparison.paired_tests import benjamini_hochberg
 from mammo.comparison.params import CompareParams
 from mammo.errors import UserError
@@ -51,18 +51,19 @@ class Setting:
         patients: Of test, sorted.
         weights: (1 + draws, P), of the patients.
         params: Section `compare`.
-        thin: Patients of each class, or side of dense, that has too few of them.
+        thin: By the suffix of a level: patients of each class that has too few of them there.
     """
 
     classes: tuple[str, ...]
     patients: list[str]
     weights: np.ndarray
     params: CompareParams
-    thin: dict[str, int]
+    thin: dict[str, dict[str, int]]
 
     def rests_on_few(self, metric: str) -> bool:
         """Say whether a metric, by image or by patient, is a mean that a thin class has part in."""
-        return rests_on_few(metric.partition("_patient")[0], self.classes, self.thin)
+        name, of_patients, breast = metric.partition("_patient")
+        return rests_on_few(name, self.classes, self.thin[of_patients + breast])
 
 
 def compare_repeats(
@@ -103,7 +104,9 @@ def compare_repeats(
     return Repeats(
         images=len(test),
         patients=len(setting.patients),
-        thin_classes={label: n for label, n in setting.thin.items() if label in setting.classes},
+        thin_classes={
+            label: n for label, n in setting.thin[""].items() if label in setting.classes
+        },
         repeats={name: list(by_repeat) for name, by_repeat in tables.items()},
         arms=arms,
         differences=adjusted(differences),
@@ -124,7 +127,11 @@ def _settle(test: pd.DataFrame, params: CompareParams) -> Setting:
     if len(patients) < 2:
         raise UserError(f"studies: test must hold at least 2 patients, got {len(patients)}")
     weights = resample_patients(len(patients), params.draws, params.seed)
-    return Setting(classes, patients, weights, params, thin_classes(test, classes))
+    thin = {
+        suffix: thin_among(aggregate(test, level, classes, patients, rule))
+        for suffix, (level, rule) in LEVELS.items()
+    }
+    return Setting(classes, patients, weights, params, thin)
 
 
 def _rows(tables: Sequence[pd.DataFrame], setting: Setting, rule: str) -> Rows:

@@ -169,6 +169,24 @@ def test_what_averages_over_a_thin_class_has_neither_interval_nor_p_nor_patients
     assert "(no interval) | – | – | can't be tested |" in row
 
 
+def test_a_class_may_be_thin_by_patient_alone():
+    """Who has a denser breast counts as that: many have images of A, one is a patient of A."""
+
+    def with_denser_breast(table):
+        of_a = (table["label"] == "A") & (table["split"] == "test")
+        first = table[of_a]["patient"].min()
+        denser = of_a & (table["laterality"] == "R") & (table["patient"] != first)
+        return table.assign(label=table["label"].mask(denser, "B"))
+
+    judged = {
+        name: {run: with_denser_breast(table) for run, table in of.items()}
+        for name, of in tables(("one", 2.0), patients=150).items()
+    }
+    own = compare_repeats(judged, [], [], PARAMS).arms["one"]
+    assert own["bal_acc_adj"].low is not None
+    assert own["bal_acc_adj_patient"].low is own["bal_acc_adj_patient_denser"].low is None
+
+
 def test_every_page_names_the_thin_class_and_gives_its_means_no_interval():
     seeds = with_thin_class(("probe", 1.0), ("full", 1.0), repeats=("0", "1"))
     facts = {name: {"0": FACTS, "1": FACTS} for name in seeds}
