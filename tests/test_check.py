@@ -89,12 +89,28 @@ def test_a_strategy_of_ones_own_is_sound(values):
         ("backbone.arch", "resnet19", r"backbone\.arch: .*must be one of .*resnet18"),
         ("backbone.weights", "file", "file must name a weights file"),
         ("collapse.action", "ignore", r"collapse\.action"),
+        ("strategies", {False: {}}, r"strategies\.False: must be text, got False, as YAML reads"),
+        ("ensemble.strategies", [["probe"], "full"], r"must be among probe, .*, got \['probe'\]"),
+        ("split.val_fold", True, r"split\.val_fold: must be a number, not true.*, got True"),
+        ("train.weight_decay", False, r"weight_decay: must be a number, not true.*, got False"),
+        ("dataset.labels.A", False, r"dataset\.labels\.A: .*got False; put it in quotes"),
+        ("loss", "focal", r"loss: must be a mapping of its keys, got 'focal'"),
+        ("balancing.weighted_sampler", "Auto", r"balancing\.weighted_sampler: .* boolean"),
     ],
 )
 def test_a_fault_anywhere_is_refused_and_named(values, key, value, complaint):
     change(values, key, value)
     with pytest.raises(UserError, match=complaint):
         check_params(values)
+
+
+def test_missing_strategies_are_one_fault(values):
+    change(values, "strategies", {})
+    with pytest.raises(UserError) as raised:
+        check_params(values)
+    assert str(raised.value) == (
+        "params.yaml: strategies: must be a mapping with at least one strategy"
+    )
 
 
 @pytest.mark.parametrize(
@@ -151,6 +167,28 @@ def test_a_broken_file_is_named(tmp_path):
     path.write_text("- 1")
     with pytest.raises(UserError, match="must be a mapping"):
         read_params(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("train: {seed: 0}\nloss: {}\ntrain: {seed: 1}\n", r"line 3: 'train' stands there twice"),
+        ("train:\n  seed: 0\n  seed: 1\n", r"line 3: 'seed' stands there twice"),
+        ("a: 2020-13-41\n", r"not valid YAML: month must be in 1\.\.12"),
+        (f"a: {'9' * 5000}\n", "not valid YAML: Exceeds the limit"),
+    ],
+)
+def test_a_key_that_stands_twice_and_a_value_that_is_none_are_refused(tmp_path, text, complaint):
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=complaint):
+        read_params(path)
+
+
+def test_a_merged_mapping_may_be_overridden(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text("a: &a {x: 1, y: 2}\nb: &b {<<: *a, y: 3}\nc: {<<: *b, x: 4}\n")
+    assert read_params(path)["c"] == {"x": 4, "y": 3}
 
 
 def test_a_section_or_leaf_that_is_not_there_is_named(tmp_path):

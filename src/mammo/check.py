@@ -213,7 +213,12 @@ def _faults_of_strategies(values: dict[str, Any]) -> list[str]:
         faults.append("params.yaml: strategies: must be a mapping with at least one strategy")
         strategies = {}
     for name, strategy in strategies.items():
-        if not str(name).isidentifier() or name in RESERVED:
+        if not isinstance(name, str):  # DVC, whose YAML is newer, calls the stages train@no
+            faults.append(
+                f"params.yaml: strategies.{name}: must be text, got {name!r}, as YAML reads a bare "
+                "no, yes, on, off, null or number; take another name"
+            )
+        elif not name.isidentifier() or name in RESERVED:
             faults.append(
                 f"params.yaml: strategies.{name}: must be a plain word (letters, digits, "
                 f"underscores) and none of {', '.join(RESERVED)}"
@@ -223,13 +228,13 @@ def _faults_of_strategies(values: dict[str, Any]) -> list[str]:
     chosen = values.get("strategy")
     members = _members(values)
     for member in members:
-        if member not in strategies:
+        if member not in list(strategies):  # a list or a mapping can't be looked up
             faults.append(
                 f"params.yaml: ensemble.strategies: must be among {', '.join(map(str, strategies))}"
                 f", got {member!r}"
             )
     choices = [*map(str, strategies), *(["ensemble"] if members else [])]
-    if "strategy" in values and chosen not in choices:
+    if "strategy" in values and choices and chosen not in choices:
         known = ", ".join(choices)
         faults.append(f"params.yaml: strategy: must be one of {known}, got {chosen!r}")
     return faults

@@ -5,7 +5,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    TypeAdapter,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+)
 
 from mammo import paths
 from mammo.errors import UserError
@@ -15,6 +22,14 @@ class Params(BaseModel):
     """A section of params.yaml: unknown and missing keys are refused, values never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _no_number_is_a_yes(cls, value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+        valid = validate(value)
+        if isinstance(value, bool) and not isinstance(valid, bool):
+            raise ValueError("must be a number, not true, false, yes, no, on or off")
+        return valid
 
 
 P = TypeVar("P", bound=BaseModel)
@@ -68,10 +83,12 @@ def read_yaml(path: Path) -> Any:
         _check_bounds(path, text)
         loader = _Loader(text)  # safe: plain values alone
         try:
-            return loader.get_single_data()
+            node = loader.get_single_node()
+            _check_keys(path, node)
+            return None if node is None else loader.construct_document(node)
         finally:
             loader.dispose()
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError) as error:  # ValueError: no date, no number
         raise UserError(f"{path}: not valid YAML: {error}") from None
 
 
@@ -103,6 +120,30 @@ def _check_bounds(path: Path, text: str) -> None:
                 f"{path}: unfolds to more than {_MAX_NODES} values; "
                 "are aliases (*name) nested in each other?"
             )
+
+
+def _check_keys(path: Path, top: yaml.Node | None) -> None:
+    """Refuse a key that stands twice in one mapping: PyYAML would take the last, DVC none."""
+    waiting, met = [top], set()
+    while waiting:
+        node = waiting.pop()
+        if not isinstance(node, yaml.CollectionNode) or id(node) in met:
+            continue
+        met.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+            continue
+        keys: set[tuple[str, str]] = set()
+        for key, value in node.value:
+            waiting.append(value)
+            if isinstance(key, yaml.ScalarNode):
+                if (key.tag, key.value) in keys:
+                    line = key.start_mark.line + 1
+                    raise UserError(
+                        f"{path}: line {line}: {key.value!r} stands there twice; "
+                        "rename or remove one"
+                    )
+                keys.add((key.tag, key.value))
 
 
 def load_params(section: str, model: type[P], path: Path = paths.PARAMS) -> P:
@@ -155,7 +196,7 @@ def parse_params(section: str, values: Any, model: type[P], path: Path = paths.P
 
 def _key(parts: Sequence[str | int]) -> list[str]:
     """Name where a fault lies; pydantic also names which of several types it tried."""
-    return [part for part in map(str, parts) if "[" not in part]
+    return [part for part in map(str, parts) if "[" not in part and part != "bool"]
 
 
 def _rule(fault: Any) -> str:
@@ -164,5 +205,10 @@ def _rule(fault: Any) -> str:
     if fault["type"] == "missing":
         return "missing; every key of params.yaml must be there"
     rule = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "model_type":
+        rule = "must be a mapping of its keys"
     # A rule about a whole section says itself which values break it.
-    return rule if isinstance(fault["input"], dict) else f"{rule}, got {fault['input']!r}"
+    said = rule if isinstance(fault["input"], dict) else f"{rule}, got {fault['input']!r}"
+    if fault["type"] == "string_type" and fault["input"] is not None:
+        return f"{said}; put it in quotes: YAML reads a bare no, yes, on, off or number as no text"
+    return said
