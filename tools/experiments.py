@@ -12,6 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from mammo.errors import UserError
+from mammo.stage import run_stage
+
 WIDTH = 120
 SHOWN = {  # heading -> key of metrics/report.json
     "val_kappa": "val_kappa",
@@ -41,10 +44,18 @@ class Experiment:
 
 
 def main() -> None:
-    """Ask DVC and print."""
+    """Ask DVC and print.
+
+    Raises:
+        UserError: DVC can't say.
+    """
     command = [sys.executable, "-m", "dvc", "exp", "show", "--json"]
-    shown = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    experiments = sorted(read_experiments(json.loads(shown)), key=lambda e: e.rank, reverse=True)
+    shown = subprocess.run(command, check=False, capture_output=True, text=True)
+    if shown.returncode:
+        raise UserError(f"`dvc exp show` ended with {shown.returncode}:\n{shown.stderr.strip()}")
+    experiments = sorted(
+        read_experiments(json.loads(shown.stdout)), key=lambda e: e.rank, reverse=True
+    )
     print("\n".join(table(experiments)))
 
 
@@ -115,4 +126,4 @@ def line(row: list[str], changed: str, widths: list[int], room: int) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_stage(main)

@@ -44,19 +44,30 @@ def forget(patient: str, really: bool, target: str = "") -> None:
     """Remove a patient from tensors, embeddings, models, scratch store, caches and logs.
 
     Raises:
-        UserError: The original files are still there, or the patient still is in the end.
+        UserError: The original files or corrections of their labels are still there, or the patient
+            still is in the end.
     """
     found = read_table(paths.FILES)
     found = found[found["patient_id"] == patient]
     root = Path(read_params()["dataset"]["root"])
     here = [str(root / path) for path in found["path"] if (root / path).exists()]
-    if not found.empty:
+    if found.empty:
+        print(f"{patient}: {paths.FILES} names no such patient; is it spelt as there?")
+    else:
         print(f"{patient}: {len(found)} images, keys {', '.join(found['key'])}")
     if here:
         raise UserError(
             "these originals are still there; remove them, their rows in "
             f"{read_params()['dataset']['table']}, and every copy and backup that you keep, then "
             "call this again:\n" + "\n".join(here)
+        )
+    corrections = Path(read_params()["dataset"]["corrections"])
+    corrected = corrections.read_text("utf-8", "replace") if corrections.is_file() else ""
+    rows = [key for key in found["key"] if key in corrected]
+    if rows:
+        raise UserError(
+            f"{corrections}: still names images of {patient!r}, and ingest would stop at them; "
+            f"remove the rows with the keys {', '.join(rows)}, then call this again"
         )
     steps = [f"rm -r {path}" for path in (*_KEPT, *_made()) if path.exists()]
     steps += [f"dvc repro {target}".strip(), "dvc gc -w -f", "dvc exp remove -A"]

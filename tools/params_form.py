@@ -6,15 +6,25 @@ form already, it changes the one line that it is asked to change.
 
 from pathlib import Path
 
-import yaml
 from dvc.utils.hydra import apply_overrides
+
+from mammo import paths
+from mammo.errors import UserError
+from mammo.params import read_params
+from mammo.stage import run_stage
 
 
 def write_as_dvc(path: Path) -> None:
-    """Set the chosen strategy to what it is, as `-S` would."""
-    chosen = yaml.safe_load(path.read_text(encoding="utf-8"))["strategy"]
+    """Set the chosen strategy to what it is, as `-S` would.
+
+    Raises:
+        UserError: The file can't be read, or names no strategy.
+    """
+    chosen = read_params(path).get("strategy")
+    if not isinstance(chosen, str):
+        raise UserError(f"{path}: strategy: must name one of strategies, got {chosen!r}")
     apply_overrides(path, [f"strategy={chosen}"])
 
 
 if __name__ == "__main__":
-    write_as_dvc(Path("params.yaml"))
+    run_stage(lambda: write_as_dvc(paths.PARAMS))

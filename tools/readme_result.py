@@ -4,7 +4,10 @@ The table of results, and which parts of the network each strategy trains, a str
 """
 
 import re
+import sys
 from pathlib import Path
+
+from mammo.errors import UserError
 
 START, END = "<!-- result -->\n", "<!-- end of result -->"
 COMPONENTS = "## Trainable parameters by component"
@@ -25,14 +28,34 @@ def transposed(table: str) -> str:
 
 
 def with_result(readme: str, report: str) -> str:
-    """Return the README with the report's tables in their place."""
+    """Return the README with the report's tables in their place.
+
+    Raises:
+        UserError: The report lacks a table, or the README its markers.
+    """
+    if not (re.search(r"^\|.*kappa", report, re.MULTILINE) and COMPONENTS in report):
+        raise UserError("report.md: must hold the tables of a whole run; call `dvc repro`")
+    if not re.search(f"{START}.*?{END}", readme, re.DOTALL):
+        raise UserError(
+            f"README.md: must hold the lines {START.strip()} and {END}, between which the tables go"
+        )
     components = first_table(report[report.index(COMPONENTS) :], "`")
     tables = f"{first_table(report, 'kappa')}\n\n{transposed(components)}"
     block = f"{START}\n{tables}\n\n{END}"
     return re.sub(f"{START}.*?{END}", lambda _: block, readme, flags=re.DOTALL)
 
 
-if __name__ == "__main__":
-    readme = Path("README.md")
-    text = with_result(readme.read_text(encoding="utf-8"), Path("report.md").read_text("utf-8"))
+def main() -> None:
+    """Write the README anew."""
+    readme, report = Path("README.md"), Path("report.md")
+    if not report.is_file():
+        sys.exit("error: report.md: no such file; `dvc repro` writes it")
+    try:
+        text = with_result(readme.read_text(encoding="utf-8"), report.read_text("utf-8"))
+    except UserError as error:
+        sys.exit(f"error: {error}")
     readme.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

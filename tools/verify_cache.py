@@ -5,6 +5,7 @@ A damaged one is moved to .dvc/damaged/, so that the next `dvc pull` or `dvc rep
 """
 
 import hashlib
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ def main() -> None:
     for path in damaged:
         target = Path(".dvc/damaged", path.parent.name + path.name)
         target.parent.mkdir(exist_ok=True)
-        path.rename(target)
+        shutil.move(path, target)  # a shared cache lies on another disk
         print(f"{path}: damaged; moved to {target}")
     print(f"{len(objects)} objects, {len(damaged)} damaged")
     if damaged:

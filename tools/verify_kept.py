@@ -57,7 +57,11 @@ def outside() -> Iterator[tuple[str, str]]:
     """Compare the files that params.yaml names and DVC doesn't hash."""
     if not paths.OUTSIDE.exists():
         return
-    values = read_params()
+    try:
+        values = read_params()
+    except UserError as error:
+        yield "the files that it names", str(error)
+        return
     for key, sha256 in read_json(paths.OUTSIDE).items():
         named = find_value(values, key)
         if sha256 is not None and named is not None:

@@ -19,6 +19,7 @@ from mammo.datasets.params import DatasetParams
 from mammo.dicom.params import Limits
 from mammo.errors import UserError
 from mammo.ingest.acceptance import Ingested, ingest
+from mammo.ingest.corrections import count
 from mammo.ingest.inspection import inspect_files
 from mammo.ingest.keys import image_key, patient_key, read_dataset_key
 from mammo.ingest.params import IngestParams, Policies
@@ -819,6 +820,19 @@ def test_a_correction_changes_a_label_and_is_counted(folder):
     assert ingested.metrics["corrected"] == 1
     assert ingested.metrics["images_by_class"]["B"] == 2
     assert ingest(corrections(folder), ingest_params(), LIMITS).metrics["corrected"] == 0
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["key;old;new;who;when", '"key","old","new","who","when"', "who,when,key,old,new,why\n,,,,,"],
+)
+def test_a_header_alone_corrects_nothing_whatever_a_spreadsheet_made_of_it(tmp_path, header):
+    assert count(write_text(tmp_path / "mine.csv", header)) == 0
+
+
+def test_corrections_without_their_columns_are_refused_by_their_own_key(tmp_path):
+    with pytest.raises(UserError, match=r"must have 'who', 'when'.*dataset\.corrections"):
+        count(write_text(tmp_path / "mine.csv", "key,old,new"))
 
 
 @pytest.mark.parametrize(

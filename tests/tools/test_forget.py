@@ -1,5 +1,7 @@
 """`make forget`: a patient who withdraws consent is in nothing that the checkout keeps."""
 
+import os
+import subprocess
 import sys
 
 import pytest
@@ -36,6 +38,33 @@ def pipeline(tmp_path):
 def forget(pipeline, *arguments):
     tool = [sys.executable, str(ROOT / "tools/forget.py"), "patient-3", "--target", "split"]
     return pipeline.run("env", f"PYTHONPATH={ROOT / 'src'}", *tool, *arguments, check=False)
+
+
+@pytest.mark.parametrize(
+    ("patient", "code", "said"),
+    [
+        ("patient-3", 1, "corrections.csv: still names images of 'patient-3'"),
+        ("patient-33", 0, "data/files.csv names no such patient"),
+    ],
+)
+def test_a_correction_that_is_left_and_an_unknown_patient_are_named(tmp_path, patient, code, said):
+    (tmp_path / "data").mkdir()
+    files = tmp_path / "data/files.csv"
+    files.write_text("key,path,patient_id\n00c92da6e1ec3255,gone.dcm,patient-3\n")
+    (tmp_path / "params.yaml").write_text(
+        "dataset: {root: own, table: own/labels.csv, corrections: corrections.csv}\n"
+    )
+    (tmp_path / "corrections.csv").write_text(
+        "key,old,new,who,when\n00c92da6e1ec3255,A,B,reader,today\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tools/forget.py"), patient],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
+    assert said in done.stdout + done.stderr
+    assert files.exists()
 
 
 @pytest.mark.slow

@@ -1,7 +1,11 @@
 """`make verify` finds the object that a disk has changed, and takes it out of DVC's way."""
 
+import hashlib
+import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -36,3 +40,29 @@ def test_a_changed_object_is_named_and_moved_away(tmp_path):
     assert "dvc repro" in done.stderr
     assert not victim.exists()
     assert (tmp_path / ".dvc/damaged" / (victim.parent.name + victim.name)).read_bytes() == b"twe"
+
+
+MEMORY = Path("/dev/shm")
+
+
+@pytest.mark.skipif(not MEMORY.is_dir(), reason="there is no second file system")
+def test_a_damaged_object_of_a_cache_on_another_disk_is_moved_away_too(tmp_path):
+    if MEMORY.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("the same file system")
+    run("git", "init", "-q", folder=tmp_path)
+    dvc = (sys.executable, "-m", "dvc")
+    run(*dvc, "init", "-q", folder=tmp_path)
+    cache = Path(tempfile.mkdtemp(dir=MEMORY))
+    try:
+        run(*dvc, "cache", "dir", "-q", str(cache), folder=tmp_path)
+        name = hashlib.md5(b"two", usedforsecurity=False).hexdigest()
+        victim = cache / "files/md5" / name[:2] / name[2:]
+        victim.parent.mkdir(parents=True)
+        victim.write_bytes(b"twe")
+        verify = (sys.executable, str(ROOT / "tools/verify_cache.py"))
+        done = run(*verify, folder=tmp_path, check=False)
+        assert "1 objects, 1 damaged" in done.stdout, done.stderr
+        assert not victim.exists()
+        assert (tmp_path / ".dvc/damaged" / name).read_bytes() == b"twe"
+    finally:
+        shutil.rmtree(cache)

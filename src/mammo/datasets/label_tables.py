@@ -22,7 +22,7 @@ MAX_ROWS = 5_000_000
 
 
 def read_label_table(
-    path: Path, columns: Sequence[str], keys: Mapping[str, str] = {}
+    path: Path, columns: Sequence[str], keys: Mapping[str, str] = {}, *, rowless: bool = False
 ) -> list[dict[str, str]]:
     """Read `columns` of a delimited table with a header line: one dictionary of text a row.
 
@@ -34,6 +34,7 @@ def read_label_table(
         path: The table.
         columns: Those to read.
         keys: The key of params.yaml that names a column, by column, where one does.
+        rowless: The header line alone will do, too.
 
     Raises:
         UserError: The file is missing, isn't such a table, lacks a column or holds no row.
@@ -65,7 +66,7 @@ def read_label_table(
         if len(table) >= MAX_ROWS:
             raise UserError(f"{path}: must hold at most {MAX_ROWS} rows")
         table.append({name: row[i] if i < len(row) else "" for name, i in at.items()})
-    if not table:
+    if not table and not rowless:
         raise UserError(f"{path}: holds no row below its header line; is it the right file?")
     return table
 

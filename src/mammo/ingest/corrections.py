@@ -47,10 +47,9 @@ def _read(path: Path) -> list[dict[str, str]]:
             f"{path}: no such file (dataset.corrections); for no correction it holds the line "
             f"{','.join(COLUMNS)} alone"
         )
-    text = path.read_text(encoding="utf-8-sig", errors="replace")
-    if [name.strip() for name in text.strip().split(",")] == list(COLUMNS):
-        return []
-    return read_label_table(path, COLUMNS)
+    return read_label_table(
+        path, COLUMNS, dict.fromkeys(COLUMNS, "dataset.corrections"), rowless=True
+    )
 
 
 def _fault(
