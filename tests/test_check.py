@@ -94,6 +94,8 @@ def test_a_strategy_of_ones_own_is_sound(values):
         ("split.val_fold", True, r"split\.val_fold: must be a number, not true.*, got True"),
         ("train.weight_decay", False, r"weight_decay: must be a number, not true.*, got False"),
         ("dataset.labels.A", False, r"dataset\.labels\.A: .*got False; put it in quotes"),
+        ("dataset.labels.A", "E", r"must map to A, B, C, D, got 'E' for 'A'"),
+        ("dataset.key_file", ["a"], r"key_file: .*valid string, got \['a'\]$"),
         ("loss", "focal", r"loss: must be a mapping of its keys, got 'focal'"),
         ("balancing.weighted_sampler", "Auto", r"balancing\.weighted_sampler: .* boolean"),
     ],

@@ -209,6 +209,6 @@ def _rule(fault: Any) -> str:
         rule = "must be a mapping of its keys"
     # A rule about a whole section says itself which values break it.
     said = rule if isinstance(fault["input"], dict) else f"{rule}, got {fault['input']!r}"
-    if fault["type"] == "string_type" and fault["input"] is not None:
+    if fault["type"] == "string_type" and isinstance(fault["input"], bool | int | float):
         return f"{said}; put it in quotes: YAML reads a bare no, yes, on, off or number as no text"
     return said

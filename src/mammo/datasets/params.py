@@ -74,8 +74,9 @@ class DatasetParams(Params):
             raise ValueError("must map distinct tokens that aren't blank")
         if info.data.get("name") == "csv" and "classes" in info.data:
             known = labels_of(info.data["classes"])
-            if not set(labels.values()) <= set(known):
-                raise ValueError(f"must map to {', '.join(known)}")
+            for token, label in labels.items():
+                if label not in known:
+                    raise ValueError(f"must map to {', '.join(known)}, got {label!r} for {token!r}")
         return labels
 
     @field_validator("classes")
