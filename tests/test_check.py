@@ -96,6 +96,7 @@ def test_a_strategy_of_ones_own_is_sound(values):
         ("dataset.labels.A", False, r"dataset\.labels\.A: .*got False; put it in quotes"),
         ("dataset.labels.A", "E", r"must map to A, B, C, D, got 'E' for 'A'"),
         ("dataset.key_file", ["a"], r"key_file: .*valid string, got \['a'\]$"),
+        ("split.seed", 2**32, r"split\.seed: must be at most 4294967295, got 4294967296"),
         ("loss", "focal", r"loss: must be a mapping of its keys, got 'focal'"),
         ("balancing.weighted_sampler", "Auto", r"balancing\.weighted_sampler: .* boolean"),
     ],

@@ -65,6 +65,8 @@ _SHAPING = (
     "head", "train", "balancing", "loss", "collapse", "compute", "evaluate",
 )  # fmt: skip
 
+_MAX_SEED = 2**32 - 1  # NumPy's legacy generator, which scikit-learn seeds, takes no more
+
 _START_BYTES = 64  # of a weights file, enough to tell text
 
 # The other arms of the comparison: a stage's, and those without a network.
@@ -203,6 +205,11 @@ def _faults_of_sections(values: dict[str, Any]) -> list[str]:
     for section, model in SECTIONS.items():
         if section in values:
             _collect(faults, section, values[section], model)
+            seed = values[section].get("seed") if isinstance(values[section], dict) else None
+            if isinstance(seed, int) and seed > _MAX_SEED:
+                faults.append(
+                    f"params.yaml: {section}.seed: must be at most {_MAX_SEED}, got {seed}"
+                )
     return faults
 
 
