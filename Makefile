@@ -41,7 +41,7 @@ test: $(VENV)/.dev         ## Format check, lint, types, floors, tests with cove
 	mypy --config-file tests/mypy.ini
 	pytest -m "not rebuild" -n 2 --dist loadfile --cov --cov-report=term:skip-covered
 
-longtest: test             ## Also what rebuilds the pipeline many times: experiments, remotes, studies, benchmarks.
+longtest: test             ## Also what rebuilds the pipeline many times: experiments, remotes, studies.
 	pytest -m rebuild
 
 fuzz: $(VENV)/.dev         ## Damage real files in over a thousand ways; none may decode wrongly.
