@@ -24,7 +24,7 @@ import yaml
 
 from machine import machine
 from mammo import paths
-from mammo.check import note_parameters
+from mammo.check.fingerprints import note_parameters
 from mammo.errors import UserError
 from mammo.network.compute import compute_dtype
 from mammo.network.params import ComputeParams

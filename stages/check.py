@@ -5,7 +5,9 @@ data/parameters/ a digest of what shapes each strategy's answers.
 """
 
 from mammo import paths
-from mammo.check import check_inputs, check_params, note_parameters
+from mammo.check.fingerprints import note_parameters
+from mammo.check.inputs import check_inputs
+from mammo.check.parameters import check_params
 from mammo.params import read_params
 from mammo.stage import run_stage
 from mammo.storage.files import write_text

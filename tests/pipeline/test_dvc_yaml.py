@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mammo.check import RESERVED
+from mammo.check.parameters import RESERVED
 from mammo.comparison.baselines import BASELINES
 from mammo.errors import UserError
 from mammo.params import read_params

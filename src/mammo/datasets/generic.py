@@ -1,20 +1,17 @@
 """`csv`: any folder of images with a table of one row an image, whose columns params.yaml names."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from mammo.datasets.label_tables import read_label_table
-from mammo.datasets.params import Columns
+from mammo.datasets.params import PLACEHOLDER, Columns
 from mammo.datasets.rows import ImageRow, labelled, normalised, placed, published
-
-_PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
 
 
 def read(root: Path, table: Path, columns: Columns, labels: Mapping[str, str]) -> list[ImageRow]:
     """Read the rows of a table; `labels` maps its tokens to A-D and nothing else is a label."""
     pattern = columns.image if "{" in columns.image else f"{{{columns.image}}}"
-    keys = dict.fromkeys(_PLACEHOLDER.findall(pattern), "dataset.columns.image")
+    keys = dict.fromkeys(PLACEHOLDER.findall(pattern), "dataset.columns.image")
     for field in ("patient_id", "laterality", "view", "label", "split"):
         if column := getattr(columns, field):
             keys.setdefault(column, f"dataset.columns.{field}")
@@ -30,8 +27,8 @@ def _row(
     def cell(column: str | None) -> str:
         return cells[column] if column else ""
 
-    names = _PLACEHOLDER.findall(pattern)
-    path = _PLACEHOLDER.sub(lambda match: cells[match[1]], pattern)
+    names = PLACEHOLDER.findall(pattern)
+    path = PLACEHOLDER.sub(lambda match: cells[match[1]], pattern)
     row = ImageRow(path, patient_id=cell(columns.patient_id))
     if not all(cells[name] for name in names):
         row = row.rejected("path_missing", f"the row names no image: {columns.image} is blank")

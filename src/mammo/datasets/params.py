@@ -1,5 +1,6 @@
 """Section `dataset`."""
 
+import re
 from typing import Literal
 
 from pydantic import ValidationInfo, field_validator
@@ -7,6 +8,8 @@ from pydantic import ValidationInfo, field_validator
 from mammo.cohort.classes import ClassSet, labels_of
 from mammo.datasets.rows import normalised
 from mammo.params import Params
+
+PLACEHOLDER = re.compile(r"\{([^{}]+)\}")  # a column's name in a pattern of paths
 
 
 class Columns(Params):
@@ -28,6 +31,13 @@ class Columns(Params):
     view: str | None
     label: str
     split: str | None
+
+    @field_validator("image")
+    @classmethod
+    def _braces_pair(cls, image: str) -> str:
+        if "{" in image and set("{}") & set(PLACEHOLDER.sub("", image)):
+            raise ValueError("must close each { that it opens, as {patient_id}/{image_id}.dcm does")
+        return image
 
 
 DatasetName = Literal[

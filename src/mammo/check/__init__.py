@@ -1,0 +1,1 @@
+"""What is refused before anything runs: params.yaml, and the files and folders that it names."""
