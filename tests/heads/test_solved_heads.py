@@ -110,7 +110,7 @@ def test_multinomial_gradients_are_those_of_finite_differences(objective):
     )
 
 
-def test_ordinal_gradients_and_curvature_are_those_of_finite_differences():
+def test_ordinal_gradients_are_those_of_finite_differences():
     random = np.random.default_rng(0)
     likelihood = OrdinalLikelihood(np.arange(12) % 4, random.dirichlet(np.ones(12)))
     scores, free = random.normal(size=(12, 1)), np.array([-1.0, 0.3, -0.4])
@@ -121,11 +121,30 @@ def test_ordinal_gradients_and_curvature_are_those_of_finite_differences():
     assert by_free == pytest.approx(
         finite_differences(lambda f: likelihood.value(scores, f)[0], free), abs=1e-8
     )
-    one_each = [
-        finite_differences(lambda s, i=i: likelihood.value(s, free)[1][i, 0], scores)[i, 0]
-        for i in range(12)
-    ]
-    assert likelihood.curvature(scores, free)[:, 0] == pytest.approx(one_each, abs=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "free"),
+    [
+        (OrdinalLikelihood(np.arange(12) % 4, np.arange(1, 13) / 78), [-1.0, 0.3, -0.4]),
+        (
+            MultinomialLikelihood(
+                np.arange(12) % 3, np.arange(1, 13) / 78, Objective(np.log([0.5, 0.3, 0.2]))
+            ),
+            [0.2, -0.1, 0.4],
+        ),
+    ],
+    ids=["ordinal", "multinomial"],
+)
+def test_curvature_is_that_of_finite_differences(likelihood, free):
+    scores = np.random.default_rng(0).normal(size=(12, likelihood.columns))
+    curvature = likelihood.curvature(scores, np.array(free))
+    assert curvature.shape == (12, likelihood.columns, likelihood.columns)
+    for row, column in np.ndindex(*scores.shape):
+        slopes = finite_differences(
+            lambda s, i=row, j=column: likelihood.value(s, np.array(free))[1][i, j], scores
+        )
+        assert curvature[row, column] == pytest.approx(slopes[row], abs=1e-7)
 
 
 def test_log_probabilities_stay_exact_far_from_the_thresholds():

@@ -91,9 +91,10 @@ class MultinomialLikelihood:
         return float(self.weights @ each), by_score, by_score.sum(axis=0)
 
     def curvature(self, scores: np.ndarray, parameters: np.ndarray) -> np.ndarray:
-        """Compute cross-entropy's second derivative by each score: (n, P), (P,) -> (n, P)."""
+        """Compute cross-entropy's second derivatives by the scores: (n, P), (P,) -> (n, P, P)."""
         p = softmax(scores + (parameters + self.objective.adjustment), axis=1)
-        second: np.ndarray = self.weights[:, None] * p * (1 - p)
+        by_logits = p[:, :, None] * (np.eye(self.columns) - p[:, None, :])
+        second: np.ndarray = by_logits * self.weights[:, None, None]
         return second
 
     def _loss(self, log_p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -98,25 +98,25 @@ class OrdinalLikelihood:
         gaps = np.exp(parameters[1:])
         ends = np.concatenate([[-np.inf], ascending(parameters), [np.inf]])
         lower, upper = ends[self.ranks], ends[self.ranks + 1]  # of each image's class
-        loss = -self.weights @ (log_expit(upper - score) + log_expit(score - lower))
+        beyond = np.stack([score - upper, lower - score])
+        # -log_expit(-beyond) and expit(beyond), by functions that NumPy vectorises
+        decay = np.exp(-np.abs(beyond))
+        loss = self.weights @ (np.maximum(beyond, 0) + np.log1p(decay)).sum(axis=0)
         loss -= self.shares[1:-1] @ np.log(-np.expm1(-gaps))
-        over, under = expit(score - upper), expit(lower - score)
-        by_upper = np.bincount(self.ranks, self.weights * over, len(self.shares))[:-1]
-        by_lower = np.bincount(self.ranks, self.weights * under, len(self.shares))[1:]
+        over, under = self.weights * np.where(beyond > 0, 1, decay) / (1 + decay)
+        by_upper = np.bincount(self.ranks, over, len(self.shares))[:-1]
+        by_lower = np.bincount(self.ranks, under, len(self.shares))[1:]
         tail = np.cumsum((by_lower - by_upper)[::-1])[::-1]  # thresholds move all after them
         by_gap = gaps * tail[1:] - self.shares[1:-1] * gaps / np.expm1(gaps)
-        by_score = self.weights * (over - under)
-        return float(loss), by_score[:, None], np.concatenate([tail[:1], by_gap])
+        return float(loss), (over - under)[:, None], np.concatenate([tail[:1], by_gap])
 
     def curvature(self, scores: np.ndarray, parameters: np.ndarray) -> np.ndarray:
-        """Compute the loss's second derivative by each score: (n, 1), (P - 1,) -> (n, 1)."""
+        """Compute the loss's second derivative by each score: (n, 1), (P - 1,) -> (n, 1, 1)."""
         ends = np.concatenate([[-np.inf], ascending(parameters), [np.inf]])
-        below, above = (
-            expit(ends[self.ranks + 1] - scores[:, 0]),
-            expit(scores[:, 0] - ends[self.ranks]),
-        )
-        second: np.ndarray = (self.weights * (below * (1 - below) + above * (1 - above)))[:, None]
-        return second
+        below = expit(ends[self.ranks + 1] - scores[:, 0])
+        above = expit(scores[:, 0] - ends[self.ranks])
+        second: np.ndarray = self.weights * (below * (1 - below) + above * (1 - above))
+        return second[:, None, None]
 
 
 def fit_thresholds(scores: np.ndarray, ranks: np.ndarray, weights: np.ndarray) -> np.ndarray:
