@@ -72,8 +72,9 @@ class Fast:
 
         Returns:
             Seconds: `embed`, `open`, `fixed` (solving the head, path and cross-fitting included)
-            and `epoch` (0 where nothing but a solved head trains); `bare_embed` and `bare_epoch`
-            on random data in memory, where nothing or everything of the backbone trains.
+            and `epoch` (0 where nothing but a solved head trains, and then `once` is what solving
+            takes without `head.refit`); `bare_embed` and `bare_epoch` on random data in memory,
+            where nothing or everything of the backbone trains.
         """
         started = time.perf_counter()
         self.embed()
@@ -93,6 +94,9 @@ class Fast:
             seconds |= {"fixed": fixed, "epoch": epoch}
         else:
             seconds |= {"fixed": whole, "epoch": 0.0}
+            started = time.perf_counter()
+            solve(trial.job, trial.features)
+            seconds["once"] = time.perf_counter() - started
         if self.recipe.cut == self.recipe.blocks:
             seconds["bare_embed"] = self.bare_embed()
         if self.recipe.cut == 0:
