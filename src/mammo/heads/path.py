@@ -28,7 +28,7 @@ from mammo.heads.multinomial import (
 )
 from mammo.heads.ordinal import OrdinalHead, OrdinalLikelihood, ascending, fit_thresholds
 from mammo.heads.params import HeadParams
-from mammo.heads.solver import Likelihood, Solution, solve_problems
+from mammo.heads.solver import Solution, solve_problem
 
 Linear = OrdinalHead | MultinomialHead
 
@@ -185,7 +185,7 @@ def _warn_of_absent_classes(labels: np.ndarray, classes: int) -> None:
 
 
 class _Problems:
-    """All of train, and each fold's complement, as problems on one table of coordinates."""
+    """All of train, and each fold's complement, as problems in the same coordinates."""
 
     def __init__(
         self,
@@ -214,33 +214,31 @@ class _Problems:
 
     def solve(self, penalties: Sequence[float]) -> Iterator[tuple[Linear, np.ndarray | None]]:
         """Yield for each penalty the head of all images, and cross-fitted log-probabilities."""
-        found = self._solve(penalties, 0.0, None)
-        if self.objective.gamma:
-            found = self._solve(penalties, self.objective.gamma, list(found))
-        for solutions in found:
+        every = [
+            self._solve(seen, present, penalties)
+            for seen, present in zip(self.seen, self.present, strict=True)
+        ]
+        for solutions in zip(*every, strict=True):
             heads = [self._head(s, p) for s, p in zip(solutions, self.present, strict=True)]
             yield self._with_folds(heads[0], heads[1:])
 
     def _solve(
-        self, penalties: Sequence[float], gamma: float, start: Sequence[Sequence[Solution]] | None
-    ) -> Iterator[list[Solution]]:
-        problems = [
-            self._problem(seen, present, gamma)
-            for seen, present in zip(self.seen, self.present, strict=True)
-        ]
-        return solve_problems(self.coordinates, problems, penalties, start)
-
-    def _problem(self, seen: np.ndarray, present: np.ndarray, gamma: float) -> Likelihood:
-        """State the problem of the images seen; others weigh 0."""
-        weights = np.where(seen[self.image], self.row_weights, 0)
-        weights /= weights.sum()
-        ranks = rank_among(self.table.labels, present)[self.image]
+        self, seen: np.ndarray, present: np.ndarray, penalties: Sequence[float]
+    ) -> list[Solution]:
+        """Solve the problem of the images seen."""
+        rows = seen[self.image]
+        coordinates = self.coordinates if rows.all() else self.coordinates[rows]
+        weights = self.row_weights[rows] / self.row_weights[rows].sum()
+        ranks = rank_among(self.table.labels, present)[self.image[rows]]
         if self.params.model == "ordinal":
-            return OrdinalLikelihood(ranks, weights)
-        objective = replace(
-            self.objective, adjustment=self.objective.adjustment[present], gamma=gamma
-        )
-        return MultinomialLikelihood(ranks, weights, objective)
+            return solve_problem(coordinates, OrdinalLikelihood(ranks, weights), penalties)
+        objective = replace(self.objective, adjustment=self.objective.adjustment[present])
+        convex = MultinomialLikelihood(ranks, weights, replace(objective, gamma=0.0))
+        solutions = solve_problem(coordinates, convex, penalties)
+        if objective.gamma:
+            focal = MultinomialLikelihood(ranks, weights, objective)
+            solutions = solve_problem(coordinates, focal, penalties, solutions)
+        return solutions
 
     def _head(self, solution: Solution, present: np.ndarray) -> Linear:
         """Put a head on coordinates together."""

@@ -1,10 +1,11 @@
-"""Minimise several penalised problems on one table of features, in float64, to convergence.
+"""Minimise a penalised problem for one penalty after another, in float64, to convergence.
 
-The whole of train and its folds are the same rows with other weights (0 for who is held out).
+solutions = solve_problem(coordinates, likelihood, penalties)
+solutions[i].weight, .parameters            # (R, columns), (free,)
 """
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
@@ -50,55 +51,49 @@ class Solution:
         return Solution(2 * self.weight - before.weight, 2 * self.parameters - before.parameters)
 
 
-def solve_problems(
+def solve_problem(
     coordinates: np.ndarray,
-    problems: Sequence[Likelihood],
+    likelihood: Likelihood,
     penalties: Sequence[float],
-    start: Sequence[Sequence[Solution]] | None = None,
-) -> Iterator[list[Solution]]:
-    """Yield the solutions of all problems for each penalty, each starting from the last ones.
+    start: Sequence[Solution] | None = None,
+) -> list[Solution]:
+    """Find the solution for each penalty, the search starting from where the last two lead.
 
     The objective is loss + penalty / 2 · |weight|²; the free parameters go unpenalised.
 
     Args:
         coordinates: (n, R) along principal axes.
-        problems: On the same rows.
+        likelihood: Of these n rows.
         penalties: From strong to weak, equally spaced in their logarithm.
-        start: Solutions to start from at each penalty, in place of the last ones'.
+        start: A solution to start from at each penalty, in place of the last ones'.
     """
     rank, squares = coordinates.shape[1], coordinates**2
-    current = [Solution(np.zeros((rank, p.columns)), p.start()) for p in problems]
-    before = current
-    for step, penalty in enumerate(penalties):
-        ahead = [s.beyond(b) for s, b in zip(current, before, strict=True)]
-        with _scipys_blas().limit(limits=1):
-            before, current = (
-                current,
-                [
-                    _solve(coordinates, squares, problem, penalty, solution)
-                    for problem, solution in zip(
-                        problems, start[step] if start else ahead, strict=True
-                    )
-                ],
-            )
-        yield current
+    current = before = Solution(np.zeros((rank, likelihood.columns)), likelihood.start())
+    found = []
+    with _scipys_blas().limit(limits=1):
+        for step, penalty in enumerate(penalties):
+            begin = start[step] if start else current.beyond(before)
+            solution = _solve(coordinates, squares, likelihood, penalty, begin)
+            before, current = current, solution
+            found.append(solution)
+    return found
 
 
 def _solve(
     coordinates: np.ndarray,
     squares: np.ndarray,
-    problem: Likelihood,
+    likelihood: Likelihood,
     penalty: float,
     start: Solution,
 ) -> Solution:
-    rows, rank, columns = *coordinates.shape, problem.columns
+    rows, rank, columns = *coordinates.shape, likelihood.columns
     scores = coordinates @ start.weight
-    curvature = problem.curvature(scores, start.parameters).reshape(rows, -1)
+    curvature = likelihood.curvature(scores, start.parameters).reshape(rows, -1)
     # along each axis, the columns' weights in coordinates in which their curvature is near 1
     blocks = (curvature.T @ squares).T.reshape(rank, columns, columns)
     lower = np.linalg.cholesky(blocks + penalty * np.eye(columns))  # (R, C, C)
     inverse = np.linalg.inv(lower)
-    turn = _whitening(problem, scores, start.parameters)
+    turn = _whitening(likelihood, scores, start.parameters)
 
     def unpack(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         scaled = x[: rank * columns].reshape(rank, columns)
@@ -108,7 +103,7 @@ def _solve(
         weight, parameters = unpack(x)  # (C, R), (free,)
         # Column by column: of few columns at once BLAS makes more than twice the time of it.
         scores = np.stack([coordinates @ column for column in weight], axis=1)
-        loss, by_score, by_free = problem.value(scores, parameters)
+        loss, by_score, by_free = likelihood.value(scores, parameters)
         slope = np.stack([column @ coordinates for column in np.ascontiguousarray(by_score.T)])
         by_weight = np.einsum("rij,jr->ri", inverse, slope + penalty * weight)
         gradient = np.concatenate([by_weight.ravel(), turn.T @ by_free])
@@ -148,7 +143,7 @@ def _scipys_blas() -> ThreadpoolController:
     return every.select(filepath=[file for file in files if "scipy.libs" in file])
 
 
-def _whitening(problem: Likelihood, scores: np.ndarray, parameters: np.ndarray) -> np.ndarray:
+def _whitening(likelihood: Likelihood, scores: np.ndarray, parameters: np.ndarray) -> np.ndarray:
     """Find coordinates of the free parameters in which their curvature is near 1: (free, free).
 
     The second derivatives by central differences of the gradient; a direction that the loss
@@ -158,7 +153,8 @@ def _whitening(problem: Likelihood, scores: np.ndarray, parameters: np.ndarray) 
     hessian = (
         np.array(
             [
-                problem.value(scores, parameters + h)[2] - problem.value(scores, parameters - h)[2]
+                likelihood.value(scores, parameters + h)[2]
+                - likelihood.value(scores, parameters - h)[2]
                 for h in step
             ]
         ).reshape(len(parameters), len(parameters))
