@@ -570,6 +570,25 @@ def test_irma_takes_the_patient_from_the_header_else_the_accession(tmp_path):
     assert set(files["accession_number"]) == {"0012", "0013"}
 
 
+def test_an_image_without_a_patient_is_of_the_one_whom_its_exam_names(tmp_path):
+    root = tmp_path / "irma"
+    for exam, patients in {"0012": ["H1", ""], "0013": ["H2", "H3", ""], "0014": [""]}.items():
+        for number, patient in enumerate(patients):
+            write_dicom(root / exam / f"{number}.dcm", PatientID=patient, AccessionNumber=exam)
+    table = write_text(
+        tmp_path / "labels.csv", "AccessionNumber,Classification", "0012,1", "0013,4", "0014,2"
+    )
+    ingested = ingest(dataset("irma", root, table), ingest_params(), LIMITS)
+    assert ingested.files.set_index("path")["patient_id"].to_dict() == {
+        "0012/0.dcm": "H1",
+        "0012/1.dcm": "H1",
+        "0013/0.dcm": "H2",
+        "0013/1.dcm": "H3",
+        "0014/0.dcm": "0014",
+    }
+    assert reasons(ingested) == {"0013/2.dcm": "patient_missing"}
+
+
 def test_rsna_headers_without_modality_go_through(tmp_path):
     for patient, image in (("10", "1"), ("11", "2")):
         write_dicom(tmp_path / "train_images" / patient / f"{image}.dcm", Modality=None)
