@@ -753,6 +753,17 @@ def test_equal_rows_in_both_unicode_forms_are_one(folder):
     assert set(reasons(folder.ingest()).values()) == {"conflicting_labels"}
 
 
+def test_a_patient_is_one_in_either_unicode_form(folder):
+    pixels = pixels_of("the same")
+    for form in ("NFC", "NFD"):
+        patient = unicodedata.normalize(form, "José")
+        folder.add(f"{form}.dcm", f"{patient},L,CC,C")
+        folder.add(f"{form}-again.dcm", f"{patient},L,CC,C", PixelData=pixels.tobytes())
+    ingested = folder.ingest()
+    assert ingested.images["patient"].nunique() == 3  # with the two good ones
+    assert reasons(ingested) == {"NFD-again.dcm": "duplicate_pixels"}
+
+
 def test_a_name_that_is_not_utf8_is_named(folder):
     try:
         (Path(os.fsdecode(os.fsencode(folder.root) + b"/C\xf3pia.dcm"))).write_bytes(b"x")

@@ -116,11 +116,11 @@ def completed(file: Inspection, row: ImageRow) -> Candidate:
     header = file.header
     flags = (*file.flags, row.flag) if row.flag else file.flags
     if header is None:
-        return Candidate(row, file, flags)
+        return Candidate(replace(row, patient_id=composed(row.patient_id)), file, flags)
     accession_number = row.accession_number or header.accession_number
     row = replace(
         row,
-        patient_id=row.patient_id or header.patient_id or row.accession_number,
+        patient_id=composed(row.patient_id or header.patient_id or row.accession_number),
         accession_number=accession_number,
         laterality=row.laterality or LATERALITIES.get(header.image_laterality, ""),
         view=row.view or header.view_position,
@@ -140,7 +140,7 @@ def _with_exams_patient(candidates: Sequence[Candidate]) -> list[Candidate]:
 
     def completed_by_exam(image: Candidate) -> Candidate:
         row, header = image.row, image.file.header
-        stands_in = row.patient_id and row.patient_id == row.accession_number
+        stands_in = row.patient_id and row.patient_id == composed(row.accession_number)
         names = named.get(row.accession_number, set())
         if header is None or header.patient_id or not stands_in or not names:
             return image
