@@ -62,6 +62,17 @@ def test_eight_bits_stay_eight_bits(syntax):
     np.testing.assert_array_equal(decoded, pixels)
 
 
+@pytest.mark.parametrize("columns", [64, 65])
+def test_bytes_in_big_endian_words_are_swapped(columns):
+    # PS3.5 7.3 and A.3: of VR OW, two pixels of 8 bits are one word.
+    pixels = breast_pixels(rows=97, columns=columns, bits=8)
+    padded = pixels.tobytes() + b"\0" * (pixels.size % 2)
+    words = np.frombuffer(padded, "u2").byteswap().tobytes()
+    content = dicom_bytes(pixels, BIG_ENDIAN, 8, stream=words)
+    content = content.replace(b"\x7f\xe0\0\x10OB", b"\x7f\xe0\0\x10OW")
+    np.testing.assert_array_equal(decode(content), pixels)
+
+
 @pytest.mark.parametrize(("syntax", "bits"), [(JPEG_BASELINE, 8), (JPEG_EXTENDED, 12)])
 def test_lossy_jpeg_stays_close(syntax, bits):
     pixels = breast_pixels(bits=bits)
