@@ -62,7 +62,7 @@ def age_band_of(header: Header | None) -> str:
 def _age(header: Header) -> float | None:
     """Read (0010,1010), or count from the birth to the study (PS3.5 6.2: AS and DA)."""
     text = header.patient_age.upper()
-    if text[:-1].isdigit() and text[-1] in YEARS_IN:
+    if text[:-1].isdecimal() and text[-1] in YEARS_IN:
         return int(text[:-1]) * YEARS_IN[text[-1]]
     born, studied = _date(header.patient_birth_date), _date(header.study_date)
     return (studied - born).days / 365.25 if born and studied else None
