@@ -788,6 +788,13 @@ def test_links_in_a_circle_end(folder):
     assert "good/1.dcm" in found.files and len(found.files) < 10
 
 
+def test_folders_may_lie_deep_in_each_other(folder):
+    deep = folder.root / "/".join("d" * 600)
+    deep.mkdir(parents=True)
+    (deep / "a.dcm").write_bytes(b"x")
+    assert "d/d/" * 300 + "a.dcm" in survey(folder.root).files
+
+
 def test_an_unreadable_folder_stops_or_is_reported(folder, monkeypatch):
     folder.add("locked/a.dcm")
     original = os.scandir
