@@ -342,6 +342,16 @@ def test_a_declared_overlay_is_masked_wherever_it_lies():
     np.testing.assert_array_equal(decoded(buffer.getvalue()).pixels, PIXELS)
 
 
+@pytest.mark.parametrize("position", [None, [12, 13]])
+def test_an_overlay_without_one_position_declares_no_bits(position):
+    ds = pydicom.dcmread(io.BytesIO(dicom_bytes(PIXELS)))
+    ds.add_new((0x6000, 0x0100), "US", 16)
+    ds.add_new((0x6000, 0x0102), "US", position)
+    buffer = io.BytesIO()
+    pydicom.dcmwrite(buffer, ds)
+    np.testing.assert_array_equal(decoded(buffer.getvalue()).pixels, PIXELS)
+
+
 def test_a_lossy_stream_that_overshoots_is_clipped():
     bright = np.where(PIXELS > 2000, 1023, 100).astype(np.uint16)
     stream = codestream(bright, JPEG_EXTENDED, 12)

@@ -268,8 +268,9 @@ def _overlay_bits(dataset: Dataset) -> int:
     bits = 0
     for group in range(0x6000, 0x6020, 2):
         allocated, position = (dataset.get((group, element)) for element in (0x0100, 0x0102))
-        if allocated is not None and position is not None and allocated.value != 1:
-            bits |= 1 << min(int(position.value), 31)
+        place = None if position is None else position.value
+        if allocated is not None and allocated.value != 1 and isinstance(place, int):
+            bits |= 1 << min(place, 31)
     return bits
 
 
