@@ -157,6 +157,7 @@ HEADER_FAULTS = [
     ("partial_view", {"PartialView": "YES"}),
     ("implant_displaced", spot("SRT", "R-102D5")),
     ("implant_displaced", spot("SCT", "399209000")),
+    ("implant_displaced", spot("99X", "42", "Implant Displaced")),
     ("burned_in_annotation", {"BurnedInAnnotation": "YES"}),
     ("laterality_mismatch", {"ImageLaterality": "R"}),
     ("view_mismatch", {"ViewPosition": "MLO"}),

@@ -39,6 +39,7 @@ _MAGNIFIED = 1.3
 _WORDS = (
     ("magnification_view", re.compile(r"\bM?MAG|MAGNIF")),
     ("spot_view", re.compile(r"\bSPOT|\bCONE")),
+    ("implant_displaced", re.compile(r"\bIMPLANTS? DISPLACED|\bEKLUND")),
 )
 
 
@@ -88,7 +89,7 @@ def _acquisition_faults(header: Header) -> Iterator[FileFault]:
 
 
 def _magnification_faults(header: Header) -> Iterator[FileFault]:
-    """Check every other attribute that can tell a magnified, spot or partial view."""
+    """Check every other attribute that can tell another view than a standard one."""
     factor = header.magnification_factor
     if factor is not None and factor >= _MAGNIFIED:
         yield FileFault(
