@@ -141,6 +141,8 @@ HEADER_FAULTS = [
     ("not_mammography", {"Modality": "DX",
                          "SOPClassUID": uid.DigitalXRayImageStorageForPresentation}),
     ("tomosynthesis", {"SOPClassUID": uid.BreastTomosynthesisImageStorage}),
+    ("tomosynthesis", {"ImageType": ["DERIVED", "PRIMARY", "TOMOSYNTHESIS", "GENERATED_2D"]}),
+    ("tomosynthesis", {"ImageType": ["ORIGINAL", "PRIMARY", "TOMO_PROJ", "RIGHT"]}),
     ("localizer", {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}),
     ("not_cc_mlo", {"ViewPosition": "ML"}),
     ("magnification_view", spot("SRT", "R-102D6")),
