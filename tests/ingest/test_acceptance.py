@@ -329,6 +329,16 @@ def test_equal_rows_of_a_path_are_one_and_unequal_ones_none(folder):
     }
 
 
+def test_rows_that_differ_say_in_what(folder):
+    folder.add("twice.dcm", "P1,L,CC,C,train")
+    folder.rows.append("twice.dcm,P1,L,CC,C,test")
+    write_text(folder.table, f"{HEADER},split", *folder.rows)
+    params = dataset("csv", folder.root, folder.table, columns=COLUMNS | {"split": "split"})
+    rejected = ingest(params, ingest_params(), LIMITS).quarantine
+    assert rejected["reason"].item() == "conflicting_rows"
+    assert "published_split 'test' or 'train'" in rejected["detail"].item()
+
+
 def test_the_header_fills_what_the_table_leaves_open(folder):
     folder.add("a.dcm", ",,,C", PatientID="H1", ImageLaterality="R", ViewPosition="MLO")
     folder.add("nobody.dcm", ",,,C", PatientID=None)
