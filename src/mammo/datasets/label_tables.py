@@ -42,14 +42,6 @@ def read_label_table(
     require_file(path)
     if path.suffix.lower() in SHEETS:
         return read_sheet(path, None, columns, keys)
-    if path.stat().st_size > MAX_BYTES:
-        raise UserError(f"{path}: {path.stat().st_size} bytes, must be at most {MAX_BYTES}")
-    with path.open("rb") as file:
-        if file.read(4) == _ZIP:
-            raise UserError(
-                f"{path}: is an Excel workbook by its first bytes; end its name "
-                "in .xlsx, in params.yaml too"
-            )
     rows = _rows(path, columns)
     header = next(rows, None)
     if header is None:
@@ -69,6 +61,16 @@ def read_label_table(
     if not table and not rowless:
         raise UserError(f"{path}: holds no row below its header line; is it the right file?")
     return table
+
+
+def columns_there(path: Path, columns: Sequence[str]) -> list[str]:
+    """Tell which of some columns a delimited table has.
+
+    Raises:
+        UserError: The file isn't such a table.
+    """
+    header = next(_rows(path, columns), [])
+    return [column for column in columns if column in header]
 
 
 def require_file(path: Path) -> None:
@@ -167,6 +169,14 @@ def _rows(path: Path, columns: Sequence[str]) -> Iterator[list[str]]:
     The separator is the one that finds most of the columns in the header, and of equals the most
     frequent: a name may hold commas in a table that separates by something else.
     """
+    if path.stat().st_size > MAX_BYTES:
+        raise UserError(f"{path}: {path.stat().st_size} bytes, must be at most {MAX_BYTES}")
+    with path.open("rb") as file:
+        if file.read(4) == _ZIP:
+            raise UserError(
+                f"{path}: is an Excel workbook by its first bytes; end its name "
+                "in .xlsx, in params.yaml too"
+            )
     csv.field_size_limit(MAX_BYTES)  # a report in a cell has no size of its own to keep to
     try:
         with path.open(encoding="utf-8-sig", newline="") as lines:
