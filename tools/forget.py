@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from mammo import paths
+from mammo.datasets.folders import composed
 from mammo.errors import UserError
 from mammo.params import read_params
 from mammo.storage.files import read_table
@@ -47,6 +48,7 @@ def forget(patient: str, really: bool, target: str = "") -> None:
         UserError: The original files or corrections of their labels are still there, or the patient
             still is in the end.
     """
+    patient = composed(patient)  # as ingest keeps it
     found = read_table(paths.FILES)
     found = found[found["patient_id"] == patient]
     root = Path(read_params()["dataset"]["root"])

@@ -56,6 +56,27 @@ def test_csv_with_crlf_bom_semicolons_and_quoted_line_breaks_just_works(root, tm
     assert [row.label for row in rows] == ["B", "C"]
 
 
+@pytest.mark.parametrize("suffix", ["csv", "xlsx"])
+def test_what_nobody_sees_at_a_cells_ends_is_no_part_of_it(root, tmp_path, suffix):
+    lines = [
+        f"\ufeff{HEADER}\u200b",
+        "\u202aa.dcm,P1,L,CC,A\u200b",
+        "b.dcm,\u200eP1\u2060 ,R,CC,B",
+    ]
+    table = tmp_path / f"t.{suffix}"
+    if suffix == "csv":
+        write_text(table, *lines)
+    else:
+        workbook = openpyxl.Workbook()
+        for line in lines:
+            workbook.active.append(line.split(","))
+        workbook.save(table)
+    assert read_dataset(dataset("csv", root, table)) == [
+        ImageRow("a.dcm", "P1", "", "L", "CC", "A"),
+        ImageRow("b.dcm", "P1", "", "R", "CC", "B"),
+    ]
+
+
 def test_csv_takes_a_pattern_of_columns_for_the_path(root, tmp_path):
     table = write_text(tmp_path / "t.csv", "patient,image_id,density", "P1,0012,A")
     columns = COLUMNS | {

@@ -62,6 +62,17 @@ def test_eight_bits_stay_eight_bits(syntax):
     np.testing.assert_array_equal(decoded, pixels)
 
 
+@pytest.mark.parametrize("columns", [64, 65])
+def test_bytes_in_big_endian_words_are_swapped(columns):
+    # PS3.5 7.3 and A.3: of VR OW, two pixels of 8 bits are one word.
+    pixels = breast_pixels(rows=97, columns=columns, bits=8)
+    padded = pixels.tobytes() + b"\0" * (pixels.size % 2)
+    words = np.frombuffer(padded, "u2").byteswap().tobytes()
+    content = dicom_bytes(pixels, BIG_ENDIAN, 8, stream=words)
+    content = content.replace(b"\x7f\xe0\0\x10OB", b"\x7f\xe0\0\x10OW")
+    np.testing.assert_array_equal(decode(content), pixels)
+
+
 @pytest.mark.parametrize(("syntax", "bits"), [(JPEG_BASELINE, 8), (JPEG_EXTENDED, 12)])
 def test_lossy_jpeg_stays_close(syntax, bits):
     pixels = breast_pixels(bits=bits)
@@ -326,6 +337,16 @@ def test_a_declared_overlay_is_masked_wherever_it_lies():
     for element, (keyword, value) in zip((0x0100, 0x0102), everywhere.items(), strict=True):
         ds.add_new((0x6000, element), "US", value)
         assert keyword.startswith("Overlay")
+    buffer = io.BytesIO()
+    pydicom.dcmwrite(buffer, ds)
+    np.testing.assert_array_equal(decoded(buffer.getvalue()).pixels, PIXELS)
+
+
+@pytest.mark.parametrize("position", [None, [12, 13]])
+def test_an_overlay_without_one_position_declares_no_bits(position):
+    ds = pydicom.dcmread(io.BytesIO(dicom_bytes(PIXELS)))
+    ds.add_new((0x6000, 0x0100), "US", 16)
+    ds.add_new((0x6000, 0x0102), "US", position)
     buffer = io.BytesIO()
     pydicom.dcmwrite(buffer, ds)
     np.testing.assert_array_equal(decoded(buffer.getvalue()).pixels, PIXELS)

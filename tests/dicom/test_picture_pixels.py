@@ -126,7 +126,9 @@ def test_a_jpeg_whose_scan_is_damaged_is_refused(damage, mode, progressive):
     assert reason_of(broken, "JPEG", 10**6) in ("scan_length", "codestream_header")
 
 
-@pytest.mark.parametrize("compression", ["jpeg", "tiff_adobe_deflate", "tiff_deflate", "tiff_lzw"])
+@pytest.mark.parametrize(
+    "compression", ["jpeg", "tiff_adobe_deflate", "tiff_deflate", "tiff_lzw", "packbits"]
+)
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 def test_a_tiff_with_a_hole_is_refused(compression, mode):
     picture = Image.fromarray(breast_pixels(rows=512, columns=384, bits=8)).convert(mode)

@@ -9,6 +9,7 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import MPEG2MPML, CTImageStorage
 
+from mammo.dicom.greyscale import Window
 from mammo.dicom.params import Limits
 from mammo.dicom.source import read_header, read_source
 from mammo.errors import FileFault
@@ -309,6 +310,23 @@ def test_a_lut_against_its_descriptor_counts_where_it_is_used(descriptor):
 def test_a_broken_window_rejects_no_file(tags):
     (window,) = read_source(dicom_bytes(PIXELS, **tags), LIMITS).grey.windows
     assert isinstance(window, FileFault) and window.reason == "window_invalid"
+
+
+@pytest.mark.parametrize(
+    ("centers", "widths", "windows"),
+    [
+        (["2048", ""], ["4096", ""], 1),
+        (["2048", ""], "4096", 1),
+        (["2048", "", "3"], ["4096", "7", "4"], 3),
+    ],
+)
+def test_a_blank_window_beside_a_sound_one_breaks_none_but_itself(centers, widths, windows):
+    content = dicom_bytes(PIXELS, WindowCenter=centers, WindowWidth=widths)
+    found = read_source(content, LIMITS).grey.windows
+    assert found[0] == Window(2048, 4096) and len(found) == windows
+    assert [w.reason for w in found if isinstance(w, FileFault)] == ["window_invalid"] * (
+        windows == 3
+    )
 
 
 def test_a_lut_in_a_big_endian_file_is_swapped():

@@ -141,6 +141,8 @@ HEADER_FAULTS = [
     ("not_mammography", {"Modality": "DX",
                          "SOPClassUID": uid.DigitalXRayImageStorageForPresentation}),
     ("tomosynthesis", {"SOPClassUID": uid.BreastTomosynthesisImageStorage}),
+    ("tomosynthesis", {"ImageType": ["DERIVED", "PRIMARY", "TOMOSYNTHESIS", "GENERATED_2D"]}),
+    ("tomosynthesis", {"ImageType": ["ORIGINAL", "PRIMARY", "TOMO_PROJ", "RIGHT"]}),
     ("localizer", {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}),
     ("not_cc_mlo", {"ViewPosition": "ML"}),
     ("magnification_view", spot("SRT", "R-102D6")),
@@ -157,6 +159,7 @@ HEADER_FAULTS = [
     ("partial_view", {"PartialView": "YES"}),
     ("implant_displaced", spot("SRT", "R-102D5")),
     ("implant_displaced", spot("SCT", "399209000")),
+    ("implant_displaced", spot("99X", "42", "Implant Displaced")),
     ("burned_in_annotation", {"BurnedInAnnotation": "YES"}),
     ("laterality_mismatch", {"ImageLaterality": "R"}),
     ("view_mismatch", {"ViewPosition": "MLO"}),
@@ -324,6 +327,16 @@ def test_equal_rows_of_a_path_are_one_and_unequal_ones_none(folder):
         "blank.dcm": "conflicting_labels",
         "patients.dcm": "conflicting_rows",
     }
+
+
+def test_rows_that_differ_say_in_what(folder):
+    folder.add("twice.dcm", "P1,L,CC,C,train")
+    folder.rows.append("twice.dcm,P1,L,CC,C,test")
+    write_text(folder.table, f"{HEADER},split", *folder.rows)
+    params = dataset("csv", folder.root, folder.table, columns=COLUMNS | {"split": "split"})
+    rejected = ingest(params, ingest_params(), LIMITS).quarantine
+    assert rejected["reason"].item() == "conflicting_rows"
+    assert "published_split 'test' or 'train'" in rejected["detail"].item()
 
 
 def test_the_header_fills_what_the_table_leaves_open(folder):
@@ -570,6 +583,25 @@ def test_irma_takes_the_patient_from_the_header_else_the_accession(tmp_path):
     assert set(files["accession_number"]) == {"0012", "0013"}
 
 
+def test_an_image_without_a_patient_is_of_the_one_whom_its_exam_names(tmp_path):
+    root = tmp_path / "irma"
+    for exam, patients in {"0012": ["H1", ""], "0013": ["H2", "H3", ""], "0014": [""]}.items():
+        for number, patient in enumerate(patients):
+            write_dicom(root / exam / f"{number}.dcm", PatientID=patient, AccessionNumber=exam)
+    table = write_text(
+        tmp_path / "labels.csv", "AccessionNumber,Classification", "0012,1", "0013,4", "0014,2"
+    )
+    ingested = ingest(dataset("irma", root, table), ingest_params(), LIMITS)
+    assert ingested.files.set_index("path")["patient_id"].to_dict() == {
+        "0012/0.dcm": "H1",
+        "0012/1.dcm": "H1",
+        "0013/0.dcm": "H2",
+        "0013/1.dcm": "H3",
+        "0014/0.dcm": "0014",
+    }
+    assert reasons(ingested) == {"0013/2.dcm": "patient_missing"}
+
+
 def test_rsna_headers_without_modality_go_through(tmp_path):
     for patient, image in (("10", "1"), ("11", "2")):
         write_dicom(tmp_path / "train_images" / patient / f"{image}.dcm", Modality=None)
@@ -734,6 +766,17 @@ def test_equal_rows_in_both_unicode_forms_are_one(folder):
     assert set(reasons(folder.ingest()).values()) == {"conflicting_labels"}
 
 
+def test_a_patient_is_one_in_either_unicode_form(folder):
+    pixels = pixels_of("the same")
+    for form in ("NFC", "NFD"):
+        patient = unicodedata.normalize(form, "José")
+        folder.add(f"{form}.dcm", f"{patient},L,CC,C")
+        folder.add(f"{form}-again.dcm", f"{patient},L,CC,C", PixelData=pixels.tobytes())
+    ingested = folder.ingest()
+    assert ingested.images["patient"].nunique() == 3  # with the two good ones
+    assert reasons(ingested) == {"NFD-again.dcm": "duplicate_pixels"}
+
+
 def test_a_name_that_is_not_utf8_is_named(folder):
     try:
         (Path(os.fsdecode(os.fsencode(folder.root) + b"/C\xf3pia.dcm"))).write_bytes(b"x")
@@ -756,6 +799,13 @@ def test_links_in_a_circle_end(folder):
     (folder.root / "good" / "up").symlink_to(folder.root)
     found = survey(folder.root)
     assert "good/1.dcm" in found.files and len(found.files) < 10
+
+
+def test_folders_may_lie_deep_in_each_other(folder):
+    deep = folder.root / "/".join("d" * 600)
+    deep.mkdir(parents=True)
+    (deep / "a.dcm").write_bytes(b"x")
+    assert "d/d/" * 300 + "a.dcm" in survey(folder.root).files
 
 
 def test_an_unreadable_folder_stops_or_is_reported(folder, monkeypatch):

@@ -43,6 +43,8 @@ def test_a_maker_is_a_known_one_or_other(manufacturer, maker):
         ({"PatientAge": "029Y"}, "under 30"),
         ({"PatientAge": "093Y"}, "90 and over"),
         ({"PatientAge": "999Y"}, "unknown"),
+        ({"PatientAge": "04²Y"}, "unknown"),
+        ({"PatientAge": "9" * 5000 + "Y"}, "unknown"),  # Python makes no number of so many digits
         ({"PatientBirthDate": "19700302", "StudyDate": "20200301"}, "40-49"),
         ({"PatientBirthDate": "19700228", "StudyDate": "20200301"}, "50-59"),
         ({"PatientAge": "", "PatientBirthDate": "19700228"}, "unknown"),

@@ -335,6 +335,15 @@ def test_rows_of_a_table_that_contradict_each_other_are_set_aside(made, tmp_path
     assert list(rejected["reason"]) == ["conflicting_rows"]
 
 
+@pytest.mark.parametrize("above", ["\n", ";;;\r\n", "  \n\n"])
+def test_a_tables_patients_and_sides_are_read_below_blank_lines(tmp_path, above):
+    (tmp_path / "list.csv").write_text(
+        f'{above}"image_path";patient_id;laterality;view\na.dcm;P7;R;MLO\n'
+    )
+    (row,) = find_sources(tmp_path / "list.csv").rows
+    assert (row.patient_id, row.laterality, row.view) == ("P7", "R", "MLO")
+
+
 def test_a_table_of_another_encoding_is_refused(tmp_path):
     (tmp_path / "list.csv").write_bytes("image_path,view\nMüller.dcm,CC\n".encode("cp1252"))
     with pytest.raises(UserError, match="must be UTF-8 text"):

@@ -67,6 +67,20 @@ def test_a_correction_that_is_left_and_an_unknown_patient_are_named(tmp_path, pa
     assert files.exists()
 
 
+def test_a_patient_is_found_in_either_unicode_form(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/here.dcm").write_bytes(b"an image")
+    (tmp_path / "data/files.csv").write_text("key,path,patient_id\n00c9,here.dcm,Jos\u00e9\n")
+    (tmp_path / "params.yaml").write_text("dataset: {root: own, table: own/labels.csv}\n")
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tools/forget.py"), "Jose\u0301"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1 and "own/here.dcm" in done.stderr
+
+
 @pytest.mark.slow
 def test_a_patient_is_removed_from_all_that_is_kept(pipeline, tmp_path):
     pipeline.repro("split")

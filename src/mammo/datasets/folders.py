@@ -40,55 +40,63 @@ class Survey:
     not_utf8: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class _Folder:
+    """A folder to look at, its path below the root, and the identities of those above it."""
+
+    place: Path
+    below: PurePosixPath
+    above: tuple[tuple[int, int], ...]
+
+
 def survey(root: Path) -> Survey:
     """Look at everything below a folder; links are followed, but never round in a circle."""
-    found = Survey()
-    _look(root, PurePosixPath(), (), found)
+    found, waiting = Survey(), [_Folder(root, PurePosixPath(), ())]
+    while waiting:  # folders may lie deeper than functions may call each other
+        waiting += reversed(_look(waiting.pop(), found))
     found.files.sort()
     found.not_utf8.sort()
     return found
 
 
-def _look(
-    folder: Path, below: PurePosixPath, above: tuple[tuple[int, int], ...], found: Survey
-) -> None:
+def _look(folder: _Folder, found: Survey) -> list[_Folder]:
+    """Note what lies in a folder; return the folders in it."""
     try:
-        status = folder.stat()
-        with os.scandir(folder) as listed:
+        status = folder.place.stat()
+        with os.scandir(folder.place) as listed:
             entries = sorted(listed, key=lambda entry: entry.name)
     except OSError as error:
-        found.unreadable[below.as_posix()] = error.strerror or str(error)
-        return
+        found.unreadable[folder.below.as_posix()] = error.strerror or str(error)
+        return []
     identity = (status.st_dev, status.st_ino)
-    if identity in above:
-        return
-    for entry in entries:
-        if not entry.name.startswith("."):
-            _look_at(entry, below / entry.name, (*above, identity), found)
+    if identity in folder.above:
+        return []
+    seen = [entry for entry in entries if not entry.name.startswith(".")]
+    return [
+        _Folder(Path(entry.path), folder.below / entry.name, (*folder.above, identity))
+        for entry in seen
+        if _is_folder(entry, (folder.below / entry.name).as_posix(), found)
+    ]
 
 
-def _look_at(
-    entry: os.DirEntry[str],
-    below: PurePosixPath,
-    above: tuple[tuple[int, int], ...],
-    found: Survey,
-) -> None:
-    path = below.as_posix()
+def _is_folder(entry: os.DirEntry[str], path: str, found: Survey) -> bool:
+    """Tell a folder; note anything else."""
     try:
         kind = stat.S_IFMT(entry.stat().st_mode)
     except PermissionError:  # the folder lists its entries and doesn't let them be seen
         found.files.append(path)
-        return
+        return False
     except OSError:  # a link to nothing, or to itself
-        return
+        return False
     if kind == stat.S_IFDIR:
-        _look(Path(entry.path), below, above, found)
-    elif kind in _SPECIAL:
+        return True
+    if kind in _SPECIAL:
         found.special[path] = _SPECIAL[kind]
     elif is_utf8(path):
         found.files.append(path)
     else:
         found.not_utf8.append(path)
+    return False
 
 
 def is_utf8(path: str) -> bool:

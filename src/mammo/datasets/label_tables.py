@@ -13,6 +13,8 @@ from mammo.datasets.folders import listing
 from mammo.errors import UserError
 
 SEPARATORS = (",", ";", "\t")
+# Zero-width spaces and marks of direction, which copying from pages and file managers leaves.
+_UNSEEN = "\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\ufeff"
 _ZIP = b"PK\3\4"  # a workbook is a ZIP archive
 SHEETS = (".xlsx", ".xlsm", ".xls", ".ods")
 
@@ -42,14 +44,6 @@ def read_label_table(
     require_file(path)
     if path.suffix.lower() in SHEETS:
         return read_sheet(path, None, columns, keys)
-    if path.stat().st_size > MAX_BYTES:
-        raise UserError(f"{path}: {path.stat().st_size} bytes, must be at most {MAX_BYTES}")
-    with path.open("rb") as file:
-        if file.read(4) == _ZIP:
-            raise UserError(
-                f"{path}: is an Excel workbook by its first bytes; end its name "
-                "in .xlsx, in params.yaml too"
-            )
     rows = _rows(path, columns)
     header = next(rows, None)
     if header is None:
@@ -69,6 +63,16 @@ def read_label_table(
     if not table and not rowless:
         raise UserError(f"{path}: holds no row below its header line; is it the right file?")
     return table
+
+
+def columns_there(path: Path, columns: Sequence[str]) -> list[str]:
+    """Tell which of some columns a delimited table has.
+
+    Raises:
+        UserError: The file isn't such a table.
+    """
+    header = next(_rows(path, columns), [])
+    return [column for column in columns if column in header]
 
 
 def require_file(path: Path) -> None:
@@ -131,7 +135,7 @@ def read_sheet(
         )
     except (python_calamine.CalamineError, ValueError, OSError) as error:
         raise UserError(f"{path}: must be an Excel workbook (.xlsx): {error}") from None
-    rows = [[str(cell).strip() for cell in row] for row in cells.itertuples(index=False)]
+    rows = [[_stripped(str(cell)) for cell in row] for row in cells.itertuples(index=False)]
     filled = [row for row in rows if any(row)]
     if len(filled) < 2:
         raise UserError(f"{path}: sheet {sheet or names[0]!r} holds no row below its header line")
@@ -167,6 +171,14 @@ def _rows(path: Path, columns: Sequence[str]) -> Iterator[list[str]]:
     The separator is the one that finds most of the columns in the header, and of equals the most
     frequent: a name may hold commas in a table that separates by something else.
     """
+    if path.stat().st_size > MAX_BYTES:
+        raise UserError(f"{path}: {path.stat().st_size} bytes, must be at most {MAX_BYTES}")
+    with path.open("rb") as file:
+        if file.read(4) == _ZIP:
+            raise UserError(
+                f"{path}: is an Excel workbook by its first bytes; end its name "
+                "in .xlsx, in params.yaml too"
+            )
     csv.field_size_limit(MAX_BYTES)  # a report in a cell has no size of its own to keep to
     try:
         with path.open(encoding="utf-8-sig", newline="") as lines:
@@ -178,7 +190,7 @@ def _rows(path: Path, columns: Sequence[str]) -> Iterator[list[str]]:
             rows = csv.reader(lines, delimiter=separator, strict=True)
             try:
                 for row in rows:
-                    cells = [cell.strip() for cell in row]
+                    cells = [_stripped(cell) for cell in row]
                     if any(cells):
                         yield cells
             except csv.Error as error:
@@ -189,9 +201,15 @@ def _rows(path: Path, columns: Sequence[str]) -> Iterator[list[str]]:
         raise UserError(f"{path}: must be UTF-8 text: {error}; save it as CSV UTF-8") from None
 
 
+def _stripped(cell: str) -> str:
+    """Strip blanks, and what nobody sees at a cell's ends: as part of a name it makes another."""
+    cell = cell.strip()
+    return cell if cell.isascii() else cell.strip(_UNSEEN).strip()
+
+
 def _named(header: str, separator: str, columns: Sequence[str]) -> int:
     """Count the columns that a header line names under a separator."""
-    names = {name.strip().strip('"') for name in header.split(separator)}
+    names = {_stripped(name).strip('"') for name in header.split(separator)}
     return sum(column in names for column in columns)
 
 

@@ -4,6 +4,8 @@ Each is parsed by itself, and a broken one stands in its place as the fault that
 where it is chosen.
 """
 
+from typing import Any
+
 import numpy as np
 from pydicom.dataset import Dataset
 
@@ -58,17 +60,34 @@ def _rescale(dataset: Dataset) -> tuple[float, float]:
 
 def _windows(dataset: Dataset) -> tuple[Window | FileFault, ...]:
     def pairs() -> tuple[Window | FileFault, ...]:
-        centers, widths = values_of(dataset, "WindowCenter"), values_of(dataset, "WindowWidth")
+        centers, widths = (
+            _without_end_blanks(values_of(dataset, keyword))
+            for keyword in ("WindowCenter", "WindowWidth")
+        )
         if len(centers) != len(widths):
             raise FileFault(
                 "window_invalid", f"{len(centers)} window centers beside {len(widths)} widths"
             )
-        return tuple(Window(float(c), float(w)) for c, w in zip(centers, widths, strict=True))
+        return tuple(map(_window, centers, widths))
 
     try:
         return convert(pairs)
     except FileFault as fault:
         return (FileFault("window_invalid", fault.detail),)
+
+
+def _without_end_blanks(values: list[Any]) -> list[Any]:
+    """Leave out the blanks that a backslash at the end makes."""
+    while values and values[-1] in ("", None):
+        values = values[:-1]
+    return values
+
+
+def _window(center: Any, width: Any) -> Window | FileFault:
+    try:
+        return Window(float(center), float(width))
+    except (TypeError, ValueError):
+        return FileFault("window_invalid", f"window center {center!r}, width {width!r}")
 
 
 def _lookup_tables(

@@ -67,6 +67,7 @@ class Pixels:
     value: memoryview
     undefined_length: bool
     end: int = 0  # where the value ends in the data set; 0 with an undefined length
+    words: bool = False  # of VR OW: in a big-endian file two pixels of 8 bits are swapped
 
 
 @dataclass(frozen=True)
@@ -211,7 +212,8 @@ def _locate_pixels(content: bytes, start: int, little: bool) -> Pixels | None:
     group, element = struct.unpack_from(f"{order}HH", view, start)
     if (group << 16 | element) != _PIXEL_DATA:
         raise FileFault("float_pixels", f"({group:04X},{element:04X}) holds floating-point pixels")
-    if bytes(view[start + 4 : start + 6]) in (b"OB", b"OW", b"UN"):
+    vr = bytes(view[start + 4 : start + 6])
+    if vr in (b"OB", b"OW", b"UN"):
         (length,), body = struct.unpack_from(f"{order}L", view, start + 8), start + 12
     else:
         (length,), body = struct.unpack_from(f"{order}L", view, start + 4), start + 8
@@ -221,7 +223,7 @@ def _locate_pixels(content: bytes, start: int, little: bool) -> Pixels | None:
         raise FileFault(
             "truncated_pixels", f"(7FE0,0010) says {length} bytes, the file holds {size - body}"
         )
-    return Pixels(view[body : body + length], False, body + length)
+    return Pixels(view[body : body + length], False, body + length, words=vr == b"OW")
 
 
 _UNSIGNED_CLASSES = (
@@ -266,8 +268,9 @@ def _overlay_bits(dataset: Dataset) -> int:
     bits = 0
     for group in range(0x6000, 0x6020, 2):
         allocated, position = (dataset.get((group, element)) for element in (0x0100, 0x0102))
-        if allocated is not None and position is not None and allocated.value != 1:
-            bits |= 1 << min(int(position.value), 31)
+        place = None if position is None else position.value
+        if allocated is not None and allocated.value != 1 and isinstance(place, int):
+            bits |= 1 << min(place, 31)
     return bits
 
 

@@ -4,6 +4,7 @@ import io
 import zlib
 
 import cv2
+import imagecodecs
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
@@ -13,7 +14,8 @@ from mammo.dicom.stored_values import check_byte_order
 from mammo.errors import FileFault
 
 _PLACES = ((273, 324), (279, 325))  # offsets and byte counts, of strips or tiles
-_COMPRESSION, _JPEG_PARTS, _DEFLATED_PARTS = 259, 7, (8, 32946)
+_COMPRESSION, _JPEG_PARTS, _DEFLATED_PARTS, _PACKED_PARTS = 259, 7, (8, 32946), 32773
+_SAMPLES, _ROWS_PER_STRIP, _PLANAR, _TILE_SIDES = 277, 278, 284, (322, 323)
 _JPEG_TABLES = 347  # TIFF Technical Note 2: the tables that its parts leave out
 _MOST_CHANNEL_BYTES = 8  # four channels of 16 bits
 _PHOTOMETRIC, _WHITE_IS_ZERO, _BITS_PER_SAMPLE = 262, 0, 258  # TIFF 6.0, section 8
@@ -57,18 +59,26 @@ def read_picture(content: bytes, kind: str, max_pixels: int) -> np.ndarray:
 
 
 def _check_parts(content: bytes, image: TiffImagePlugin.TiffImageFile, max_pixels: int) -> None:
-    """Check the strips or tiles of a TIFF whose decoder doesn't: JPEG, and a deflated checksum.
+    """Check the strips or tiles of a TIFF whose decoder doesn't: JPEG, checksums, PackBits.
 
     Raises:
         FileFault: One is damaged.
     """
     tags = image.tag_v2
     compression = tags.get(_COMPRESSION)
-    if compression not in (_JPEG_PARTS, *_DEFLATED_PARTS):
+    if compression not in (_JPEG_PARTS, _PACKED_PARTS, *_DEFLATED_PARTS):
         return
     places = zip(*(tags.get(strips) or tags[tiles] for strips, tiles in _PLACES), strict=True)
-    for start, length in places:
+    for number, (start, length) in enumerate(places):
         part = content[start : start + length]
+        if compression == _PACKED_PARTS:
+            unpacked, expected = len(imagecodecs.packbits_decode(part)), _part_bytes(image, number)
+            if unpacked not in (expected, expected + 1):  # a byte to even length
+                raise FileFault(
+                    "truncated_codestream",
+                    f"TIFF: a part unpacks to {unpacked} bytes, must be {expected}",
+                )
+            continue
         if compression == _JPEG_PARTS:
             check_dct(tags.get(_JPEG_TABLES, b"\xff\xd8\xff\xd9")[:-2] + part[2:])
             continue
@@ -76,6 +86,21 @@ def _check_parts(content: bytes, image: TiffImagePlugin.TiffImageFile, max_pixel
         inflater.decompress(part, _MOST_CHANNEL_BYTES * max_pixels)
         if not inflater.eof:
             raise FileFault("truncated_codestream", "TIFF: a deflated part is cut")
+
+
+def _part_bytes(image: TiffImagePlugin.TiffImageFile, number: int) -> int:
+    """Count the bytes of a strip or tile, unpacked (TIFF 6.0, sections 3 and 15)."""
+    tags = image.tag_v2
+    if _TILE_SIDES[0] in tags:
+        columns, rows = (tags[side] for side in _TILE_SIDES)
+    else:
+        columns, height = tags[256], tags[257]
+        each = min(tags.get(_ROWS_PER_STRIP, height), height)
+        rows = min(each, height - number % -(-height // each) * each)
+    apart = tags.get(_PLANAR, 1) == 2  # each channel has strips of its own
+    channels = 1 if apart else tags.get(_SAMPLES, 1)
+    bits = tags.get(_BITS_PER_SAMPLE, (1,))[0] * channels * columns
+    return int(rows * -(-bits // 8))
 
 
 def _pixels(image: Image.Image) -> np.ndarray:

@@ -5,7 +5,7 @@ bit depths, the codestream's own markers) is checked before anyone looks at a pi
 """
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +78,10 @@ def read_source(content: bytes | Path, limits: Limits) -> Source:
     stream = None
     frame: bytes | memoryview
     if codestream.is_native(syntax):
-        frame, more = _native_frame(parsed.pixels, layout, exact=parsed.bare)
+        pixels = parsed.pixels
+        if syntax == uid.ExplicitVRBigEndian and pixels.words and layout.bits_allocated == 8:
+            pixels = replace(pixels, value=_swapped(pixels.value))
+        frame, more = _native_frame(pixels, layout, exact=parsed.bare)
     else:
         frame, more = _encapsulated_frame(parsed.pixels, layout.frames)
         stream = codestream.check(frame, syntax)
@@ -94,6 +97,13 @@ def _read(content: bytes | Path, limits: Limits) -> tuple[Parsed, Header]:
 
 
 # ---- the frame as stored
+
+
+def _swapped(value: memoryview) -> memoryview:
+    """Swap the two bytes of each word (PS3.5 7.3)."""
+    even = len(value) // 2 * 2
+    words = np.frombuffer(value[:even], "u2").byteswap()
+    return memoryview(words.tobytes() + bytes(value[even:]))
 
 
 def _native_frame(pixels: Pixels, layout: Layout, exact: bool) -> tuple[memoryview, set[str]]:

@@ -1,5 +1,6 @@
 """Label table and image files -> the images to believe, and one reason for each of the others."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -103,7 +104,8 @@ def accept(
         UserError: Two patients share an image.
     """
     inspections = inspect_files(root, [row.path for row in rows], limits, params.workers)
-    candidates = sieve.passed(map(completed, inspections, rows), own_faults)
+    candidates = _with_exams_patient(list(map(completed, inspections, rows)))
+    candidates = sieve.passed(candidates, own_faults)
     candidates = _without_mixed_processing(sieve, candidates)
     candidates = without_repeated_uids(sieve, candidates)
     return without_repeated_pixels(sieve, candidates)
@@ -114,16 +116,39 @@ def completed(file: Inspection, row: ImageRow) -> Candidate:
     header = file.header
     flags = (*file.flags, row.flag) if row.flag else file.flags
     if header is None:
-        return Candidate(row, file, flags)
+        return Candidate(replace(row, patient_id=composed(row.patient_id)), file, flags)
     accession_number = row.accession_number or header.accession_number
     row = replace(
         row,
-        patient_id=row.patient_id or header.patient_id or row.accession_number,
+        patient_id=composed(row.patient_id or header.patient_id or row.accession_number),
         accession_number=accession_number,
         laterality=row.laterality or LATERALITIES.get(header.image_laterality, ""),
         view=row.view or header.view_position,
     )
     return Candidate(row, file, flags)
+
+
+def _with_exams_patient(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Where the accession stands in for the patient, take whom the exam's other images name.
+
+    By the accession alone one person would be two. Where they name several, it is nobody.
+    """
+    named: dict[str, set[str]] = defaultdict(set)
+    for image in candidates:
+        if image.file.header and image.file.header.patient_id:
+            named[image.row.accession_number].add(image.row.patient_id)
+
+    def completed_by_exam(image: Candidate) -> Candidate:
+        row, header = image.row, image.file.header
+        stands_in = row.patient_id and row.patient_id == composed(row.accession_number)
+        names = named.get(row.accession_number, set())
+        if header is None or header.patient_id or not stands_in or not names:
+            return image
+        return replace(
+            image, row=replace(row, patient_id=next(iter(names)) if len(names) == 1 else "")
+        )
+
+    return list(map(completed_by_exam, candidates))
 
 
 def own_faults(candidate: Candidate) -> Iterable[FileFault]:

@@ -4,6 +4,7 @@ Both are coarse on purpose, so that the table may leave the hospital: a maker am
 years of age, and nobody is the only one of ninety-three.
 """
 
+import re
 from datetime import date, datetime
 
 from mammo.dicom.header import Header
@@ -35,6 +36,7 @@ MAKERS = {
 }
 UNKNOWN, OTHER = "unknown", "other"
 YOUNGEST, OLDEST = 30, 90  # bands beyond them are joined: few are so young or so old
+_AGE = re.compile(r"(\d{1,4})([YMWD])")
 YEARS_IN = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 
 
@@ -61,9 +63,9 @@ def age_band_of(header: Header | None) -> str:
 
 def _age(header: Header) -> float | None:
     """Read (0010,1010), or count from the birth to the study (PS3.5 6.2: AS and DA)."""
-    text = header.patient_age.upper()
-    if text[:-1].isdigit() and text[-1] in YEARS_IN:
-        return int(text[:-1]) * YEARS_IN[text[-1]]
+    age = _AGE.fullmatch(header.patient_age.upper())
+    if age:
+        return int(age[1]) * YEARS_IN[age[2]]
     born, studied = _date(header.patient_birth_date), _date(header.study_date)
     return (studied - born).days / 365.25 if born and studied else None
 

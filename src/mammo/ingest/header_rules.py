@@ -18,6 +18,9 @@ TOMOSYNTHESIS_SOP_CLASSES = (
     uid.BreastProjectionXRayImageStorageForPresentation,
     uid.BreastProjectionXRayImageStorageForProcessing,
 )
+# What ImageType says of slices, projections and synthetic 2D images that makers store under the
+# SOP class of mammograms.
+_TOMOSYNTHESIS = {"TOMOSYNTHESIS", "GENERATED_2D", "TOMO", "TOMO_2D", "TOMO_PROJ"}
 FOR_PROCESSING = "FOR PROCESSING"
 
 # PS3.16 CID 4015 View Modifier for Mammography: code values under SNOMED RT (designators SRT, and
@@ -39,6 +42,7 @@ _MAGNIFIED = 1.3
 _WORDS = (
     ("magnification_view", re.compile(r"\bM?MAG|MAGNIF")),
     ("spot_view", re.compile(r"\bSPOT|\bCONE")),
+    ("implant_displaced", re.compile(r"\bIMPLANTS? DISPLACED|\bEKLUND")),
 )
 
 
@@ -72,6 +76,8 @@ def _object_faults(header: Header) -> Iterator[FileFault]:
         yield FileFault("multi_frame", f"(0028,0008) NumberOfFrames {header.number_of_frames}")
     if header.sop_class_uid in TOMOSYNTHESIS_SOP_CLASSES:
         yield FileFault("tomosynthesis", f"(0008,0016) SOPClassUID {header.sop_class_uid!r}")
+    if _TOMOSYNTHESIS.intersection(header.image_type):
+        yield FileFault("tomosynthesis", f"(0008,0008) ImageType {header.image_type!r}")
     if "LOCALIZER" in header.image_type:
         yield FileFault("localizer", f"(0008,0008) ImageType {header.image_type!r}")
 
@@ -88,7 +94,7 @@ def _acquisition_faults(header: Header) -> Iterator[FileFault]:
 
 
 def _magnification_faults(header: Header) -> Iterator[FileFault]:
-    """Check every other attribute that can tell a magnified, spot or partial view."""
+    """Check every other attribute that can tell another view than a standard one."""
     factor = header.magnification_factor
     if factor is not None and factor >= _MAGNIFIED:
         yield FileFault(

@@ -9,6 +9,7 @@ import hmac
 from pathlib import Path
 
 from mammo import paths
+from mammo.datasets.folders import composed
 from mammo.errors import UserError
 
 PUBLIC = "public"
@@ -57,8 +58,8 @@ def image_key(secret: bytes, path: str) -> str:
 
 
 def patient_key(secret: bytes, patient_id: str) -> str:
-    """Name a patient by the identifier in the label table."""
-    return _keyed(secret, f"patient:{patient_id}")
+    """Name a patient by the identifier in the label table, whatever its Unicode form."""
+    return _keyed(secret, f"patient:{composed(patient_id)}")
 
 
 def _keyed(secret: bytes, message: str) -> str:

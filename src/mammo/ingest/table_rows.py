@@ -49,7 +49,11 @@ def _contradiction(rows: Sequence[ImageRow]) -> FileFault:
         return FileFault(
             "conflicting_labels", f"{len(rows)} rows of the table say: {'; '.join(labels)}"
         )
-    facts = sorted({f"{row.patient_id} {row.laterality} {row.view}" for row in rows})
+    facts = [
+        f"{name} {' or '.join(repr(value) for value in sorted(values))}"
+        for name in ("patient_id", "accession_number", "laterality", "view", "published_split")
+        if len(values := {getattr(row, name) for row in rows}) > 1
+    ]
     return FileFault("conflicting_rows", f"{len(rows)} rows of the table say: {'; '.join(facts)}")
 
 

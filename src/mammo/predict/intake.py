@@ -4,7 +4,6 @@ A file, a folder of any depth, or a table without labels; what isn't answered is
 the reasons that training images are.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -12,7 +11,7 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from mammo.datasets.folders import Survey, is_utf8, shown, survey
-from mammo.datasets.label_tables import read_label_table
+from mammo.datasets.label_tables import columns_there, read_label_table
 from mammo.datasets.rows import ImageRow, placed
 from mammo.dicom.params import Limits
 from mammo.errors import UserError
@@ -106,10 +105,8 @@ def _has_preamble(file: Path) -> bool:
 
 def _table_rows(table: Path) -> list[ImageRow]:
     rows = []
-    with table.open(encoding="utf-8-sig", errors="replace") as lines:  # judged when it is read
-        header = re.split("[,;\t]", lines.readline())
-    there = [name for name in _OPTIONAL if name in {cell.strip().strip('"') for cell in header}]
-    for cells in read_label_table(table, ["image_path", *there]):
+    there = columns_there(table, ("image_path", *_OPTIONAL))
+    for cells in read_label_table(table, list(dict.fromkeys(["image_path", *there]))):
         patient, side, view = (cells.get(name, "") for name in _OPTIONAL)
         path = PurePosixPath(cells["image_path"].replace("\\", "/"))
         row = placed(ImageRow(path.as_posix(), patient_id=patient), side, view)
