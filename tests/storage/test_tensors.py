@@ -108,6 +108,14 @@ def test_tables_keep_text_as_it_is(tmp_path):
         read_table(tmp_path / "no.csv")
 
 
+def test_a_cell_may_hold_a_line_end_and_a_spreadsheet_may_have_saved_the_table(tmp_path):
+    table = pd.DataFrame({"id": ["a\rb", "c\nd", 'e"\r\n'], "last": ["1\r", "2", "3"]})
+    write_table(table, tmp_path / "t.csv")
+    pd.testing.assert_frame_equal(read_table(tmp_path / "t.csv"), table)
+    (tmp_path / "t.csv").write_bytes(b"id,last\r\na,1\r\n")
+    assert read_table(tmp_path / "t.csv").to_dict("list") == {"id": ["a"], "last": ["1"]}
+
+
 def test_json_refuses_what_is_no_number(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         write_json({"kappa": float("nan")}, tmp_path / "m.json")

@@ -31,9 +31,13 @@ def read_table(path: Path, **dtypes: Any) -> "pd.DataFrame":
 
     _require(path)
     try:
-        columns = pd.read_csv(path, nrows=0).columns
+        with path.open("rb") as file:  # a spreadsheet's lines end with CRLF; our cells may hold CR
+            end = None if file.readline().endswith(b"\r\n") else "\n"
+        columns = pd.read_csv(path, nrows=0, lineterminator=end).columns
         types = {column: dtypes.get(column, str) for column in columns}
-        return pd.read_csv(path, dtype=types, keep_default_na=False, na_values={})
+        return pd.read_csv(
+            path, dtype=types, keep_default_na=False, na_values={}, lineterminator=end
+        )
     except (ValueError, UnicodeDecodeError) as error:  # pandas' parser errors are ValueErrors
         raise _damaged(path, f"not a readable table: {str(error).strip()}") from None
 
