@@ -49,7 +49,7 @@ def check_dct(frame: bytes) -> None:
     """
     header = _read_frame(frame)
     kind = Progressive if header.code == _PROGRESSIVE else Sequential
-    codes: Progressive | Sequential = kind(header.sampling)
+    codes = kind(header.sampling)
     for scan, data in _scans(frame):
         if not {component.name for component in scan.components} <= header.sampling.keys():
             raise FileFault("codestream_header", "a scan of a component that the frame lacks")

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable
 
-from mammo.dicom.jpeg_scan import Component, Scan, Table
+from mammo.dicom.jpeg_scan import Codes, Component, Scan, Table
 from mammo.errors import FileFault
 
 _UNSENT = 14  # above every bit position that a scan can begin at (G.1.1.1.2)
 
 
-class Progressive:
+class Progressive(Codes):
     """How far the scans have come: what later ones hold depends on it.
 
     Attributes:
@@ -23,17 +23,7 @@ class Progressive:
     def follow(
         self, scan: Scan, parts: list[bytes], counts: list[int], unit: list[Component]
     ) -> list[int]:
-        """Follow a scan; return the bits that each of its parts takes.
-
-        Args:
-            scan: Its header.
-            parts: Its restart intervals, without stuffed zeros.
-            counts: The units of each.
-            unit: The component of each block of a unit.
-
-        Raises:
-            FileFault: The scan is cut or damaged, or doesn't go on where the last one stopped.
-        """
+        """Follow a scan from where the last one of its coefficients stopped."""
         self._go_on(scan)
         if scan.first == 0:
             if scan.high:  # a bit a block
@@ -68,11 +58,7 @@ class Progressive:
             sent[first : last + 1] = [scan.low] * (last + 1 - first)
 
     def require_all(self) -> None:
-        """Refuse a picture some of whose bits no scan has sent.
-
-        Raises:
-            FileFault: Scans are missing.
-        """
+        """Refuse a picture some of whose bits no scan has sent."""
         if any(any(sent) for sent in self.position.values()):
             raise FileFault("truncated_codestream", "JPEG: the last progressive scans are missing")
 

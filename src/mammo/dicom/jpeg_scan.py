@@ -8,6 +8,7 @@ survives counting: the coded bits must be those of the image, up to the padding 
 import re
 import struct
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -72,6 +73,32 @@ class Scan:
             return self.tables[kind, number]
         except KeyError:
             raise FileFault("codestream_header", "the scan's Huffman table is absent") from None
+
+
+class Codes(Protocol):
+    """The codes of a picture of the DCT, followed scan by scan."""
+
+    def follow(
+        self, scan: Scan, parts: list[bytes], counts: list[int], unit: list[Component]
+    ) -> list[int]:
+        """Follow a scan; return the bits that each of its parts takes.
+
+        Args:
+            scan: Its header.
+            parts: Its restart intervals, without stuffed zeros.
+            counts: The units of each.
+            unit: The component of each block of a unit.
+
+        Raises:
+            FileFault: The scan is cut or damaged, or doesn't go on where the last one stopped.
+        """
+
+    def require_all(self) -> None:
+        """Refuse a picture that lacks something that no scan has sent.
+
+        Raises:
+            FileFault: Scans are missing.
+        """
 
 
 def read_scan(frame: bytes, position: int = 2, before: Scan | None = None) -> Scan:

@@ -4,11 +4,11 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from mammo.dicom.jpeg_scan import Component, Scan, Table
+from mammo.dicom.jpeg_scan import Codes, Component, Scan, Table
 from mammo.errors import FileFault
 
 
-class Sequential:
+class Sequential(Codes):
     """Which components' scans are still to come."""
 
     def __init__(self, components: Iterable[int]):
@@ -17,17 +17,7 @@ class Sequential:
     def follow(
         self, scan: Scan, parts: list[bytes], counts: list[int], unit: list[Component]
     ) -> list[int]:
-        """Follow a scan; return the bits that each of its parts takes.
-
-        Args:
-            scan: Its header.
-            parts: Its restart intervals, without stuffed zeros.
-            counts: The units of each.
-            unit: The component of each block of a unit.
-
-        Raises:
-            FileFault: The scan is cut or damaged.
-        """
+        """Follow a scan, all of whose coefficients are whole."""
         if scan.high or scan.low:  # first and last mean nothing here, and real files hold 0 and 0
             raise FileFault("codestream_header", "a sequential scan is shifted")
         self.missing -= {component.name for component in scan.components}
@@ -42,11 +32,7 @@ class Sequential:
         return [_follow(part, count, tables) for part, count in zip(parts, counts, strict=True)]
 
     def require_all(self) -> None:
-        """Refuse a picture that lacks a component.
-
-        Raises:
-            FileFault: A scan is missing.
-        """
+        """Refuse a picture that lacks a component."""
         if self.missing:
             raise FileFault("truncated_codestream", "JPEG: the scan of a component is missing")
 
