@@ -146,8 +146,8 @@ def test_two_studies_of_a_patient_are_two_rows(made, tmp_path):
     assert list(patients["patient"]).count("SECRET0") == 2
 
 
-def test_a_second_run_answers_only_what_is_missing_and_writes_the_same(made, monkeypatch):
-    before = (made / "out/predictions.csv").read_bytes()
+def keys_asked(monkeypatch):
+    """Collect the keys of the images that the networks are asked for from now on."""
     asked = []
     real = module.answer
 
@@ -156,6 +156,12 @@ def test_a_second_run_answers_only_what_is_missing_and_writes_the_same(made, mon
         return real(bundle, tensors, keys, devices)
 
     monkeypatch.setattr(module, "answer", counted)
+    return asked
+
+
+def test_a_second_run_answers_only_what_is_missing_and_writes_the_same(made, monkeypatch):
+    before = (made / "out/predictions.csv").read_bytes()
+    asked = keys_asked(monkeypatch)
     run(made)
     assert asked == [] and (made / "out/predictions.csv").read_bytes() == before
     kept = sorted(p for p in (made / "out/.work/answers").rglob("*") if p.is_file())
@@ -168,14 +174,7 @@ def test_a_second_run_answers_only_what_is_missing_and_writes_the_same(made, mon
 
 def test_answers_of_other_code_are_not_taken_for_this_ones(made, monkeypatch):
     """After an update of the project, say; one module stands for all that differ."""
-    asked = []
-    real = module.answer
-
-    def counted(bundle, tensors, keys, devices):
-        asked.extend(keys)
-        return real(bundle, tensors, keys, devices)
-
-    monkeypatch.setattr(module, "answer", counted)
+    asked = keys_asked(monkeypatch)
     monkeypatch.setattr(module, "_CODE", ("mammo.network",))
     run(made)
     assert len(asked) == 8
