@@ -306,6 +306,19 @@ def test_a_second_run_keeps_out_of_a_folder_that_another_one_writes(made):
     run(made)
 
 
+def test_a_home_is_found_where_the_shell_leaves_it(made, tmp_path, monkeypatch):
+    """As in `--out=~/x`; pandas would look for tables below the home, all else in a folder `~`."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(made / "bundle", tmp_path / "home/bundle")
+    file = str(made / "in/patient 0/LCC.dcm")
+    main(["predict", file, "--bundle=~/bundle", "--out=~/out"])
+    assert len(read_table(tmp_path / "home/out/predictions.csv")) == 1
+    main(["inspect", file, "--bundle=~/bundle", "--png=~/png"])
+    assert (tmp_path / "home/png/LCC.dcm.png").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+
 def test_a_dicom_file_is_found_whatever_its_name_ends_in(made, tmp_path):
     mammogram = (made / "in/patient 0/LCC.dcm").read_bytes()
     for name in ("scan.img", "Dr. Meier", "a.dcm.bak", "plain", "1.2.3"):

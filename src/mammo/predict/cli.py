@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mammo.errors import UserError
+from mammo.paths import expanded
 from mammo.stage import worded
 
 _DONE = "look at %s"
@@ -67,20 +68,20 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=_predict)
     text = "judge a bundle on another data set"
     evaluate = commands.add_parser("evaluate", help=text, description=f"{text.capitalize()}.")
-    evaluate.add_argument("bundle", type=Path, help="folder of the bundle")
+    evaluate.add_argument("bundle", type=expanded, help="folder of the bundle")
     evaluate.add_argument(
-        "--dataset", type=Path, required=True, metavar="YAML",
+        "--dataset", type=expanded, required=True, metavar="YAML",
         help="a params.yaml with the section `dataset` of that data set",
     )  # fmt: skip
-    evaluate.add_argument("--out", type=Path, required=True, help="folder for the results")
+    evaluate.add_argument("--out", type=expanded, required=True, help="folder for the results")
     evaluate.add_argument("--coverage", type=_coverage, default=None, help=_COVERAGE)
     evaluate.set_defaults(run=_evaluate)
     text = "write a bundle in another format"
     export = commands.add_parser("export", help=text, description=f"{text.capitalize()}.")
-    export.add_argument("bundle", type=Path, help="folder of the bundle")
+    export.add_argument("bundle", type=expanded, help="folder of the bundle")
     export.add_argument("--onnx", action="store_true", required=True,
                         help="one ONNX file, normalisation and softmax inside")  # fmt: skip
-    export.add_argument("--out", type=Path, default=Path("model.onnx"),
+    export.add_argument("--out", type=expanded, default=Path("model.onnx"),
                         help="the file; default: model.onnx")  # fmt: skip
     export.add_argument("--unchecked", action="store_true",
                         help="where there are no val images to compare answers on")  # fmt: skip
@@ -91,16 +92,18 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_input(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "place", type=Path, help="a file, a folder of any depth, or a CSV with a column image_path"
+        "place",
+        type=expanded,
+        help="a file, a folder of any depth, or a CSV with a column image_path",
     )
-    command.add_argument("--out", type=Path, required=True, help="folder for the results")
-    command.add_argument("--bundle", type=Path, default=Path("bundle"), help="default: bundle")
-    command.add_argument("--root", type=Path, default=None,
+    command.add_argument("--out", type=expanded, required=True, help="folder for the results")
+    command.add_argument("--bundle", type=expanded, default=Path("bundle"), help="default: bundle")
+    command.add_argument("--root", type=expanded, default=None,
                          help="folder of a table's paths; default: the table's own")  # fmt: skip
     command.add_argument("--coverage", type=_coverage, default=None, help=_COVERAGE)
     command.add_argument("--identifiers", choices=("keep", "hash"), default="keep",
                          help="paths, patients and studies as they are, or hashed")  # fmt: skip
-    command.add_argument("--key-file", type=Path, default=None,
+    command.add_argument("--key-file", type=expanded, default=None,
                          help="with hash: a file of 32 or more secret bytes")  # fmt: skip
 
 

@@ -44,15 +44,25 @@ def main(argv: Sequence[str] | None = None) -> None:
         UserError: There is no such file or folder, or params.yaml is wrong.
     """
     parser = argparse.ArgumentParser("mammo inspect", description=__doc__.splitlines()[0])
-    parser.add_argument("place", type=Path, metavar="FILE", help="a file, or a folder of any depth")
     parser.add_argument(
-        "--png", type=Path, metavar="FOLDER", help="write each prepared picture with its outline"
+        "place", type=paths.expanded, metavar="FILE", help="a file, or a folder of any depth"
+    )
+    parser.add_argument(
+        "--png",
+        type=paths.expanded,
+        metavar="FOLDER",
+        help="write each prepared picture with its outline",
     )
     whose = parser.add_mutually_exclusive_group()
     whose.add_argument(
-        "--params", type=Path, default=paths.PARAMS, help="whose rules; default: params.yaml"
+        "--params",
+        type=paths.expanded,
+        default=paths.PARAMS,
+        help="whose rules; default: params.yaml",
     )
-    whose.add_argument("--bundle", type=Path, metavar="FOLDER", help="the rules of a bundle")
+    whose.add_argument(
+        "--bundle", type=paths.expanded, metavar="FOLDER", help="the rules of a bundle"
+    )
     options = parser.parse_args(argv)
     rules = _rules(options.params, options.bundle)
     root, names = _files(options.place)
