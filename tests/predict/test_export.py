@@ -1,12 +1,14 @@
 """The bundle as one ONNX file."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from mammo import paths
-from mammo.embedding.grey import open_grey
+from mammo.embedding.grey import GREY_NAMES, open_grey
 from mammo.errors import UserError
 from mammo.predict import export as module
 from mammo.predict.answers import answer
@@ -23,7 +25,7 @@ from support.bundles import (
     write_images,
 )
 
-pytest.importorskip("onnx", reason="the extra onnx isn't installed")
+onnx = pytest.importorskip("onnx", reason="the extra onnx isn't installed")
 pytest.importorskip("onnxruntime", reason="the extra onnx isn't installed")
 pytest.importorskip("onnxscript", reason="the extra onnx isn't installed")
 
@@ -50,6 +52,19 @@ def test_the_exported_file_answers_as_the_deployed_path(tmp_path, write):
     facts = agreement(bundle, exported, deployed)
     assert facts["same_answers"] == 1 and facts["largest_difference"] < 1e-4
     assert sorted(p.name for p in tmp_path.glob("model*")) == ["model.onnx"]  # no data beside it
+
+
+@pytest.mark.slow
+def test_the_file_says_what_its_columns_mean(tmp_path):
+    bundle = write_ensemble(tmp_path / "bundle")
+    export_onnx(bundle, tmp_path / "model.onnx")
+    told = onnx.load(tmp_path / "model.onnx").metadata_props
+    facts = {entry.key: json.loads(entry.value) for entry in told}
+    assert facts["classes"] == ["A", "B", "C", "D"] and facts["decision"] == "argmax"
+    assert facts["prior"] == "uniform" and facts["temperature"] == 1.5
+    assert facts["patient_rule"] == "denser" and facts["bundle"] == bundle.id
+    assert facts["grey"] == list(GREY_NAMES) and facts["preprocess"]["size_px"] == SIZE
+    assert facts["normalisation"]["scale"] == 255 and len(facts["normalisation"]["std"]) == 3
 
 
 @pytest.mark.slow

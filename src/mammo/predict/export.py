@@ -1,5 +1,6 @@
 """The bundle as one ONNX file: stored images in, probabilities out. Needs the extra `onnx`."""
 
+import json
 import logging
 import warnings
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mammo.embedding.grey import no_grey, open_grey
+from mammo.embedding.grey import GREY_NAMES, no_grey, open_grey
 from mammo.errors import UserError
 from mammo.evaluation.decision import decide, prior_shares
 from mammo.predict.bundle import Bundle
@@ -26,7 +27,8 @@ def export_onnx(bundle: Bundle, path: Path) -> None:
     """Write one ONNX file: `images` (n, size, size) and `grey` (n, G) -> `probabilities` (n, K).
 
     All members, scaling, normalisation, softmax, prior and the mean are inside; images are as
-    `mammo predict` prepares them. Arithmetic is float32.
+    `mammo predict` prepares them. Arithmetic is float32. `metadata_props` say what the columns
+    mean.
 
     Raises:
         UserError: The package isn't installed.
@@ -45,7 +47,30 @@ def export_onnx(bundle: Bundle, path: Path) -> None:
             dynamic_shapes={"images": {0: batch}, "grey": {0: batch}},
         )  # fmt: skip
     assert program is not None
-    write_bytes(program.model_proto.SerializeToString(), path)  # one file, no data beside it
+    proto = program.model_proto
+    for key, value in about(bundle).items():
+        proto.metadata_props.add(key=key, value=json.dumps(value))
+    write_bytes(proto.SerializeToString(), path)  # one file, no data beside it
+
+
+def about(bundle: Bundle) -> dict[str, Any]:
+    """Say what a reader of the file must know beside the shapes, as plain JSON values."""
+    normalisation = bundle.members[0].network.prefix.normalisation
+    facts = {name: bundle.facts[name] for name in ("classes", "decision", "temperature")}
+    return {
+        **facts,
+        "patient_rule": bundle.facts["patient_rule"],
+        "prior": bundle.evaluate.prior,
+        "grey": GREY_NAMES[: _grey_width(bundle)],
+        "normalisation": {  # inside already
+            "scale": int(np.iinfo(bundle.preprocess.dtype).max),
+            "mean": normalisation.mean,
+            "std": normalisation.std,
+        },
+        "preprocess": bundle.facts["params"]["preprocess"],
+        "strategy": bundle.name,
+        "bundle": bundle.id,
+    }
 
 
 @contextmanager
