@@ -48,9 +48,18 @@ def export_onnx(bundle: Bundle, path: Path) -> None:
         )  # fmt: skip
     assert program is not None
     proto = program.model_proto
+    _forget_origin(proto)
     for key, value in about(bundle).items():
         proto.metadata_props.add(key=key, value=json.dumps(value))
     write_bytes(proto.SerializeToString(), path)  # one file, no data beside it
+
+
+def _forget_origin(proto: Any) -> None:
+    """Remove what the exporter notes of each step: a stack trace with the paths of this machine."""
+    graph = proto.graph
+    values = (*graph.input, *graph.output, *graph.value_info, *graph.initializer)
+    for part in (proto, graph, *graph.node, *values):
+        part.ClearField("metadata_props")
 
 
 def about(bundle: Bundle) -> dict[str, Any]:
