@@ -20,6 +20,7 @@ from support.bundles import (
     SIZE,
     devices,
     make_model,
+    sections,
     write_bundle,
     write_ensemble,
     write_images,
@@ -86,6 +87,29 @@ def test_a_file_that_answers_otherwise_takes_no_place(tmp_path, monkeypatch):
     main(["export", "bundle", "--onnx"])
     assert (tmp_path / "model.onnx").stat().st_size > 10**6
     assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("val", "size_px", "words"),
+    [
+        ([], SIZE, r"splits\.csv: no image is in val .* --unchecked"),
+        (["k0", "another"], SIZE, r"tensors: lacks 1 of 2 val images .* --unchecked"),
+        (["k0"], 32, r"tensors: images must be 32 x 32 uint8, .* got 64 x 64 uint8; .*--unchecked"),
+    ],
+)
+def test_without_the_val_images_that_the_bundle_reads_nothing_is_exported(
+    tmp_path, monkeypatch, val, size_px, words
+):
+    monkeypatch.chdir(tmp_path)
+    params = sections()
+    params["preprocess"]["size_px"] = size_px
+    write_bundle(tmp_path / "bundle", params=params)
+    write_images(paths.TENSORS)
+    rows = [("k5", "test"), *((key, "val") for key in val)]
+    write_table(pd.DataFrame(rows, columns=["key", "split"]), paths.SPLITS)
+    with pytest.raises(SystemExit, match=words):
+        main(["export", "bundle", "--onnx"])
+    assert not (tmp_path / "model.onnx").exists()
 
 
 @pytest.mark.parametrize(

@@ -237,7 +237,7 @@ def _export(options: argparse.Namespace) -> None:
     from mammo.network.devices import start
     from mammo.predict.answers import answer
     from mammo.predict.bundle import read_bundle
-    from mammo.predict.export import agreement, export_onnx, run_onnx
+    from mammo.predict.export import agreement, export_onnx, run_onnx, val_keys
     from mammo.storage.files import read_table
 
     bundle = read_bundle(options.bundle)
@@ -250,8 +250,7 @@ def _export(options: argparse.Namespace) -> None:
         export_onnx(bundle, options.out)
         logger.info("%s: written, not checked", options.out)
         return
-    splits = read_table(paths.SPLITS)
-    keys = sorted(splits.loc[splits["split"] == "val", "key"])
+    keys = val_keys(bundle, read_table(paths.SPLITS), paths.TENSORS)
     deployed = answer(bundle, paths.TENSORS, keys, start(bundle.compute)).probabilities
     unproven = options.out.with_name(f".{options.out.name}.unproven")
     try:

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
+from mammo import paths
 from mammo.embedding.grey import GREY_NAMES, no_grey, open_grey
 from mammo.errors import UserError
 from mammo.evaluation.decision import decide, prior_shares
@@ -138,6 +140,34 @@ def run_onnx(path: Path, bundle: Bundle, tensors: Path, keys: list[str]) -> np.n
         inputs = {"images": pixels, "grey": read(part)}
         answers += session.run(["probabilities"], {k: v for k, v in inputs.items() if k in wanted})
     return np.concatenate(answers)
+
+
+def val_keys(bundle: Bundle, splits: pd.DataFrame, tensors: Path) -> list[str]:
+    """List the val images to compare answers on.
+
+    Raises:
+        UserError: There are none, or the tensors aren't theirs or not those that the bundle reads.
+    """
+    unchecked = "or add --unchecked"
+    keys = sorted(splits.loc[splits["split"] == "val", "key"])
+    if not keys:
+        raise UserError(
+            f"{paths.SPLITS}: no image is in val to check the export on; add --unchecked"
+        )
+    images, side = Tensors(tensors), bundle.preprocess.size_px
+    missing = set(keys) - set(images.keys)
+    if missing:
+        raise UserError(
+            f"{tensors}: lacks {len(missing)} of {len(keys)} val images of {paths.SPLITS}; run "
+            f"`dvc repro split`, {unchecked}"
+        )
+    if images.shape != (side, side) or images.dtype != bundle.preprocess.dtype:
+        got = f"{' x '.join(map(str, images.shape))} {images.dtype}"
+        raise UserError(
+            f"{tensors}: images must be {side} x {side} {bundle.preprocess.dtype}, as the bundle "
+            f"reads them, got {got}; check out the commit of the bundle, {unchecked}"
+        )
+    return keys
 
 
 def agreement(bundle: Bundle, exported: np.ndarray, deployed: np.ndarray) -> dict[str, Any]:
