@@ -26,6 +26,7 @@ from mammo.preprocess.params import PreprocessParams
 from mammo.storage.files import read_table
 from mammo.storage.scratch import Store
 
+TABLE_SUFFIXES = (".csv", ".tsv")
 _OPTIONAL = ("patient_id", "laterality", "view")
 
 
@@ -88,7 +89,7 @@ def find_sources(place: Path, root: Path | None = None, out: Path | None = None)
         return Sources(place, rows)
     if not place.is_file():
         raise UserError(f"{place}: no such file or folder")
-    if place.suffix.lower() in (".csv", ".tsv"):
+    if place.suffix.lower() in TABLE_SUFFIXES:
         return Sources(root or place.parent, _table_rows(place))
     if not is_utf8(place.name):
         raise UserError(f"{shown(place.name)}: its name isn't UTF-8; rename the file")
