@@ -291,6 +291,19 @@ def test_one_file_and_a_table_without_labels_do_as_well_as_a_folder(made, tmp_pa
     assert len(read_table(tmp_path / "one/predictions.csv")) == 1
 
 
+def test_a_root_is_a_folder_and_a_tables(made, tmp_path):
+    (tmp_path / "list.csv").write_text("image_path\npatient 0/LCC.dcm\n")
+    for place, root, words in (
+        (tmp_path / "list.csv", tmp_path / "nowhere", "no such folder"),
+        (made / "in", made / "in", "is for a table's paths, got a folder"),
+        (made / "in/patient 0/LCC.dcm", made / "in", "is for a table's paths, got a file"),
+    ):
+        with pytest.raises(SystemExit, match=f"--root {root}: {words}"):
+            main(["predict", str(place), "--root", str(root), "--bundle", str(made / "bundle"),
+                  "--out", str(tmp_path / "out")])  # fmt: skip
+    assert not (tmp_path / "out").exists()
+
+
 def test_nothing_to_answer_is_an_error_that_still_leaves_the_quarantine(made, tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "broken.dcm").write_bytes(b"no")
