@@ -52,6 +52,17 @@ def test_the_sections_come_back_as_they_were(tmp_path):
     assert bundle.classes == ["A", "B", "C", "D"] and bundle.rule == "argmax"
 
 
+def test_a_model_json_without_all_entries_is_refused(tmp_path):
+    write_bundle(tmp_path / "bundle")
+    path = tmp_path / "bundle" / "model.json"
+    facts = json.loads(path.read_text())
+    for name in ("content_sha256", "files", "conformal"):  # an older one goes without the first
+        del facts[name]
+    path.write_text(json.dumps(facts))
+    with pytest.raises(UserError, match=r"model\.json: lacks conformal, files; fetch"):
+        read_bundle(tmp_path / "bundle")
+
+
 @pytest.mark.parametrize("format_", [2, None, "1"])
 def test_an_unknown_format_is_refused(tmp_path, format_):
     write_bundle(tmp_path / "bundle")
