@@ -405,6 +405,17 @@ def test_a_run_takes_the_place_of_one_with_maps_and_dicom_objects(made):
 
 
 @pytest.mark.slow
+def test_a_run_whose_output_streams_are_closed_ends_as_any_other(made, tmp_path):
+    command = [sys.executable, "-m", "mammo.predict", "predict", str(made / "in/patient 0/LCC.dcm"),
+               "--bundle", str(made / "bundle"), "--out", str(tmp_path / "out")]  # fmt: skip
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&- 2>&-', "sh", *command],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0 and (tmp_path / "out/run.json").is_file()
+
+
+@pytest.mark.slow
 def test_a_read_only_folder_for_the_results_is_one_line(made, tmp_path):
     (tmp_path / "out").mkdir()
     command = [sys.executable, "-m", "mammo.predict", "predict", str(made / "in"), "--bundle",

@@ -24,6 +24,7 @@ logger = logging.getLogger("mammo")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line: a fault of user or disk is one line on stderr and exit code 1."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    _open_closed_streams()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.captureWarnings(True)
     try:
@@ -43,6 +44,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(f"error: {worded(error)}")
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _open_closed_streams() -> None:
+    """Write to nowhere where a stream is closed: progress bars write unasked."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
 
 
 def _parser() -> argparse.ArgumentParser:
