@@ -132,3 +132,11 @@ def test_an_ensemble_holds_a_whole_network_of_each_member_and_answers_with_their
     )
     assert np.abs(one - other).max() > 0.05  # the members differ
     np.testing.assert_allclose(found, (one + other) / 2, atol=1e-7)
+
+
+def test_the_scheduler_of_the_machine_that_made_a_bundle_is_not_asked(tmp_path):
+    params = sections()
+    params["preprocess"]["scheduler"] = "tcp://elsewhere:8786"
+    bundle = write_bundle(tmp_path / "bundle", params=params)
+    assert bundle.preprocess.scheduler is None
+    assert bundle.facts["params"]["preprocess"]["scheduler"] == "tcp://elsewhere:8786"

@@ -200,13 +200,12 @@ def read_bundle(folder: Path) -> Bundle:
     ]
     arrays = safetensors.numpy.load_file(folder / FAMILIARITY)
     sections = facts["params"]
+    preprocess = {**sections["preprocess"], "scheduler": None}  # one of the machine that made it
     return Bundle(
         id=hashlib.sha256(content).hexdigest(),
         members=members,
         facts=facts,
-        preprocess=parse_params(
-            "params.preprocess", sections["preprocess"], PreprocessParams, path
-        ),
+        preprocess=parse_params("params.preprocess", preprocess, PreprocessParams, path),
         limits=parse_params("params.dicom", sections["dicom"], Limits, path),
         ingest=parse_params("params.ingest", sections["ingest"], IngestParams, path),
         evaluate=parse_params("params.evaluate", sections["evaluate"], EvaluateParams, path),
