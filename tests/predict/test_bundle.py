@@ -140,3 +140,10 @@ def test_the_scheduler_of_the_machine_that_made_a_bundle_is_not_asked(tmp_path):
     bundle = write_bundle(tmp_path / "bundle", params=params)
     assert bundle.preprocess.scheduler is None
     assert bundle.facts["params"]["preprocess"]["scheduler"] == "tcp://elsewhere:8786"
+
+
+@pytest.mark.parametrize(("made_on", "opened"), [("cuda", "auto"), ("mps", "auto"), ("cpu", "cpu")])
+def test_a_bundle_made_on_an_accelerator_opens_where_there_is_none(tmp_path, made_on, opened):
+    params = sections()
+    params["compute"]["accelerator"] = made_on
+    assert write_bundle(tmp_path / "bundle", params=params).compute.accelerator == opened

@@ -201,6 +201,9 @@ def read_bundle(folder: Path) -> Bundle:
     arrays = safetensors.numpy.load_file(folder / FAMILIARITY)
     sections = facts["params"]
     preprocess = {**sections["preprocess"], "scheduler": None}  # one of the machine that made it
+    compute = dict(sections["compute"])
+    if compute["accelerator"] in ("cuda", "mps"):  # this machine may have none, or the other
+        compute["accelerator"] = "auto"
     return Bundle(
         id=hashlib.sha256(content).hexdigest(),
         members=members,
@@ -209,7 +212,7 @@ def read_bundle(folder: Path) -> Bundle:
         limits=parse_params("params.dicom", sections["dicom"], Limits, path),
         ingest=parse_params("params.ingest", sections["ingest"], IngestParams, path),
         evaluate=parse_params("params.evaluate", sections["evaluate"], EvaluateParams, path),
-        compute=parse_params("params.compute", sections["compute"], ComputeParams, path),
+        compute=parse_params("params.compute", compute, ComputeParams, path),
         origin=Origin.from_json(facts["origin"]),
         familiarity=FeatureModel(
             arrays["mean"].astype(np.float64),
