@@ -59,3 +59,11 @@ COMPARE_PAGE = Path("report.md")
 MAIN_CHECKOUT = Path(os.environ.get("DVC_ROOT", "."))
 SCRATCH = MAIN_CHECKOUT / ".cache"
 LOGS = MAIN_CHECKOUT / "logs"
+
+
+def expanded(text: str) -> Path:
+    """Put a home in place of a leading `~`, which a shell leaves in `--out=~/x` and in YAML."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # nobody is called so
+        return Path(text)

@@ -515,6 +515,16 @@ def test_another_key_gives_other_keys_and_the_same_images(folder, tmp_path):
     assert not set(public.images["patient"]) & set(secret.images["patient"])
 
 
+def test_a_key_file_may_lie_below_the_home(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "dataset.key").write_text("0123456789abcdef" * 4)
+    ours, named = (
+        ingest(folder.params(key_file=file), ingest_params(), LIMITS)
+        for file in ("~/dataset.key", str(tmp_path / "dataset.key"))
+    )
+    assert list(ours.images["key"]) == list(named.images["key"])
+
+
 # ---- pictures and published layouts, end to end
 
 

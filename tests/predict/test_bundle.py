@@ -52,6 +52,17 @@ def test_the_sections_come_back_as_they_were(tmp_path):
     assert bundle.classes == ["A", "B", "C", "D"] and bundle.rule == "argmax"
 
 
+def test_a_model_json_without_all_entries_is_refused(tmp_path):
+    write_bundle(tmp_path / "bundle")
+    path = tmp_path / "bundle" / "model.json"
+    facts = json.loads(path.read_text())
+    for name in ("content_sha256", "files", "conformal"):  # an older one goes without the first
+        del facts[name]
+    path.write_text(json.dumps(facts))
+    with pytest.raises(UserError, match=r"model\.json: lacks conformal, files; fetch"):
+        read_bundle(tmp_path / "bundle")
+
+
 @pytest.mark.parametrize("format_", [2, None, "1"])
 def test_an_unknown_format_is_refused(tmp_path, format_):
     write_bundle(tmp_path / "bundle")
@@ -121,3 +132,18 @@ def test_an_ensemble_holds_a_whole_network_of_each_member_and_answers_with_their
     )
     assert np.abs(one - other).max() > 0.05  # the members differ
     np.testing.assert_allclose(found, (one + other) / 2, atol=1e-7)
+
+
+def test_the_scheduler_of_the_machine_that_made_a_bundle_is_not_asked(tmp_path):
+    params = sections()
+    params["preprocess"]["scheduler"] = "tcp://elsewhere:8786"
+    bundle = write_bundle(tmp_path / "bundle", params=params)
+    assert bundle.preprocess.scheduler is None
+    assert bundle.facts["params"]["preprocess"]["scheduler"] == "tcp://elsewhere:8786"
+
+
+@pytest.mark.parametrize(("made_on", "opened"), [("cuda", "auto"), ("mps", "auto"), ("cpu", "cpu")])
+def test_a_bundle_made_on_an_accelerator_opens_where_there_is_none(tmp_path, made_on, opened):
+    params = sections()
+    params["compute"]["accelerator"] = made_on
+    assert write_bundle(tmp_path / "bundle", params=params).compute.accelerator == opened

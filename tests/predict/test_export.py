@@ -1,12 +1,14 @@
 """The bundle as one ONNX file."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from mammo import paths
-from mammo.embedding.grey import open_grey
+from mammo.embedding.grey import GREY_NAMES, open_grey
 from mammo.errors import UserError
 from mammo.predict import export as module
 from mammo.predict.answers import answer
@@ -18,12 +20,13 @@ from support.bundles import (
     SIZE,
     devices,
     make_model,
+    sections,
     write_bundle,
     write_ensemble,
     write_images,
 )
 
-pytest.importorskip("onnx", reason="the extra onnx isn't installed")
+onnx = pytest.importorskip("onnx", reason="the extra onnx isn't installed")
 pytest.importorskip("onnxruntime", reason="the extra onnx isn't installed")
 pytest.importorskip("onnxscript", reason="the extra onnx isn't installed")
 
@@ -53,6 +56,21 @@ def test_the_exported_file_answers_as_the_deployed_path(tmp_path, write):
 
 
 @pytest.mark.slow
+def test_the_file_says_what_its_columns_mean(tmp_path):
+    bundle = write_ensemble(tmp_path / "bundle")
+    export_onnx(bundle, tmp_path / "model.onnx")
+    content = (tmp_path / "model.onnx").read_bytes()
+    assert b"whole.py" not in content and b"pkg.torch" not in content  # paths of who exported it
+    told = onnx.load_from_string(content).metadata_props
+    facts = {entry.key: json.loads(entry.value) for entry in told}
+    assert facts["classes"] == ["A", "B", "C", "D"] and facts["decision"] == "argmax"
+    assert facts["prior"] == "uniform" and facts["temperature"] == 1.5
+    assert facts["patient_rule"] == "denser" and facts["bundle"] == bundle.id
+    assert facts["grey"] == list(GREY_NAMES) and facts["preprocess"]["size_px"] == SIZE
+    assert facts["normalisation"]["scale"] == 255 and len(facts["normalisation"]["std"]) == 3
+
+
+@pytest.mark.slow
 def test_a_file_that_answers_otherwise_takes_no_place(tmp_path, monkeypatch):
     """One that the deployed path agrees with is asked for more than all of the answers."""
     monkeypatch.chdir(tmp_path)
@@ -69,6 +87,29 @@ def test_a_file_that_answers_otherwise_takes_no_place(tmp_path, monkeypatch):
     main(["export", "bundle", "--onnx"])
     assert (tmp_path / "model.onnx").stat().st_size > 10**6
     assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("val", "size_px", "words"),
+    [
+        ([], SIZE, r"splits\.csv: no image is in val .* --unchecked"),
+        (["k0", "another"], SIZE, r"tensors: lacks 1 of 2 val images .* --unchecked"),
+        (["k0"], 32, r"tensors: images must be 32 x 32 uint8, .* got 64 x 64 uint8; .*--unchecked"),
+    ],
+)
+def test_without_the_val_images_that_the_bundle_reads_nothing_is_exported(
+    tmp_path, monkeypatch, val, size_px, words
+):
+    monkeypatch.chdir(tmp_path)
+    params = sections()
+    params["preprocess"]["size_px"] = size_px
+    write_bundle(tmp_path / "bundle", params=params)
+    write_images(paths.TENSORS)
+    rows = [("k5", "test"), *((key, "val") for key in val)]
+    write_table(pd.DataFrame(rows, columns=["key", "split"]), paths.SPLITS)
+    with pytest.raises(SystemExit, match=words):
+        main(["export", "bundle", "--onnx"])
+    assert not (tmp_path / "model.onnx").exists()
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+import io
+import os
 from pathlib import Path
 
 import cv2
@@ -92,3 +94,30 @@ def test_no_such_place_is_an_error(folder):
         main([str(folder / "gone.dcm")])
     with pytest.raises(UserError, match="got none"):
         main([str(folder)])
+
+
+def test_a_name_that_the_terminal_cant_show_is_told_in_escapes(folder, monkeypatch):
+    (folder / "Fälle.dcm").write_bytes(b"no image")
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", terminal)
+    main([str(folder)])
+    terminal.seek(0)
+    assert terminal.readline() == "F\\xe4lle.dcm\n"
+
+
+def test_what_a_folder_holds_that_is_no_readable_file_is_told(folder, capsys):
+    os.mkfifo(folder / "waits.dcm")
+    (folder / os.fsdecode(b"x\xff.dcm")).write_bytes(dicom_bytes(breast_pixels(), **WINDOW))
+    main([str(folder)])
+    said = capsys.readouterr().out
+    assert "waits.dcm\n  rejected     special_file: a FIFO" in said
+    assert "x\\xff.dcm\n  rejected     file_name_not_utf8: " in said
+    with pytest.raises(UserError, match=r"x\\xff\.dcm: its name isn't UTF-8"):
+        main([str(folder / os.fsdecode(b"x\xff.dcm"))])
+
+
+def test_a_picture_that_cant_be_written_is_not_told_as_written(folder, tmp_path):
+    (folder / "a.dcm").write_bytes(dicom_bytes(breast_pixels(), **WINDOW))
+    (tmp_path / "out/a.dcm.png").mkdir(parents=True)
+    with pytest.raises(IsADirectoryError):
+        main([str(folder / "a.dcm"), "--png", str(tmp_path / "out")])

@@ -146,8 +146,8 @@ def test_two_studies_of_a_patient_are_two_rows(made, tmp_path):
     assert list(patients["patient"]).count("SECRET0") == 2
 
 
-def test_a_second_run_answers_only_what_is_missing_and_writes_the_same(made, monkeypatch):
-    before = (made / "out/predictions.csv").read_bytes()
+def keys_asked(monkeypatch):
+    """Collect the keys of the images that the networks are asked for from now on."""
     asked = []
     real = module.answer
 
@@ -156,6 +156,12 @@ def test_a_second_run_answers_only_what_is_missing_and_writes_the_same(made, mon
         return real(bundle, tensors, keys, devices)
 
     monkeypatch.setattr(module, "answer", counted)
+    return asked
+
+
+def test_a_second_run_answers_only_what_is_missing_and_writes_the_same(made, monkeypatch):
+    before = (made / "out/predictions.csv").read_bytes()
+    asked = keys_asked(monkeypatch)
     run(made)
     assert asked == [] and (made / "out/predictions.csv").read_bytes() == before
     kept = sorted(p for p in (made / "out/.work/answers").rglob("*") if p.is_file())
@@ -168,14 +174,7 @@ def test_a_second_run_answers_only_what_is_missing_and_writes_the_same(made, mon
 
 def test_answers_of_other_code_are_not_taken_for_this_ones(made, monkeypatch):
     """After an update of the project, say; one module stands for all that differ."""
-    asked = []
-    real = module.answer
-
-    def counted(bundle, tensors, keys, devices):
-        asked.extend(keys)
-        return real(bundle, tensors, keys, devices)
-
-    monkeypatch.setattr(module, "answer", counted)
+    asked = keys_asked(monkeypatch)
     monkeypatch.setattr(module, "_CODE", ("mammo.network",))
     run(made)
     assert len(asked) == 8
@@ -292,6 +291,19 @@ def test_one_file_and_a_table_without_labels_do_as_well_as_a_folder(made, tmp_pa
     assert len(read_table(tmp_path / "one/predictions.csv")) == 1
 
 
+def test_a_root_is_a_folder_and_a_tables(made, tmp_path):
+    (tmp_path / "list.csv").write_text("image_path\npatient 0/LCC.dcm\n")
+    for place, root, words in (
+        (tmp_path / "list.csv", tmp_path / "nowhere", "no such folder"),
+        (made / "in", made / "in", "is for a table's paths, got a folder"),
+        (made / "in/patient 0/LCC.dcm", made / "in", "is for a table's paths, got a file"),
+    ):
+        with pytest.raises(SystemExit, match=f"--root {root}: {words}"):
+            main(["predict", str(place), "--root", str(root), "--bundle", str(made / "bundle"),
+                  "--out", str(tmp_path / "out")])  # fmt: skip
+    assert not (tmp_path / "out").exists()
+
+
 def test_nothing_to_answer_is_an_error_that_still_leaves_the_quarantine(made, tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "broken.dcm").write_bytes(b"no")
@@ -305,6 +317,19 @@ def test_a_second_run_keeps_out_of_a_folder_that_another_one_writes(made):
     with one_run(made / "out"), pytest.raises(SystemExit, match="out: is being written by process"):
         run(made)
     run(made)
+
+
+def test_a_home_is_found_where_the_shell_leaves_it(made, tmp_path, monkeypatch):
+    """As in `--out=~/x`; pandas would look for tables below the home, all else in a folder `~`."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(made / "bundle", tmp_path / "home/bundle")
+    file = str(made / "in/patient 0/LCC.dcm")
+    main(["predict", file, "--bundle=~/bundle", "--out=~/out"])
+    assert len(read_table(tmp_path / "home/out/predictions.csv")) == 1
+    main(["inspect", file, "--bundle=~/bundle", "--png=~/png"])
+    assert (tmp_path / "home/png/LCC.dcm.png").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
 
 
 def test_a_dicom_file_is_found_whatever_its_name_ends_in(made, tmp_path):
@@ -386,6 +411,17 @@ def test_a_run_takes_the_place_of_one_with_maps_and_dicom_objects(made):
     run(made, "--explain", "--dicom-sr", "--dicom-sc", out="twice")
     run(made, out="twice")
     assert not (made / "twice/maps").exists() and not (made / "twice/dicom").exists()
+
+
+@pytest.mark.slow
+def test_a_run_whose_output_streams_are_closed_ends_as_any_other(made, tmp_path):
+    command = [sys.executable, "-m", "mammo.predict", "predict", str(made / "in/patient 0/LCC.dcm"),
+               "--bundle", str(made / "bundle"), "--out", str(tmp_path / "out")]  # fmt: skip
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&- 2>&-', "sh", *command],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0 and (tmp_path / "out/run.json").is_file()
 
 
 @pytest.mark.slow

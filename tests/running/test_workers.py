@@ -1,6 +1,8 @@
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import psutil
 import pytest
@@ -139,3 +141,18 @@ def test_a_hard_limit_from_outside_below_the_bound_is_kept_to():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))})  # fmt: skip
     assert done.stdout.strip() == "[None, 'decoder_memory', None]"
+
+
+def test_an_interrupt_leaves_a_worker_that_still_starts_alone(capfd):
+    """The parent ends its workers itself; a traceback of each would hide what it says."""
+
+    def tasks():
+        yield from answers(1)
+        for _ in range(50):  # while the interpreter comes up, imports, and waits
+            for child in psutil.Process().children():
+                child.send_signal(signal.SIGINT)
+            time.sleep(0.01)
+        yield from answers(1)
+
+    assert [outcome.fault for outcome in run(tasks())] == [None, None]
+    assert "Traceback" not in capfd.readouterr().err

@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import ValidationInfo, field_validator
 
+from mammo import paths
 from mammo.cohort.classes import ClassSet, labels_of
 from mammo.datasets.rows import normalised
 from mammo.params import Params
@@ -53,7 +54,7 @@ class DatasetParams(Params):
         root: The folder of the images.
         table: The label table; a folder for datasets that come with several.
         corrections: A table of labels that a reader changed; see `ingest.corrections`.
-        key_file: See `ingest.keys.read_dataset_key`.
+        key_file: See `ingest.keys.read_dataset_key`; `~` is the home.
         classes: The classes to tell apart.
         columns: For `csv` only: the table's columns.
         labels: For `csv` only: which label each token of the table stands for.
@@ -67,6 +68,11 @@ class DatasetParams(Params):
     classes: ClassSet
     columns: Columns
     labels: dict[str, str]
+
+    @field_validator("key_file")
+    @classmethod
+    def _home_is_found(cls, key_file: str | None) -> str | None:
+        return str(paths.expanded(key_file)) if key_file else key_file
 
     @field_validator("labels", mode="before")
     @classmethod

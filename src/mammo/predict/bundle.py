@@ -44,6 +44,10 @@ from mammo.storage.files import write_bytes, write_json
 
 FORMAT = 1
 CONTENT = "content_sha256"  # an older bundle goes without
+_ENTRIES = {  # of model.json, without which nothing can be answered
+    "strategy", "classes", "class_set", "decision", "patient_rule", "temperature", "members",
+    "files", "params", "origin", "familiarity", "conformal", "figures",
+}  # fmt: skip
 MODEL, FAMILIARITY, CARD, LICENCE = (
     "model.json", "training-features.safetensors", "MODEL_CARD.md", "WEIGHTS_LICENSE.md",
 )  # fmt: skip
@@ -186,6 +190,9 @@ def read_bundle(folder: Path) -> Bundle:
             f"{path}: was changed: {CONTENT} of what it holds must be {facts[CONTENT][:12]}…, got "
             f"{content_sha256[:12]}…; fetch the bundle again"
         )
+    missing = sorted(_ENTRIES - facts.keys())
+    if missing:
+        raise UserError(f"{path}: lacks {', '.join(missing)}; fetch the bundle again")
     for name, sha256 in facts["files"].items():
         _check_file(folder / name, sha256)
     members = [
@@ -193,17 +200,19 @@ def read_bundle(folder: Path) -> Bundle:
     ]
     arrays = safetensors.numpy.load_file(folder / FAMILIARITY)
     sections = facts["params"]
+    preprocess = {**sections["preprocess"], "scheduler": None}  # one of the machine that made it
+    compute = dict(sections["compute"])
+    if compute["accelerator"] in ("cuda", "mps"):  # this machine may have none, or the other
+        compute["accelerator"] = "auto"
     return Bundle(
         id=hashlib.sha256(content).hexdigest(),
         members=members,
         facts=facts,
-        preprocess=parse_params(
-            "params.preprocess", sections["preprocess"], PreprocessParams, path
-        ),
+        preprocess=parse_params("params.preprocess", preprocess, PreprocessParams, path),
         limits=parse_params("params.dicom", sections["dicom"], Limits, path),
         ingest=parse_params("params.ingest", sections["ingest"], IngestParams, path),
         evaluate=parse_params("params.evaluate", sections["evaluate"], EvaluateParams, path),
-        compute=parse_params("params.compute", sections["compute"], ComputeParams, path),
+        compute=parse_params("params.compute", compute, ComputeParams, path),
         origin=Origin.from_json(facts["origin"]),
         familiarity=FeatureModel(
             arrays["mean"].astype(np.float64),

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mammo.errors import UserError
+from mammo.paths import expanded
 from mammo.stage import worded
 
 _DONE = "look at %s"
@@ -23,6 +24,7 @@ logger = logging.getLogger("mammo")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line: a fault of user or disk is one line on stderr and exit code 1."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    _open_closed_streams()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.captureWarnings(True)
     try:
@@ -42,6 +44,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(f"error: {worded(error)}")
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _open_closed_streams() -> None:
+    """Write to nowhere where a stream is closed: progress bars write unasked."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -67,20 +76,20 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=_predict)
     text = "judge a bundle on another data set"
     evaluate = commands.add_parser("evaluate", help=text, description=f"{text.capitalize()}.")
-    evaluate.add_argument("bundle", type=Path, help="folder of the bundle")
+    evaluate.add_argument("bundle", type=expanded, help="folder of the bundle")
     evaluate.add_argument(
-        "--dataset", type=Path, required=True, metavar="YAML",
+        "--dataset", type=expanded, required=True, metavar="YAML",
         help="a params.yaml with the section `dataset` of that data set",
     )  # fmt: skip
-    evaluate.add_argument("--out", type=Path, required=True, help="folder for the results")
+    evaluate.add_argument("--out", type=expanded, required=True, help="folder for the results")
     evaluate.add_argument("--coverage", type=_coverage, default=None, help=_COVERAGE)
     evaluate.set_defaults(run=_evaluate)
     text = "write a bundle in another format"
     export = commands.add_parser("export", help=text, description=f"{text.capitalize()}.")
-    export.add_argument("bundle", type=Path, help="folder of the bundle")
+    export.add_argument("bundle", type=expanded, help="folder of the bundle")
     export.add_argument("--onnx", action="store_true", required=True,
                         help="one ONNX file, normalisation and softmax inside")  # fmt: skip
-    export.add_argument("--out", type=Path, default=Path("model.onnx"),
+    export.add_argument("--out", type=expanded, default=Path("model.onnx"),
                         help="the file; default: model.onnx")  # fmt: skip
     export.add_argument("--unchecked", action="store_true",
                         help="where there are no val images to compare answers on")  # fmt: skip
@@ -91,16 +100,18 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_input(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "place", type=Path, help="a file, a folder of any depth, or a CSV with a column image_path"
+        "place",
+        type=expanded,
+        help="a file, a folder of any depth, or a CSV with a column image_path",
     )
-    command.add_argument("--out", type=Path, required=True, help="folder for the results")
-    command.add_argument("--bundle", type=Path, default=Path("bundle"), help="default: bundle")
-    command.add_argument("--root", type=Path, default=None,
+    command.add_argument("--out", type=expanded, required=True, help="folder for the results")
+    command.add_argument("--bundle", type=expanded, default=Path("bundle"), help="default: bundle")
+    command.add_argument("--root", type=expanded, default=None,
                          help="folder of a table's paths; default: the table's own")  # fmt: skip
     command.add_argument("--coverage", type=_coverage, default=None, help=_COVERAGE)
     command.add_argument("--identifiers", choices=("keep", "hash"), default="keep",
                          help="paths, patients and studies as they are, or hashed")  # fmt: skip
-    command.add_argument("--key-file", type=Path, default=None,
+    command.add_argument("--key-file", type=expanded, default=None,
                          help="with hash: a file of 32 or more secret bytes")  # fmt: skip
 
 
@@ -234,7 +245,7 @@ def _export(options: argparse.Namespace) -> None:
     from mammo.network.devices import start
     from mammo.predict.answers import answer
     from mammo.predict.bundle import read_bundle
-    from mammo.predict.export import agreement, export_onnx, run_onnx
+    from mammo.predict.export import agreement, export_onnx, run_onnx, val_keys
     from mammo.storage.files import read_table
 
     bundle = read_bundle(options.bundle)
@@ -247,8 +258,7 @@ def _export(options: argparse.Namespace) -> None:
         export_onnx(bundle, options.out)
         logger.info("%s: written, not checked", options.out)
         return
-    splits = read_table(paths.SPLITS)
-    keys = sorted(splits.loc[splits["split"] == "val", "key"])
+    keys = val_keys(bundle, read_table(paths.SPLITS), paths.TENSORS)
     deployed = answer(bundle, paths.TENSORS, keys, start(bundle.compute)).probabilities
     unproven = options.out.with_name(f".{options.out.name}.unproven")
     try:

@@ -1,5 +1,6 @@
 """The bundle as one ONNX file: stored images in, probabilities out. Needs the extra `onnx`."""
 
+import json
 import logging
 import warnings
 from collections.abc import Iterator
@@ -8,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
-from mammo.embedding.grey import no_grey, open_grey
+from mammo import paths
+from mammo.embedding.grey import GREY_NAMES, no_grey, open_grey
 from mammo.errors import UserError
 from mammo.evaluation.decision import decide, prior_shares
 from mammo.predict.bundle import Bundle
@@ -26,7 +29,8 @@ def export_onnx(bundle: Bundle, path: Path) -> None:
     """Write one ONNX file: `images` (n, size, size) and `grey` (n, G) -> `probabilities` (n, K).
 
     All members, scaling, normalisation, softmax, prior and the mean are inside; images are as
-    `mammo predict` prepares them. Arithmetic is float32.
+    `mammo predict` prepares them. Arithmetic is float32. `metadata_props` say what the columns
+    mean.
 
     Raises:
         UserError: The package isn't installed.
@@ -45,7 +49,39 @@ def export_onnx(bundle: Bundle, path: Path) -> None:
             dynamic_shapes={"images": {0: batch}, "grey": {0: batch}},
         )  # fmt: skip
     assert program is not None
-    write_bytes(program.model_proto.SerializeToString(), path)  # one file, no data beside it
+    proto = program.model_proto
+    _forget_origin(proto)
+    for key, value in about(bundle).items():
+        proto.metadata_props.add(key=key, value=json.dumps(value))
+    write_bytes(proto.SerializeToString(), path)  # one file, no data beside it
+
+
+def _forget_origin(proto: Any) -> None:
+    """Remove what the exporter notes of each step: a stack trace with the paths of this machine."""
+    graph = proto.graph
+    values = (*graph.input, *graph.output, *graph.value_info, *graph.initializer)
+    for part in (proto, graph, *graph.node, *values):
+        part.ClearField("metadata_props")
+
+
+def about(bundle: Bundle) -> dict[str, Any]:
+    """Say what a reader of the file must know beside the shapes, as plain JSON values."""
+    normalisation = bundle.members[0].network.prefix.normalisation
+    facts = {name: bundle.facts[name] for name in ("classes", "decision", "temperature")}
+    return {
+        **facts,
+        "patient_rule": bundle.facts["patient_rule"],
+        "prior": bundle.evaluate.prior,
+        "grey": GREY_NAMES[: _grey_width(bundle)],
+        "normalisation": {  # inside already
+            "scale": int(np.iinfo(bundle.preprocess.dtype).max),
+            "mean": normalisation.mean,
+            "std": normalisation.std,
+        },
+        "preprocess": bundle.facts["params"]["preprocess"],
+        "strategy": bundle.name,
+        "bundle": bundle.id,
+    }
 
 
 @contextmanager
@@ -104,6 +140,34 @@ def run_onnx(path: Path, bundle: Bundle, tensors: Path, keys: list[str]) -> np.n
         inputs = {"images": pixels, "grey": read(part)}
         answers += session.run(["probabilities"], {k: v for k, v in inputs.items() if k in wanted})
     return np.concatenate(answers)
+
+
+def val_keys(bundle: Bundle, splits: pd.DataFrame, tensors: Path) -> list[str]:
+    """List the val images to compare answers on.
+
+    Raises:
+        UserError: There are none, or the tensors aren't theirs or not those that the bundle reads.
+    """
+    unchecked = "or add --unchecked"
+    keys = sorted(splits.loc[splits["split"] == "val", "key"])
+    if not keys:
+        raise UserError(
+            f"{paths.SPLITS}: no image is in val to check the export on; add --unchecked"
+        )
+    images, side = Tensors(tensors), bundle.preprocess.size_px
+    missing = set(keys) - set(images.keys)
+    if missing:
+        raise UserError(
+            f"{tensors}: lacks {len(missing)} of {len(keys)} val images of {paths.SPLITS}; run "
+            f"`dvc repro split`, {unchecked}"
+        )
+    if images.shape != (side, side) or images.dtype != bundle.preprocess.dtype:
+        got = f"{' x '.join(map(str, images.shape))} {images.dtype}"
+        raise UserError(
+            f"{tensors}: images must be {side} x {side} {bundle.preprocess.dtype}, as the bundle "
+            f"reads them, got {got}; check out the commit of the bundle, {unchecked}"
+        )
+    return keys
 
 
 def agreement(bundle: Bundle, exported: np.ndarray, deployed: np.ndarray) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """`mammo inspect FILE`: what ingestion would do with a file or folder, and why; needs no table."""
 
 import argparse
+import io
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,9 +22,10 @@ from mammo.ingest.inspection import Inspection, inspect_file
 from mammo.ingest.params import IngestParams
 from mammo.ingest.sieve import Sieve
 from mammo.params import load_params
-from mammo.predict.intake import find_sources
+from mammo.predict.intake import TABLE_SUFFIXES, find_sources
 from mammo.preprocess.image import Image, Prepared, prepare, read_image
 from mammo.preprocess.params import PreprocessParams
+from mammo.storage.files import write_bytes
 
 _OUTLINE = (80, 200, 255)  # blue, green, red
 
@@ -44,25 +46,38 @@ def main(argv: Sequence[str] | None = None) -> None:
         UserError: There is no such file or folder, or params.yaml is wrong.
     """
     parser = argparse.ArgumentParser("mammo inspect", description=__doc__.splitlines()[0])
-    parser.add_argument("place", type=Path, metavar="FILE", help="a file, or a folder of any depth")
     parser.add_argument(
-        "--png", type=Path, metavar="FOLDER", help="write each prepared picture with its outline"
+        "place", type=paths.expanded, metavar="FILE", help="a file, or a folder of any depth"
+    )
+    parser.add_argument(
+        "--png",
+        type=paths.expanded,
+        metavar="FOLDER",
+        help="write each prepared picture with its outline",
     )
     whose = parser.add_mutually_exclusive_group()
     whose.add_argument(
-        "--params", type=Path, default=paths.PARAMS, help="whose rules; default: params.yaml"
+        "--params",
+        type=paths.expanded,
+        default=paths.PARAMS,
+        help="whose rules; default: params.yaml",
     )
-    whose.add_argument("--bundle", type=Path, metavar="FOLDER", help="the rules of a bundle")
+    whose.add_argument(
+        "--bundle", type=paths.expanded, metavar="FOLDER", help="the rules of a bundle"
+    )
     options = parser.parse_args(argv)
     rules = _rules(options.params, options.bundle)
-    root, names = _files(options.place)
-    for name in names:
-        lines, prepared = report(root, name, rules)
-        sys.stdout.write("\n".join([name, *(f"  {line}" for line in lines)]) + "\n")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names come from outside
+    root, rows = _rows(options.place)
+    for row in rows:
+        lines, prepared = [f"rejected     {row.reason}: {row.detail}"], None
+        if not row.reason:
+            lines, prepared = report(root, row.path, rules)
+        sys.stdout.write("\n".join([row.path, *(f"  {line}" for line in lines)]) + "\n")
         if options.png is not None and prepared is not None:
-            path = options.png / f"{name}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(path), picture(prepared))
+            path = options.png / f"{row.path}.png"
+            write_bytes(cv2.imencode(".png", picture(prepared))[1].tobytes(), path)
             sys.stdout.write(f"  picture      {path}\n")
 
 
@@ -84,10 +99,11 @@ def _rules(params: Path, bundle: Path | None) -> Rules:
     )
 
 
-def _files(place: Path) -> tuple[Path, list[str]]:
-    if place.is_file():
-        return place.parent, [place.name]
-    return place, [row.path for row in find_sources(place).rows if not row.reason]
+def _rows(place: Path) -> tuple[Path, list[ImageRow]]:
+    if place.suffix.lower() in TABLE_SUFFIXES and place.is_file():  # looked at, not read as a table
+        return place.parent, [ImageRow(place.name)]
+    sources = find_sources(place)
+    return sources.root, sources.rows
 
 
 def report(root: Path, name: str, rules: Rules) -> tuple[list[str], Prepared | None]:

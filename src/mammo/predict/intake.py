@@ -25,6 +25,7 @@ from mammo.preprocess.params import PreprocessParams
 from mammo.storage.files import read_table
 from mammo.storage.scratch import Store
 
+TABLE_SUFFIXES = (".csv", ".tsv")
 _OPTIONAL = ("patient_id", "laterality", "view")
 
 
@@ -65,8 +66,11 @@ def find_sources(place: Path, root: Path | None = None, out: Path | None = None)
         out: The folder of results; what an earlier run has left there is no mammogram.
 
     Raises:
-        UserError: There is no such place, or nothing in it.
+        UserError: There is no such place, or nothing in it, or a root that isn't a table's folder.
     """
+    is_table = place.suffix.lower() in TABLE_SUFFIXES and place.is_file()
+    if root is not None and place.exists():
+        _check_root(root, is_table, "a folder" if place.is_dir() else "a file")
     if place.is_dir():
         looked_at = survey(place)
         if out is not None and out.resolve().is_relative_to(place.resolve()):
@@ -87,11 +91,20 @@ def find_sources(place: Path, root: Path | None = None, out: Path | None = None)
         return Sources(place, rows)
     if not place.is_file():
         raise UserError(f"{place}: no such file or folder")
-    if place.suffix.lower() in (".csv", ".tsv"):
+    if is_table:
         return Sources(root or place.parent, _table_rows(place))
     if not is_utf8(place.name):
         raise UserError(f"{shown(place.name)}: its name isn't UTF-8; rename the file")
     return Sources(place.parent, [ImageRow(place.name)])
+
+
+def _check_root(root: Path, is_table: bool, kind: str) -> None:
+    if not is_table:
+        raise UserError(
+            f"--root {root}: is for a table's paths, got {kind} to look at; leave it out"
+        )
+    if not root.is_dir():
+        raise UserError(f"--root {root}: no such folder; a table's paths begin there")
 
 
 def _has_preamble(file: Path) -> bool:

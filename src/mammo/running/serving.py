@@ -8,7 +8,6 @@ import importlib
 import io
 import json
 import resource
-import signal
 import sys
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -94,8 +93,6 @@ def _limit_memory(memory_mb: int) -> None:
 
 
 def _main() -> None:
-    # An interrupt from the terminal reaches the whole group; the parent ends its workers itself.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     name, descriptor, memory_mb = sys.argv[1:]
     function = load_function(name)
     _limit_memory(int(memory_mb))

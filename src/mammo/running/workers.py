@@ -7,6 +7,7 @@ import contextlib
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -147,6 +148,19 @@ def _run_here(function: Function, task: Task) -> Outcome:
     return Outcome(task, facts, array, None)
 
 
+@contextlib.contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Start a process that no interrupt ever reaches: a child inherits what is blocked.
+
+    One from the terminal goes to the whole group, and the parent ends its workers itself.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class _Worker:
     """The parent's end of one worker process and the one task it has."""
 
@@ -160,12 +174,13 @@ class _Worker:
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
         }
-        self._process = subprocess.Popen(
-            [*command, str(bounds.memory_mb)],
-            pass_fds=[theirs.fileno()],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-        )
+        with _interrupts_blocked():
+            self._process = subprocess.Popen(
+                [*command, str(bounds.memory_mb)],
+                pass_fds=[theirs.fileno()],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+            )
         theirs.close()
         self._deadline = time.monotonic() + _START_S
 
