@@ -66,11 +66,21 @@ def test_the_page_needs_no_other_file(page):
 
 def test_the_doubtful_labels_are_listed_most_doubtful_first():
     rows = rows_of()
-    table = suggestions(rows, CLASSES)
+    table = suggestions(rows, CLASSES, {})
     assert list(table["key"]) == [rows["key"][7], rows["key"][3]]
     assert list(table.columns[:5]) == ["key", "old", "new", "who", "when"]
     assert set(table["new"]) == {""}  # the reader decides
     assert table["probability_suggested"].iloc[0] == rows["cross_fitted_A"][7]
+
+
+def test_a_label_that_was_corrected_before_is_corrected_from_the_tables(tmp_path):
+    rows = rows_of()
+    made = pd.DataFrame([[rows["key"][7], "D", rows["label"][7], "N", "2026"]])
+    made.columns = ["key", "old", "new", "who", "when"]
+    write_review(reviewed(rows, corrections=made), len(rows), PARAMS, tmp_path)
+    written = read_table(tmp_path / "labels.csv")
+    assert list(written["old"]) == ["D", rows["label"][3]]
+    assert list(written["label"]) == [rows["label"][7], rows["label"][3]]
 
 
 def test_no_cell_of_the_labels_to_check_is_a_formula_and_all_come_back(tmp_path):

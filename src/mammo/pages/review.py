@@ -4,7 +4,7 @@ import base64
 import html
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,12 +82,21 @@ def write_review(reviewed: Reviewed, total: int, params: ReviewParams, folder: P
     title = f"<title>Review of {html.escape(reviewed.strategy)}</title>"
     page = page.replace("<title>Review</title>", title)
     write_text(page.replace("/*DATA*/", text), folder / "index.html")
-    labels = suggestions(reviewed.rows, reviewed.classes)
+    given = dict(zip(reviewed.corrections["key"], reviewed.corrections["old"], strict=True))
+    labels = suggestions(reviewed.rows, reviewed.classes, given)
     write_table(neutralised(labels), folder / "labels.csv")
 
 
-def suggestions(rows: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
-    """List the labels to check, most doubtful first; `new`, `who` and `when` are the reader's."""
+def suggestions(
+    rows: pd.DataFrame, classes: Sequence[str], given: Mapping[str, str]
+) -> pd.DataFrame:
+    """List the labels to check, most doubtful first; `new`, `who` and `when` are the reader's.
+
+    Args:
+        rows: As in `Reviewed`.
+        classes: The K class names.
+        given: The table's label of each image that was corrected before: a correction names that.
+    """
     doubtful = rows[rows["suggested"] != ""].sort_values(["quality", "key"])
     number = {label: k for k, label in enumerate(classes)}
     probabilities = doubtful[[f"cross_fitted_{c}" for c in classes]].to_numpy(dtype=np.float64)
@@ -98,13 +107,17 @@ def suggestions(rows: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "key": doubtful["key"],
-            "old": doubtful["label"],
+            "old": [
+                given.get(key, label)
+                for key, label in zip(doubtful["key"], doubtful["label"], strict=True)
+            ],
             "new": "",
             "who": "",
             "when": "",
+            "label": doubtful["label"],
             "suggested": doubtful["suggested"],
             "quality": doubtful["quality"],
-            "probability_old": picked[0],
+            "probability_label": picked[0],
             "probability_suggested": picked[1],
         }
     )
