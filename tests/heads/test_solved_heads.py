@@ -341,6 +341,20 @@ def test_folds_keep_patients_together_and_there_are_no_more_than_patients():
     assert assign_folds(labels, patients // 4, 5, 0).max() <= 2
 
 
+@pytest.mark.parametrize(
+    ("labels", "patients"), [([0, 1, 2, 3], [0, 1, 2, 3]), ([0, 0, 1, 1], [0, 0, 0, 0])]
+)
+def test_what_is_too_little_to_cross_fit_is_refused_with_the_reason(labels, patients):
+    few = Table(
+        np.random.default_rng(0).normal(size=(4, 1, 3)),
+        *map(np.array, (labels, [1.0] * 4, patients)),
+    )
+    with pytest.raises(
+        UserError, match=r"two patients and two images of one class, .* cross-fitted"
+    ):
+        solve_path(few, 4, head(select="cross_fit"))
+
+
 def test_a_kernel_head_learns_what_no_line_can():
     random = np.random.default_rng(0)
     points = random.uniform(-1, 1, size=(300, 1, 2))
