@@ -383,6 +383,21 @@ def test_a_kernel_is_drawn_from_its_seed_and_approximates_the_gaussian():
     )
 
 
+@pytest.mark.parametrize("alike", [slice(0, 150), slice(0, 120)], ids=["all", "most"])
+def test_a_kernel_head_on_images_that_are_alike_answers_in_numbers(alike):
+    data = table()
+    features = data.features.copy()
+    features[alike] = 3.0
+    settings = head(kernel="rbf", select="cross_fit")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        path = solve_path(replace(data, features=features), 4, settings)
+    answers = np.exp(path.steps[-1].head.log_probabilities(features[:, 0]))
+    assert np.isfinite(answers).all()
+    shares = np.bincount(data.labels[alike]) / len(data.labels[alike])
+    assert answers[0] == pytest.approx(shares, abs=0.05)
+
+
 def test_the_same_table_solves_to_the_same_head():
     data = table()
     first, again = (last_head(data, select="cross_fit") for _ in range(2))
