@@ -13,7 +13,7 @@ from mammo.errors import UserError
 from mammo.heads.balance import frequency_weights
 from mammo.heads.basis import emphasise, find_basis, standard_scale
 from mammo.heads.multinomial import MultinomialLikelihood, Objective
-from mammo.heads.ordinal import OrdinalLikelihood, log_probabilities
+from mammo.heads.ordinal import OrdinalLikelihood, fit_thresholds, log_probabilities
 from mammo.heads.params import HeadParams
 from mammo.heads.path import Table, assign_folds, solve_path
 from mammo.heads.solver import _scipys_blas
@@ -331,6 +331,15 @@ def test_refitted_thresholds_lie_closer_where_the_head_overfits():
     refitted = last_head(data, thresholds="cross_fitted").linear.thresholds
     assert np.ptp(refitted) < np.ptp(joint)
     assert (np.diff(refitted) > 0).all()
+
+
+def test_thresholds_are_refitted_without_a_warning_where_scores_lie_far_apart():
+    labels = np.repeat(np.arange(4), 10)
+    scores = 300.0 * labels + np.random.default_rng(0).normal(size=40)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        thresholds = fit_thresholds(scores, labels, np.full(40, 1 / 40))
+    assert (np.searchsorted(thresholds, scores) == labels).all()
 
 
 def test_folds_keep_patients_together_and_there_are_no_more_than_patients():

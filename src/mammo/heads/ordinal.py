@@ -128,7 +128,8 @@ def fit_thresholds(scores: np.ndarray, ranks: np.ndarray, weights: np.ndarray) -
     likelihood = OrdinalLikelihood(ranks, weights)
 
     def objective(parameters: np.ndarray) -> tuple[float, np.ndarray]:
-        loss, _, gradient = likelihood.value(scores[:, None], parameters)
+        with np.errstate(over="ignore"):  # a first step too far: its gap counts as infinite
+            loss, _, gradient = likelihood.value(scores[:, None], parameters)
         return loss, gradient
 
     options = {"gtol": 1e-8, "ftol": 0.0}
