@@ -9,6 +9,7 @@ from mammo.datasets.params import DatasetParams
 from mammo.errors import UserError
 from mammo.heads.params import HeadParams
 from mammo.network.params import (
+    BLOCK_NAMES,
     FIXED_SIZE_PX,
     BackboneParams,
     StrategyParams,
@@ -40,8 +41,7 @@ def check_agreement(values: dict[str, Any]) -> None:
     head = HeadParams.model_validate(values["head"])
     for name, entry in values["strategies"].items():
         strategy = StrategyParams.model_validate(entry)
-        strategy_cut(backbone, strategy, name)
-        blocks_read(backbone.arch, strategy.features, f"strategies.{name}")
+        _check_reached(name, strategy, backbone)
         _check_head(name, strategy, head, loss)
 
 
@@ -51,6 +51,21 @@ def _check_split(dataset: DatasetParams, split: SplitParams) -> None:
         raise UserError(
             "params.yaml: split.source: must be grouped while dataset.columns.split names no "
             "column, got published; name the column, or set split.source: grouped"
+        )
+
+
+def _check_reached(name: str, strategy: StrategyParams, backbone: BackboneParams) -> None:
+    """Refuse blocks that are to train behind the last one that the head reads: none would learn."""
+    key = f"strategies.{name}"
+    cut = strategy_cut(backbone, strategy, name)
+    deepest = blocks_read(backbone.arch, strategy.features, key)[-1]
+    blocks = BLOCK_NAMES[backbone.arch]
+    idle = blocks[max(cut, blocks.index(deepest) + 1) :]
+    if idle:
+        raise UserError(
+            f"params.yaml: {key}.features: must hold {blocks[-1]}, the last block, where blocks "
+            f"train, got {strategy.features}: no gradient would reach {', '.join(idle)}; set last, "
+            f"all or a list with it, or {key}.unfreeze_last_blocks: 0 and train_backbone: false"
         )
 
 
