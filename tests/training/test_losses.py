@@ -91,6 +91,16 @@ def test_corn_is_the_loss_over_the_conditional_training_subsets():
     assert value == pytest.approx(corn_of_the_paper(conditional.numpy(), labels), rel=1e-5)
 
 
+@pytest.mark.parametrize("gamma", [0.5, 1, 2])
+def test_focal_loss_has_a_slope_where_an_image_is_right_beyond_rounding(gamma):
+    logits = torch.tensor([[200.0, 0.0], [0.0, 0.0]], requires_grad=True)
+    loss = Loss(params("focal", gamma=gamma), np.ones(2), np.array([1, 1]), CPU)
+    loss.share(logits, np.array([0, 0])).backward()
+    assert logits.grad.isfinite().all()
+    assert logits.grad[0].tolist() == [0, 0]
+    assert logits.grad[1, 0] < 0
+
+
 def test_focal_loss_follows_the_formula():
     # p = 2/3: -(1/3)^2 log(2/3); p = 1/2: (1/2)^2 log 2, of weights 3 and 1
     logits = [[math.log(2), 0.0], [0.0, 0.0]]

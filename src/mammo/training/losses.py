@@ -82,6 +82,8 @@ class Loss:
             logits + self.adjustment, mine, reduction="none", label_smoothing=self.label_smoothing
         )
         if self.gamma:
-            each = each * (1 - torch.exp(-each)) ** self.gamma
+            # never 0, where the slope of a power below 1 is infinite
+            wrong = (-torch.expm1(-each)).clamp(min=torch.finfo(each.dtype).tiny)
+            each = each * wrong**self.gamma
         total = (self.weights[mine] * each).sum()
         return total * ranks / (self.weights * self.terms)[truth].sum()
