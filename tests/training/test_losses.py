@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mammo.errors import UserError
-from mammo.network.head import ConditionalRanks
+from mammo.network.head import ABSENT, ConditionalRanks
 from mammo.params import parse_params
 from mammo.training.losses import Loss, logit_adjustment
 from mammo.training.params import BalancingParams, LossParams, remedies
@@ -54,6 +54,13 @@ def test_a_class_without_images_is_adjusted_as_if_it_had_one():
 def test_label_smoothing_spreads_the_target():
     # logits log 2 and 0: probabilities 2/3 and 1/3; target .9 + .1 / 2 = .95 and .05
     value = loss_of([[math.log(2), 0.0]], [0], params(smoothing=0.1), (1, 1), (1, 1))
+    assert value == pytest.approx(-0.95 * math.log(2 / 3) - 0.05 * math.log(1 / 3))
+
+
+def test_smoothing_leaves_out_a_class_that_no_image_has():
+    # logits log 2 and 0 as above; the third class is absent, and its logit says so
+    logits = [[math.log(2), 0.0, ABSENT]]
+    value = loss_of(logits, [0], params(smoothing=0.1), (1, 1, 1), (1, 1, 0))
     assert value == pytest.approx(-0.95 * math.log(2 / 3) - 0.05 * math.log(1 / 3))
 
 
