@@ -407,6 +407,22 @@ def test_a_kernel_head_on_images_that_are_alike_answers_in_numbers(alike):
     assert answers[0] == pytest.approx(shares, abs=0.05)
 
 
+@pytest.mark.parametrize("gamma", [0, 2])
+def test_a_penalty_of_next_to_nothing_still_gives_a_head(gamma):
+    """The weakest one is far below what rounding leaves of the curvature."""
+    data = table()
+    penalties = {"strongest": 1.0, "weakest": 1e-30, "steps": 4}
+    settings = head(model="multinomial", penalties=penalties)
+    steps = solve_path(data, 4, settings, Objective(np.zeros(4), gamma=gamma)).steps
+    near = solve_path(
+        data, 4, head(model="multinomial", penalties={**penalties, "weakest": 1e-10}),
+        Objective(np.zeros(4), gamma=gamma),
+    ).steps  # fmt: skip
+    rows = data.features[:, 0]
+    last, other = (np.exp(path[-1].head.log_probabilities(rows)) for path in (steps, near))
+    assert last == pytest.approx(other, abs=1e-4)
+
+
 def test_the_same_table_solves_to_the_same_head():
     data = table()
     first, again = (last_head(data, select="cross_fit") for _ in range(2))
