@@ -112,6 +112,17 @@ def test_images_of_a_size_that_the_architecture_does_not_take_are_refused(values
         check_params(values)
 
 
+def test_batchnorm_alone_is_not_trained_where_there_is_none(values):
+    change(values, "train.batchnorm_only", True)
+    check_params(values)
+    values["backbone"] |= {"arch": "swin_t", "weights": "random"}
+    with pytest.raises(UserError, match=r"train\.batchnorm_only: .*swin_t, which has no BatchNorm"):
+        check_params(values)
+    head_only = values["strategies"]["head_only"]
+    values |= {"strategies": {"head_only": head_only}, "strategy": "head_only"}
+    check_params(values)
+
+
 @pytest.mark.parametrize(
     ("strategy", "features", "idle"),
     [

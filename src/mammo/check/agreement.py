@@ -11,6 +11,7 @@ from mammo.heads.params import HeadParams
 from mammo.network.params import (
     BLOCK_NAMES,
     FIXED_SIZE_PX,
+    WITHOUT_BATCHNORM,
     BackboneParams,
     StrategyParams,
     blocks_read,
@@ -34,14 +35,16 @@ def check_agreement(values: dict[str, Any]) -> None:
     )
     balancing = BalancingParams.model_validate(values["balancing"])
     loss = LossParams.model_validate(values["loss"])
+    train = TrainParams.model_validate(values["train"])
     _check_weights(balancing, CLASSES[values["dataset"]["classes"]])
-    _check_balance(balancing, loss, TrainParams.model_validate(values["train"]))
+    _check_balance(balancing, loss, train)
     backbone = BackboneParams.model_validate(values["backbone"])
     _check_size(backbone, PreprocessParams.model_validate(values["preprocess"]))
     head = HeadParams.model_validate(values["head"])
     for name, entry in values["strategies"].items():
         strategy = StrategyParams.model_validate(entry)
         _check_reached(name, strategy, backbone)
+        _check_batchnorm(name, strategy, backbone, train)
         _check_head(name, strategy, head, loss)
 
 
@@ -66,6 +69,17 @@ def _check_reached(name: str, strategy: StrategyParams, backbone: BackboneParams
             f"params.yaml: {key}.features: must hold {blocks[-1]}, the last block, where blocks "
             f"train, got {strategy.features}: no gradient would reach {', '.join(idle)}; set last, "
             f"all or a list with it, or {key}.unfreeze_last_blocks: 0 and train_backbone: false"
+        )
+
+
+def _check_batchnorm(
+    name: str, strategy: StrategyParams, backbone: BackboneParams, train: TrainParams
+) -> None:
+    """Refuse to train BatchNorm alone where there is none: the blocks would stay as they are."""
+    if train.batchnorm_only and strategy.trains_blocks and backbone.arch in WITHOUT_BATCHNORM:
+        raise UserError(
+            f"params.yaml: train.batchnorm_only: must be false with backbone.arch: {backbone.arch},"
+            f" which has no BatchNorm, or strategies.{name} would train its head alone; got true"
         )
 
 
