@@ -514,7 +514,7 @@ def world(root, strategies):
     truth = pd.DataFrame({"image_path": "at/" + cases["key"], "true_class": cases["label"]})
     write_table(truth, root / "data/phantom_truth.csv")
     settings = {
-        "dataset": {"name": "csv", "root": "data/phantom", "classes": "a_b_c_d"},
+        "dataset": {"name": "csv", "root": "./data/phantom/", "classes": "a_b_c_d"},
         "backbone": {"arch": "resnet50"},
         "evaluate": {"patient": "denser"},
         "ensemble": {"strategies": []},
