@@ -112,6 +112,36 @@ def test_images_of_a_size_that_the_architecture_does_not_take_are_refused(values
         check_params(values)
 
 
+def test_batchnorm_alone_is_not_trained_where_there_is_none(values):
+    change(values, "train.batchnorm_only", True)
+    check_params(values)
+    values["backbone"] |= {"arch": "swin_t", "weights": "random"}
+    with pytest.raises(UserError, match=r"train\.batchnorm_only: .*swin_t, which has no BatchNorm"):
+        check_params(values)
+    head_only = values["strategies"]["head_only"]
+    values |= {"strategies": {"head_only": head_only}, "strategy": "head_only"}
+    check_params(values)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "features", "idle"),
+    [
+        ("last_block", "inner", "features8"),
+        ("full", "inner", "features8"),
+        ("last_two_blocks", ["features2", "features6"], "features7, features8"),
+    ],
+)
+def test_blocks_that_train_behind_all_that_the_head_reads_are_refused(
+    values, strategy, features, idle
+):
+    change(values, f"strategies.{strategy}.features", features)
+    said = rf"strategies\.{strategy}\.features: .* no gradient would reach {idle};"
+    with pytest.raises(UserError, match=said):
+        check_params(values)
+    change(values, f"strategies.{strategy}.features", ["features2", "features8"])
+    check_params(values)
+
+
 def test_a_published_split_needs_a_column_of_ones_own_table(values):
     change(values, "split.source", "published")
     with pytest.raises(UserError, match=r"split\.source: .*dataset\.columns\.split names no col"):

@@ -87,6 +87,31 @@ def test_a_missing_class_is_an_error_that_says_how_many_patients_are_short():
         describe_splits(images, splits, CLASSES, chosen)
 
 
+def test_where_no_patient_is_short_none_is_asked_for():
+    images = table([10, 20, 40, 18]).assign(label=lambda t: t["label"].replace("A", "B"))
+    odd = images["patient"].str.startswith("A") & (images.index % 4 == 0)
+    splits = assign_patients(images, params())
+    train = images["key"].map(splits.set_index("key")["split"]) == "train"
+    images.loc[odd & train, "label"] = "A"
+    with pytest.raises(
+        UserError, match=r"A is missing from val and test: \d patients have it; add"
+    ):
+        describe_splits(images, splits, CLASSES, params())
+
+
+def test_what_a_published_split_lacks_no_fold_and_no_seed_brings():
+    images = table([10, 20, 40, 18])
+    images["published_split"] = np.where(images["patient"].str[-1] == "0", "test", "train")
+    images.loc[images["patient"] == "A000", "published_split"] = "train"
+    chosen = params(source="published")
+    splits = assign_patients(images, chosen)
+    with pytest.raises(
+        UserError, match=r"test: 10 patients have it; .* split.source: grouped"
+    ) as said:
+        describe_splits(images, splits, CLASSES, chosen)
+    assert "seed" not in str(said.value)
+
+
 def test_or_a_warning_that_the_metrics_carry(caplog):
     images = table([2, 20, 40, 18])
     chosen = params(missing_class="warn")

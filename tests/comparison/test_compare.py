@@ -89,6 +89,32 @@ def test_what_rests_on_a_thin_class_has_neither_interval_nor_p(arms):
     assert found.pairs[0].differences["bal_acc_adj"].low is None
 
 
+@pytest.mark.parametrize(("patients", "tested"), [(2, False), (4, False), (5, True)])
+def test_a_handful_of_patients_shows_nothing(patients, tested):
+    """Each has images of every class: the bootstrap of two alike gave a p value of 0.001."""
+    found = compare({n: few_in_test(n, s, patients) for n, s in (("a", 5), ("b", 0))}, {}, PARAMS)
+    assert all((test.p is not None) == tested for test in found.pairs[0].by_image)
+    for arm in found.strategies.values():
+        assert all((arm.image[m].low is not None) == tested for m in ("kappa_quadratic", "ece"))
+
+
+def few_in_test(name, skill, patients):
+    """Leave so many patients in test, whose four images are of the four classes."""
+    table = predictions(name, skill)
+    test = table["split"] == "test"
+    kept = sorted(table.loc[test, "patient"].unique())[:patients]
+    table = table[~test | table["patient"].isin(kept)].reset_index(drop=True)
+    test = table["split"] == "test"
+    table.loc[test, "label"] = np.resize(list(CLASSES), test.sum())
+    noise = np.random.default_rng([*name.encode()]).random((len(table), 4))
+    right = table["label"].to_numpy()[:, None] == np.array(CLASSES)
+    stated = noise + skill / 9 * right
+    columns = [f"probability_{label}" for label in CLASSES]
+    return Arm(
+        table.assign(**dict(zip(columns, (stated / stated.sum(1, keepdims=True)).T, strict=True)))
+    )
+
+
 def test_five_patients_of_each_class_leave_none_thin(arms):
     found = compare({name: with_few_a(arm, 5, "C") for name, arm in arms.items()}, {}, PARAMS)
     assert "C" not in found.sample.thin_classes

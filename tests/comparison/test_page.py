@@ -255,6 +255,13 @@ def test_a_thin_class_is_named_and_leaves_no_interval(two_strategies):
     assert "Too few patients" not in report(two_strategies)  # 6 patients of A are in test
 
 
+def test_a_handful_of_patients_is_said_to_show_nothing(two_strategies):
+    said = "3 patients are too few for either: nothing has an interval or a p value"
+    few = replace(two_strategies.result, sample=replace(two_strategies.result.sample, patients=3))
+    assert said in report(replace(two_strategies, result=few))
+    assert "too few for either" not in report(two_strategies)
+
+
 def test_a_class_that_is_thin_by_patient_alone_is_named_too(two_strategies):
     cases, classes = two_strategies.cases, ("A", "B", "C", "D")
     assert "By patient" not in report(two_strategies)
@@ -507,7 +514,7 @@ def world(root, strategies):
     truth = pd.DataFrame({"image_path": "at/" + cases["key"], "true_class": cases["label"]})
     write_table(truth, root / "data/phantom_truth.csv")
     settings = {
-        "dataset": {"name": "csv", "root": "data/phantom", "classes": "a_b_c_d"},
+        "dataset": {"name": "csv", "root": "./data/phantom/", "classes": "a_b_c_d"},
         "backbone": {"arch": "resnet50"},
         "evaluate": {"patient": "denser"},
         "ensemble": {"strategies": []},

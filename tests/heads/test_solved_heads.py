@@ -13,7 +13,7 @@ from mammo.errors import UserError
 from mammo.heads.balance import frequency_weights
 from mammo.heads.basis import emphasise, find_basis, standard_scale
 from mammo.heads.multinomial import MultinomialLikelihood, Objective
-from mammo.heads.ordinal import OrdinalLikelihood, log_probabilities
+from mammo.heads.ordinal import OrdinalLikelihood, fit_thresholds, log_probabilities
 from mammo.heads.params import HeadParams
 from mammo.heads.path import Table, assign_folds, solve_path
 from mammo.heads.solver import _scipys_blas
@@ -333,12 +333,35 @@ def test_refitted_thresholds_lie_closer_where_the_head_overfits():
     assert (np.diff(refitted) > 0).all()
 
 
+def test_thresholds_are_refitted_without_a_warning_where_scores_lie_far_apart():
+    labels = np.repeat(np.arange(4), 10)
+    scores = 300.0 * labels + np.random.default_rng(0).normal(size=40)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        thresholds = fit_thresholds(scores, labels, np.full(40, 1 / 40))
+    assert (np.searchsorted(thresholds, scores) == labels).all()
+
+
 def test_folds_keep_patients_together_and_there_are_no_more_than_patients():
     labels, patients = np.arange(40) % 2, np.arange(40) // 4
     folds = assign_folds(labels, patients, 5, 0)
     assert all(len(set(folds[patients == p])) == 1 for p in range(10))
     assert set(folds) == set(range(5))
     assert assign_folds(labels, patients // 4, 5, 0).max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("labels", "patients"), [([0, 1, 2, 3], [0, 1, 2, 3]), ([0, 0, 1, 1], [0, 0, 0, 0])]
+)
+def test_what_is_too_little_to_cross_fit_is_refused_with_the_reason(labels, patients):
+    few = Table(
+        np.random.default_rng(0).normal(size=(4, 1, 3)),
+        *map(np.array, (labels, [1.0] * 4, patients)),
+    )
+    with pytest.raises(
+        UserError, match=r"two patients and two images of one class, .* cross-fitted"
+    ):
+        solve_path(few, 4, head(select="cross_fit"))
 
 
 def test_a_kernel_head_learns_what_no_line_can():
@@ -367,6 +390,37 @@ def test_a_kernel_is_drawn_from_its_seed_and_approximates_the_gaussian():
     assert mapped @ mapped.T == pytest.approx(
         np.exp(-(distances**2) / 2 / median_distance(scaled) ** 2), abs=0.05
     )
+
+
+@pytest.mark.parametrize("alike", [slice(0, 150), slice(0, 120)], ids=["all", "most"])
+def test_a_kernel_head_on_images_that_are_alike_answers_in_numbers(alike):
+    data = table()
+    features = data.features.copy()
+    features[alike] = 3.0
+    settings = head(kernel="rbf", select="cross_fit")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        path = solve_path(replace(data, features=features), 4, settings)
+    answers = np.exp(path.steps[-1].head.log_probabilities(features[:, 0]))
+    assert np.isfinite(answers).all()
+    shares = np.bincount(data.labels[alike]) / len(data.labels[alike])
+    assert answers[0] == pytest.approx(shares, abs=0.05)
+
+
+@pytest.mark.parametrize("gamma", [0, 2])
+def test_a_penalty_of_next_to_nothing_still_gives_a_head(gamma):
+    """The weakest one is far below what rounding leaves of the curvature."""
+    data = table()
+    penalties = {"strongest": 1.0, "weakest": 1e-30, "steps": 4}
+    settings = head(model="multinomial", penalties=penalties)
+    steps = solve_path(data, 4, settings, Objective(np.zeros(4), gamma=gamma)).steps
+    near = solve_path(
+        data, 4, head(model="multinomial", penalties={**penalties, "weakest": 1e-10}),
+        Objective(np.zeros(4), gamma=gamma),
+    ).steps  # fmt: skip
+    rows = data.features[:, 0]
+    last, other = (np.exp(path[-1].head.log_probabilities(rows)) for path in (steps, near))
+    assert last == pytest.approx(other, abs=1e-4)
 
 
 def test_the_same_table_solves_to_the_same_head():

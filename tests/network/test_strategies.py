@@ -20,6 +20,7 @@ from mammo.network.params import (
     BLOCK_NAMES,
     BLOCK_WIDTHS,
     FIXED_SIZE_PX,
+    WITHOUT_BATCHNORM,
     CutParams,
     StrategyParams,
     blocks_read,
@@ -151,6 +152,8 @@ def test_published_counts_and_widths_are_ours(arch):
             x = block(x)
             widths.append(GlobalPool()(x).shape[1])
     assert tuple(widths) == tuple(BLOCK_WIDTHS[arch].values())
+    normalised = any(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules())
+    assert normalised == (arch not in WITHOUT_BATCHNORM)
 
 
 @pytest.mark.parametrize("arch", BLOCK_NAMES)

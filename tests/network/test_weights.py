@@ -244,3 +244,13 @@ def test_the_real_imagenet_file_fits_and_is_not_the_random_one(shared):
         trained = network.features(x)
         untrained = random_network(backbone()).eval().features(x)
     assert not torch.allclose(trained, untrained)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_tensors_under_numbers_are_no_state_dict(tmp_path, wrapped):
+    state = {1: torch.zeros(2)}
+    torch.save({"state_dict": state} if wrapped else state, tmp_path / "numbered.pth")
+    with pytest.raises(
+        UserError, match=r"numbered\.pth: must hold a state dict \(names and tensors"
+    ):
+        read_weights_file(tmp_path / "numbered.pth")

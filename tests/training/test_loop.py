@@ -387,6 +387,25 @@ def test_a_re_trained_head_is_new_and_the_blocks_are_the_best_epochs(folder, bac
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("batchnorm_only", [False, True])
+def test_a_re_trained_head_leaves_the_count_of_what_was_trained(
+    folder, backbone, fabric, tmp_path, batchnorm_only
+):
+    def trainable(suffix):
+        return [name for name, p in suffix.named_parameters() if p.requires_grad]
+
+    train = dict(retrain_head_epochs=1, batchnorm_only=batchnorm_only)
+    for _ in ("at once", "gone on from its last epoch"):
+        run = make_run(
+            folder, backbone, fabric, strategy=dict(epochs=2), train=train,
+            progress=Progress(tmp_path, 0),
+        )  # fmt: skip
+        before = trainable(run.suffix)
+        retrain_head(run.job, run.suffix, run.train())
+        assert trainable(run.suffix) == before
+
+
+@pytest.mark.slow
 def test_a_re_trained_head_starts_afresh(folder, backbone, fabric):
     """At a rate of nearly nothing, two heads only differ if one was initialised anew."""
     options = dict(strategy=dict(epochs=2, lr=1e-9), train=dict(retrain_head_epochs=1))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mammo.errors import UserError
-from mammo.network.head import ConditionalRanks
+from mammo.network.head import ABSENT, ConditionalRanks
 from mammo.params import parse_params
 from mammo.training.losses import Loss, logit_adjustment
 from mammo.training.params import BalancingParams, LossParams, remedies
@@ -57,6 +57,13 @@ def test_label_smoothing_spreads_the_target():
     assert value == pytest.approx(-0.95 * math.log(2 / 3) - 0.05 * math.log(1 / 3))
 
 
+def test_smoothing_leaves_out_a_class_that_no_image_has():
+    # logits log 2 and 0 as above; the third class is absent, and its logit says so
+    logits = [[math.log(2), 0.0, ABSENT]]
+    value = loss_of(logits, [0], params(smoothing=0.1), (1, 1, 1), (1, 1, 0))
+    assert value == pytest.approx(-0.95 * math.log(2 / 3) - 0.05 * math.log(1 / 3))
+
+
 def test_class_weights_make_a_weighted_mean():
     logits = [[math.log(2), 0.0], [0.0, 0.0]]  # -log p: log 1.5 (label 0), log 2 (label 1)
     value = loss_of(logits, [0, 1], params(), (3, 1), (1, 3))
@@ -89,6 +96,16 @@ def test_corn_is_the_loss_over_the_conditional_training_subsets():
     labels = [0, 1, 2, 3, 3, 2, 1, 2]
     value = loss_of(ConditionalRanks()(conditional).tolist(), labels, params("corn"))
     assert value == pytest.approx(corn_of_the_paper(conditional.numpy(), labels), rel=1e-5)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1, 2])
+def test_focal_loss_has_a_slope_where_an_image_is_right_beyond_rounding(gamma):
+    logits = torch.tensor([[200.0, 0.0], [0.0, 0.0]], requires_grad=True)
+    loss = Loss(params("focal", gamma=gamma), np.ones(2), np.array([1, 1]), CPU)
+    loss.share(logits, np.array([0, 0])).backward()
+    assert logits.grad.isfinite().all()
+    assert logits.grad[0].tolist() == [0, 0]
+    assert logits.grad[1, 0] < 0
 
 
 def test_focal_loss_follows_the_formula():

@@ -9,7 +9,9 @@ from mammo.datasets.params import DatasetParams
 from mammo.errors import UserError
 from mammo.heads.params import HeadParams
 from mammo.network.params import (
+    BLOCK_NAMES,
     FIXED_SIZE_PX,
+    WITHOUT_BATCHNORM,
     BackboneParams,
     StrategyParams,
     blocks_read,
@@ -33,15 +35,16 @@ def check_agreement(values: dict[str, Any]) -> None:
     )
     balancing = BalancingParams.model_validate(values["balancing"])
     loss = LossParams.model_validate(values["loss"])
+    train = TrainParams.model_validate(values["train"])
     _check_weights(balancing, CLASSES[values["dataset"]["classes"]])
-    _check_balance(balancing, loss, TrainParams.model_validate(values["train"]))
+    _check_balance(balancing, loss, train)
     backbone = BackboneParams.model_validate(values["backbone"])
     _check_size(backbone, PreprocessParams.model_validate(values["preprocess"]))
     head = HeadParams.model_validate(values["head"])
     for name, entry in values["strategies"].items():
         strategy = StrategyParams.model_validate(entry)
-        strategy_cut(backbone, strategy, name)
-        blocks_read(backbone.arch, strategy.features, f"strategies.{name}")
+        _check_reached(name, strategy, backbone)
+        _check_batchnorm(name, strategy, backbone, train)
         _check_head(name, strategy, head, loss)
 
 
@@ -51,6 +54,32 @@ def _check_split(dataset: DatasetParams, split: SplitParams) -> None:
         raise UserError(
             "params.yaml: split.source: must be grouped while dataset.columns.split names no "
             "column, got published; name the column, or set split.source: grouped"
+        )
+
+
+def _check_reached(name: str, strategy: StrategyParams, backbone: BackboneParams) -> None:
+    """Refuse blocks that are to train behind the last one that the head reads: none would learn."""
+    key = f"strategies.{name}"
+    cut = strategy_cut(backbone, strategy, name)
+    deepest = blocks_read(backbone.arch, strategy.features, key)[-1]
+    blocks = BLOCK_NAMES[backbone.arch]
+    idle = blocks[max(cut, blocks.index(deepest) + 1) :]
+    if idle:
+        raise UserError(
+            f"params.yaml: {key}.features: must hold {blocks[-1]}, the last block, where blocks "
+            f"train, got {strategy.features}: no gradient would reach {', '.join(idle)}; set last, "
+            f"all or a list with it, or {key}.unfreeze_last_blocks: 0 and train_backbone: false"
+        )
+
+
+def _check_batchnorm(
+    name: str, strategy: StrategyParams, backbone: BackboneParams, train: TrainParams
+) -> None:
+    """Refuse to train BatchNorm alone where there is none: the blocks would stay as they are."""
+    if train.batchnorm_only and strategy.trains_blocks and backbone.arch in WITHOUT_BATCHNORM:
+        raise UserError(
+            f"params.yaml: train.batchnorm_only: must be false with backbone.arch: {backbone.arch},"
+            f" which has no BatchNorm, or strategies.{name} would train its head alone; got true"
         )
 
 

@@ -141,15 +141,17 @@ def describe_splits(
         missing = [s for s in SPLITS if counts[s]["images_by_class"][label] == 0]
         if missing:
             have = int(table.loc[table["label"] == label, "patient"].nunique())
-            shortages.append(
-                f"class {label} is missing from {' and '.join(missing)}: {have} patients have "
-                f"it, at least {max(0, params.folds - have)} more are needed for "
-                f"{params.folds} folds"
-            )
+            shortage = f"class {label} is missing from {' and '.join(missing)}: {have} "
+            shortage += "patient has it" if have == 1 else "patients have it"
+            if have < params.folds and params.source == "grouped":
+                more = params.folds - have
+                shortage += f", at least {more} more are needed for {params.folds} folds"
+            shortages.append(shortage)
     if shortages and params.missing_class == "error":
+        other = {"grouped": "try another split.seed", "published": "set split.source: grouped"}
         raise UserError(
-            f"params.yaml: split.missing_class: {'; '.join(shortages)}; add patients, try "
-            "another split.seed, merge classes (dataset.classes), or accept it with "
+            f"params.yaml: split.missing_class: {'; '.join(shortages)}; add patients, "
+            f"{other[params.source]}, merge classes (dataset.classes), or accept it with "
             "split.missing_class: warn"
         )
     for shortage in shortages:

@@ -42,7 +42,7 @@ class Setting:
         params: Section `compare`.
         patient_rule: Whose probabilities a patient gets.
         thin: Patients with images of each class that has fewer than `FEWEST_PATIENTS`; of the
-            dense classes together and of the others as `dense` and `not dense`.
+            dense classes together and of the others as `dense` and `not dense`; all as `all`.
     """
 
     classes: tuple[str, ...]
@@ -56,15 +56,17 @@ class Setting:
 def thin_classes(test: pd.DataFrame, classes: tuple[str, ...]) -> dict[str, int]:
     """Count the patients of each class that too few have; absent classes aside.
 
-    The classes that count as dense, taken together, are `dense`, and the others `not dense`.
+    The classes that count as dense, taken together, are `dense`, and the others `not dense`;
+    `all` are all patients.
     """
     dense = test["label"].isin(DENSE[classes])
     counts = {
         **test.groupby("label")["patient"].nunique().to_dict(),
         "dense": test[dense]["patient"].nunique(),
         "not dense": test[~dense]["patient"].nunique(),
+        "all": test["patient"].nunique(),
     }
-    named = (*classes, "dense", "not dense")
+    named = (*classes, "dense", "not dense", "all")
     return {n: int(counts[n]) for n in named if 0 < counts.get(n, 0) < FEWEST_PATIENTS}
 
 
@@ -152,8 +154,11 @@ def estimate(
 def rests_on_few(metric: str, classes: tuple[str, ...], thin: Mapping[str, int]) -> bool:
     """Say whether a metric is of one class, or a mean over classes, that few patients have.
 
-    Resampling a handful of patients shows how these few vary, not how others would.
+    Resampling a handful of patients shows how these few vary, not how others would. Where there
+    is but a handful in all, that holds of every metric.
     """
+    if "all" in thin:
+        return True
     if metric in MEANS_OVER_CLASSES:
         return any(label in thin for label in classes)
     if metric in MEANS_OVER_DENSE:

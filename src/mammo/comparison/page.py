@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from mammo.comparison.inputs import Training
-from mammo.comparison.measuring import thin_by_patient
-from mammo.comparison.results import Comparison, Estimate, Measured
+from mammo.comparison.measuring import FEWEST_PATIENTS, thin_by_patient
+from mammo.comparison.results import Comparison, Estimate, Measured, Sample
 from mammo.comparison.standings import calibration, experiments, groups, results
 from mammo.comparison.trainings import collapse_history, parameters
 from mammo.comparison.verdicts import baselines, differences, summary
@@ -71,8 +71,18 @@ def _opening(evidence: Evidence) -> str:
         f"{count(sample.patients, 'patient')}). Values in brackets are "
         f"{percent(sample.confidence)} intervals from {sample.draws:,} bootstrap draws of "
         "whole patients. Images of one patient resemble each other: an interval drawn from images "
-        f"would be too narrow.{thin_classes(sample.thin_classes)}{_thin_by_patient(evidence)}\n\n"
+        f"would be too narrow.{_all_thin(sample)}{thin_classes(sample.thin_classes)}"
+        f"{_thin_by_patient(evidence)}\n\n"
         f"{_made_with(evidence)}"
+    )
+
+
+def _all_thin(sample: Sample) -> str:
+    if sample.patients >= FEWEST_PATIENTS:
+        return ""
+    return (
+        f" {count(sample.patients, 'patient')} are too few for either: nothing has an interval or "
+        "a p value of the bootstrap."
     )
 
 

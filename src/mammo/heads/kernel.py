@@ -55,6 +55,11 @@ def draw_fourier_features(
 
 
 def median_distance(points: np.ndarray) -> float:
-    """Compute the median distance between two of at most 1,000 points, spread over all of them."""
+    """Compute the median distance between two of at most 1,000 points, spread over all of them.
+
+    Points that are the same have none; where all are, it is 1.
+    """
     step = -(-len(points) // _MOST_IMAGES)
-    return float(np.median(pdist(points[::step])))
+    distances = pdist(points[::step])
+    apart = distances[distances > 0]
+    return float(np.median(apart)) if len(apart) else 1.0

@@ -107,7 +107,8 @@ class OrdinalLikelihood:
         by_upper = np.bincount(self.ranks, over, len(self.shares))[:-1]
         by_lower = np.bincount(self.ranks, under, len(self.shares))[1:]
         tail = np.cumsum((by_lower - by_upper)[::-1])[::-1]  # thresholds move all after them
-        by_gap = gaps * tail[1:] - self.shares[1:-1] * gaps / np.expm1(gaps)
+        with np.errstate(over="ignore"):  # after a step too far a gap counts as infinite
+            by_gap = gaps * tail[1:] - self.shares[1:-1] * gaps / np.expm1(gaps)
         return float(loss), (over - under)[:, None], np.concatenate([tail[:1], by_gap])
 
     def curvature(self, scores: np.ndarray, parameters: np.ndarray) -> np.ndarray:

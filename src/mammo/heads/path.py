@@ -111,7 +111,8 @@ def solve_path(
         objective: Of a multinomial head; cross-entropy if None.
 
     Raises:
-        UserError: The images are of one class: there is nothing to tell apart.
+        UserError: The images are of one class: there is nothing to tell apart. Or they are too
+            few to cross-fit.
         ValueError: A weight isn't above 0, or an objective is given for an ordinal head.
     """
     if (table.weights <= 0).any():
@@ -156,9 +157,20 @@ def kept_step(path: Path) -> PathStep:
 
 
 def assign_folds(labels: np.ndarray, patients: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    """Number the fold of each image, patients kept together: (n,) -> (n,)."""
+    """Number the fold of each image, patients kept together: (n,) -> (n,).
+
+    Raises:
+        UserError: There are images of one patient alone, or not two of any class.
+    """
     number = np.zeros(len(labels), dtype=np.int64)
-    folds = min(folds, len(np.unique(patients)), int(np.bincount(labels).max()))
+    people, commonest = len(np.unique(patients)), int(np.bincount(labels).max())
+    if min(people, commonest) < 2:
+        raise UserError(
+            "data/splits.csv: train must hold two patients and two images of one class, or no "
+            f"head can be cross-fitted; got patients: {people}, images of the commonest class: "
+            f"{commonest}; add patients, or see split.* params"
+        )
+    folds = min(folds, people, commonest)
     split = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         # A class of few patients is missing from some folds, and those leave it out.

@@ -19,6 +19,7 @@ from threadpoolctl import ThreadpoolController
 _GRADIENT = 1e-7
 _LOOSE_GRADIENT = 1e-5  # a search that rounding ends earlier is believed up to here
 _MOST_ITERATIONS = 2000
+_LEAST_CURVATURE = 1e-12  # of a preconditioner: along a sum of all columns softmax has none
 
 
 class Likelihood(Protocol):
@@ -91,7 +92,8 @@ def _solve(
     curvature = likelihood.curvature(scores, start.parameters).reshape(rows, -1)
     # along each axis, the columns' weights in coordinates in which their curvature is near 1
     blocks = (curvature.T @ squares).T.reshape(rank, columns, columns)
-    lower = np.linalg.cholesky(blocks + penalty * np.eye(columns))  # (R, C, C)
+    damping = max(penalty, _LEAST_CURVATURE) * np.eye(columns)
+    lower = np.linalg.cholesky(blocks + damping)  # (R, C, C)
     inverse = np.linalg.inv(lower)
     turn = _whitening(likelihood, scores, start.parameters)
 

@@ -142,6 +142,7 @@ BLOCK_WIDTHS: dict[str, dict[str, int]] = {
 BLOCK_NAMES = {arch: tuple(widths) for arch, widths in BLOCK_WIDTHS.items()}
 # The one size that an architecture takes, where it has one: a ViT learnt a place for each patch.
 FIXED_SIZE_PX = {"vit_b_16": 224}
+WITHOUT_BATCHNORM = ("convnext_tiny", "swin_t", "vit_b_16")
 
 # Architectures whose ImageNet parameters come as a package; torchvision has those of the others.
 PACKAGED = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")

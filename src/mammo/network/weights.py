@@ -67,7 +67,9 @@ def read_weights_file(path: Path) -> State:
         ) from None
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]  # as trainers save it, beside an epoch and an optimizer
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    ):
         raise UserError(f"{path}: must hold a state dict (names and tensors)")
     return state
 

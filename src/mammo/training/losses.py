@@ -41,6 +41,8 @@ class Loss:
             K - 1 (it is in the training subsets S_1 to S_k+1). The sum of their binary
             cross-entropies is -log(probability of its class), for that probability is their
             product; so CORN's loss differs from cross-entropy in the denominator only.
+        targets: (K, K) smoothed, by label: a share of each is spread over the classes that have
+            images; None without smoothing.
         gamma: Of focal loss, else 0.
 
     Source:
@@ -61,7 +63,10 @@ class Loss:
         self.weights = tensor(weights)
         self.adjustment = tensor(logit_adjustment(counts, params))
         self.terms = tensor(asked if params.name == "corn" else np.ones(classes))
-        self.label_smoothing = params.label_smoothing
+        present = counts > 0
+        spread = np.where(present, params.label_smoothing / present.sum(), 0.0)
+        smooth = (1 - params.label_smoothing) * np.eye(classes) + spread
+        self.targets = tensor(smooth) if params.label_smoothing else None
         self.gamma = params.gamma if params.name == "focal" else 0.0
 
     def share(self, logits: Tensor, labels: np.ndarray, rank: int = 0, ranks: int = 1) -> Tensor:
@@ -78,10 +83,11 @@ class Loss:
         """
         truth = torch.from_numpy(labels).to(logits.device)
         mine = truth[rank::ranks]
-        each = cross_entropy(
-            logits + self.adjustment, mine, reduction="none", label_smoothing=self.label_smoothing
-        )
+        target = mine if self.targets is None else self.targets[mine]
+        each = cross_entropy(logits + self.adjustment, target, reduction="none")
         if self.gamma:
-            each = each * (1 - torch.exp(-each)) ** self.gamma
+            # never 0, where the slope of a power below 1 is infinite
+            wrong = (-torch.expm1(-each)).clamp(min=torch.finfo(each.dtype).tiny)
+            each = each * wrong**self.gamma
         total = (self.weights[mine] * each).sum()
         return total * ranks / (self.weights * self.terms)[truth].sum()

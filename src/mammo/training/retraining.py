@@ -38,12 +38,14 @@ def retrain_head(job: Job, suffix: Suffix, outcome: Outcome) -> Outcome:
     for layer in suffix.head.modules():
         if isinstance(layer, nn.Linear | ProportionalOdds):
             layer.reset_parameters()
-    suffix.scope = "head"
+    scope, suffix.scope = suffix.scope, "head"
     progress = job.progress
     if progress:  # inside the run's own folder, so that both are cleared together
         progress = Progress(progress.path.parent / "head", progress.every_s)
     again = replace(job, recipe=head_alone(recipe), progress=progress, epochs_before=before)
     following = train(again, suffix)
+    suffix.scope = scope  # the blocks were trained, and count among what was
+    suffix.release()
     rows, alerts = [*outcome.rows, *following.rows], [*outcome.alerts, *following.alerts]
     return Outcome(rows, following.best, following.last, alerts, head_retrained=True)
 
