@@ -4,7 +4,6 @@ Reads data/{images,labels,splits,groups,files,phantom_truth}.csv, data/tensors, 
 plots/training and metrics/train; writes metrics/compare.json, plots/compare and report.md.
 """
 
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -35,7 +34,7 @@ def main() -> None:
     strategies = list(load_leaf("strategies", dict[str, Any]))
     members = load_leaf("ensemble.strategies", list[str])
     names = [*strategies, ENSEMBLE] if members else strategies
-    synthetic = Path(load_leaf("dataset.root", str)).resolve() == paths.PHANTOM.resolve()
+    synthetic = paths.is_phantom(load_leaf("dataset.root", str))
     cases = read_cases(paths.IMAGES, paths.LABELS, paths.SPLITS)
     arms = read_arms(names, paths.EVALUATION_PLOTS)
     judged = arms[names[0]].predictions

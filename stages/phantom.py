@@ -6,8 +6,6 @@ What its reader had to guess, the true dense shares, goes to data/phantom_truth.
 somebody who knows them can do to metrics/phantom.json.
 """
 
-from pathlib import Path
-
 from mammo import paths
 from mammo.params import load_leaf, load_params
 from mammo.phantom.dataset import write_empty, write_phantom
@@ -19,7 +17,7 @@ from mammo.storage.files import write_json, write_table
 
 def main() -> None:
     """Run the stage."""
-    if Path(load_leaf("dataset.root", str)).resolve() == paths.PHANTOM.resolve():
+    if paths.is_phantom(load_leaf("dataset.root", str)):
         workers = min(cores(), 8)  # more take longer to start than they save
         drawn = write_phantom(paths.PHANTOM, load_params("phantom", PhantomParams), workers)
     else:

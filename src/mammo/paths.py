@@ -61,6 +61,11 @@ SCRATCH = MAIN_CHECKOUT / ".cache"
 LOGS = MAIN_CHECKOUT / "logs"
 
 
+def is_phantom(root: str | Path) -> bool:
+    """Tell whether a data set's folder is the phantom's, however it is spelt."""
+    return Path(root).resolve() == PHANTOM.resolve()
+
+
 def expanded(text: str) -> Path:
     """Put a home in place of a leading `~`, which a shell leaves in `--out=~/x` and in YAML."""
     try:

@@ -30,7 +30,7 @@ def check_inputs(values: dict[str, Any]) -> dict[str, Path | None]:
     backbone = BackboneParams.model_validate(values["backbone"])
     root, table = Path(dataset.root), Path(dataset.table)
     faults: list[str] = []
-    if root.resolve() != paths.PHANTOM.resolve():  # the phantom is drawn later
+    if not paths.is_phantom(root):  # the phantom is drawn later
         if not root.is_dir():
             faults.append(f"params.yaml: dataset.root: no such folder, got {str(root)!r}")
         if not table.exists():

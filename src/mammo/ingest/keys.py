@@ -30,7 +30,7 @@ def read_dataset_key(key_file: str | None, root: Path) -> bytes:
     Raises:
         UserError: No key is named, or the file is missing or too short to be a secret.
     """
-    if key_file == PUBLIC or (key_file is None and root.resolve() == paths.PHANTOM.resolve()):
+    if key_file == PUBLIC or (key_file is None and paths.is_phantom(root)):
         return _PUBLIC_KEY
     make_one = (
         "make one with `python -c 'import secrets; print(secrets.token_hex(32))' > dataset.key`, "

@@ -209,7 +209,7 @@ def make_bundle(
         | set_facts(conformal["scores"], given.predictions, classes, coverage),
         "data": {
             "name": given.settings["dataset"]["name"],
-            "synthetic": given.settings["dataset"]["root"] == str(paths.PHANTOM),
+            "synthetic": paths.is_phantom(given.settings["dataset"]["root"]),
             "splits": _split_counts(cases, classes),
             "fitted_on": [split for split in ("train", "val") if split in fitted_on],
         },
