@@ -65,7 +65,7 @@ def outside() -> Iterator[tuple[str, str]]:
     for key, sha256 in read_json(paths.OUTSIDE).items():
         named = find_value(values, key)
         if sha256 is not None and named is not None:
-            yield str(named), _fault_of(partial(require_noted, key, Path(named)))
+            yield str(named), _fault_of(partial(require_noted, key, paths.expanded(named)))
 
 
 def package() -> Iterator[tuple[str, str]]:
