@@ -24,6 +24,8 @@ _KEPT = (
     Path(".dvc/cache/runs"),
     Path(".dvc/tmp/exps"),
     Path(".dvc/damaged"),
+    Path("studies/.cache"),  # the studies are a repository of their own, with a scratch store
+    Path("studies/.dvc/tmp/exps"),
     Path("studies/logs"),
 )
 
