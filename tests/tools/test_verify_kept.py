@@ -59,6 +59,15 @@ def test_one_flipped_bit_is_named(checkout, kind):
     assert scratch.exists() == (kind != "scratch")
 
 
+def test_the_scratch_store_of_the_studies_is_compared_too(checkout):
+    store = Store(checkout / "studies/.cache/images")
+    store.put(digest("one"), np.arange(9))
+    assert "4 kept folders and files compared, 0 not" in verify(checkout).stdout
+    flip(store.path(digest("one")))
+    assert "studies/.cache/images" in verify(checkout).stdout
+    assert not store.path(digest("one")).exists()
+
+
 def test_a_folder_in_the_place_of_a_kept_file_is_named_and_removed(checkout):
     entry = Store(checkout / ".cache/images").path(digest("one"))
     entry.unlink()
