@@ -113,7 +113,7 @@ class Ingredients:
         cases: Columns key, patient, laterality, view, label, split; all that take part.
         files: data/files.csv.
         predictions: plots/evaluation/S/predictions.csv: answers on val and test.
-        metrics: metrics/evaluate/S.json: decision, prior, status.
+        metrics: plots/evaluation/S/metrics.json: decision, prior, status.
         provenance: data/weights/provenance.json.
         settings: Sections preprocess, dicom, ingest, evaluate, compute, compare and dataset, as
             plain values.
@@ -230,7 +230,10 @@ def features_of(
     compute: ComputeParams,
     devices: Devices,
 ) -> np.ndarray:
-    """Get what the first network's head reads: stored where no block was trained, else computed."""
+    """Get what a network's head reads: stored where no block was trained, else computed.
+
+    What is stored is that of the first network.
+    """
     if is_frozen(model):
         features = features_read(model, stored.embeddings[0])
         return features.clean(features.pooled.positions(keys))
