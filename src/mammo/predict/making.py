@@ -199,10 +199,7 @@ def make_bundle(
             {**model.facts, "file": file} for file, model in zip(files, models, strict=True)
         ],
         "files": sha256,
-        "params": {
-            name: given.settings[name]
-            for name in ("preprocess", "dicom", "ingest", "evaluate", "compute", "compare")
-        },
+        "params": handed_on(given.settings),
         "origin": origin_facts(origin_of(given.files, trained_on, stored.tensors)),
         "familiarity": {"threshold": familiarity.threshold, "rest": familiarity.rest},
         "conformal": conformal
@@ -220,6 +217,13 @@ def make_bundle(
     write_model(facts, folder)
     write_text(model_card(facts), folder / CARD)
     write_text(licence_text(given.provenance), folder / LICENCE)
+
+
+def handed_on(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Take the sections that a bundle holds, without the address of the maker's cluster."""
+    names = ("preprocess", "dicom", "ingest", "evaluate", "compute", "compare")
+    sections = {name: settings[name] for name in names}
+    return {**sections, "preprocess": {**sections["preprocess"], "scheduler": None}}
 
 
 def features_of(
