@@ -9,12 +9,13 @@ import argparse
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from mammo import paths
 from mammo.datasets.folders import composed
 from mammo.errors import UserError
-from mammo.params import load_leaf
+from mammo.params import load_leaf, read_params
 from mammo.storage.files import read_table
 
 # All that may hold the patient and is made anew, or isn't needed: no backup of it is kept.
@@ -28,6 +29,8 @@ _KEPT = (
     Path("studies/.dvc/tmp/exps"),
     Path("studies/logs"),
 )
+
+_NAMED = ("root", "table", "corrections", "key_file")  # of section `dataset`: files of the user's
 
 
 def main() -> None:
@@ -92,16 +95,23 @@ def forget(patient: str, really: bool, target: str = "") -> None:
 
 def _made() -> list[Path]:
     """List the outs that hold images, keys or what was learnt from them; own data stays."""
-    kept = {Path(p).resolve() for p in (load_leaf("dataset.root", str), paths.PHANTOM)}
-    kept |= {path.with_suffix("").resolve() for path in paths.DATA.glob("*.dvc")}
+    kept = {path.resolve() for path in _own()}
     made = [
         path
         for path in sorted(paths.DATA.glob("*"))
-        if path.suffix != ".dvc"
-        and not any(k.is_relative_to(path.resolve()) for k in kept)
-        and path.resolve() != Path(load_leaf("dataset.table", str)).resolve()
+        if path.suffix != ".dvc" and not any(k.is_relative_to(path.resolve()) for k in kept)
     ]
     return [*made, paths.MODELS, Path("bundle"), *sorted(Path("studies").glob("*/data"))]
+
+
+def _own() -> Iterator[Path]:
+    """Name what no stage makes again: what params.yaml names, what DVC follows, the phantom."""
+    yield paths.PHANTOM
+    values = read_params()
+    named = [(values.get("dataset") or {}).get(key) for key in _NAMED]
+    named += [(values.get("backbone") or {}).get("file")]
+    yield from (paths.expanded(str(name)) for name in named if name)
+    yield from (path.with_suffix("") for path in paths.DATA.glob("*.dvc"))
 
 
 def _run(*command: str) -> None:
