@@ -3,7 +3,7 @@
 Makes 200 files of 3518 x 2800 pixels, 12 bits: 50 each of JPEG 2000 lossless, JPEG Lossless, RLE
 and uncompressed. The plain way is pydicom with pylibjpeg's full decode and OpenCV's area resize.
 
-    PYTHONPATH=src python benchmarks/decoding.py            (about 6 minutes)
+    PYTHONPATH=src python benchmarks/decoding.py            (6 to 8 minutes)
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Evaluate a strategy as it would be deployed: data/tensors -> metrics/evaluate/S.json.
 
-Writes plots/evaluation/S/ too. Whole network from pixels, never the stored features; the best
-epoch's suffix from models/S/, and for val one that wasn't fitted on val.
+Writes plots/evaluation/S/ too. Whole network from pixels, never the stored features; the suffix
+that training kept, from models/S/, and for val one that wasn't fitted on val.
 """
 
 import sys

@@ -9,12 +9,13 @@ import argparse
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from mammo import paths
 from mammo.datasets.folders import composed
 from mammo.errors import UserError
-from mammo.params import read_params
+from mammo.params import load_leaf, read_params
 from mammo.storage.files import read_table
 
 # All that may hold the patient and is made anew, or isn't needed: no backup of it is kept.
@@ -24,8 +25,12 @@ _KEPT = (
     Path(".dvc/cache/runs"),
     Path(".dvc/tmp/exps"),
     Path(".dvc/damaged"),
+    Path("studies/.cache"),  # the studies are a repository of their own, with a scratch store
+    Path("studies/.dvc/tmp/exps"),
     Path("studies/logs"),
 )
+
+_NAMED = ("root", "table", "corrections", "key_file")  # of section `dataset`: files of the user's
 
 
 def main() -> None:
@@ -51,7 +56,7 @@ def forget(patient: str, really: bool, target: str = "") -> None:
     patient = composed(patient)  # as ingest keeps it
     found = read_table(paths.FILES)
     found = found[found["patient_id"] == patient]
-    root = Path(read_params()["dataset"]["root"])
+    root = Path(load_leaf("dataset.root", str))
     here = [str(root / path) for path in found["path"] if (root / path).exists()]
     if found.empty:
         print(f"{patient}: {paths.FILES} names no such patient; is it spelt as there?")
@@ -60,10 +65,10 @@ def forget(patient: str, really: bool, target: str = "") -> None:
     if here:
         raise UserError(
             "these originals are still there; remove them, their rows in "
-            f"{read_params()['dataset']['table']}, and every copy and backup that you keep, then "
+            f"{load_leaf('dataset.table', str)}, and every copy and backup that you keep, then "
             "call this again:\n" + "\n".join(here)
         )
-    corrections = Path(read_params()["dataset"]["corrections"])
+    corrections = Path(load_leaf("dataset.corrections", str))
     corrected = corrections.read_text("utf-8", "replace") if corrections.is_file() else ""
     rows = [key for key in found["key"] if key in corrected]
     if rows:
@@ -90,16 +95,23 @@ def forget(patient: str, really: bool, target: str = "") -> None:
 
 def _made() -> list[Path]:
     """List the outs that hold images, keys or what was learnt from them; own data stays."""
-    kept = {Path(p).resolve() for p in (read_params()["dataset"]["root"], paths.PHANTOM)}
-    kept |= {path.with_suffix("").resolve() for path in paths.DATA.glob("*.dvc")}
+    kept = {path.resolve() for path in _own()}
     made = [
         path
         for path in sorted(paths.DATA.glob("*"))
-        if path.suffix != ".dvc"
-        and not any(k.is_relative_to(path.resolve()) for k in kept)
-        and path.resolve() != Path(read_params()["dataset"]["table"]).resolve()
+        if path.suffix != ".dvc" and not any(k.is_relative_to(path.resolve()) for k in kept)
     ]
     return [*made, paths.MODELS, Path("bundle"), *sorted(Path("studies").glob("*/data"))]
+
+
+def _own() -> Iterator[Path]:
+    """Name what no stage makes again: what params.yaml names, what DVC follows, the phantom."""
+    yield paths.PHANTOM
+    values = read_params()
+    named = [(values.get("dataset") or {}).get(key) for key in _NAMED]
+    named += [(values.get("backbone") or {}).get("file")]
+    yield from (paths.expanded(str(name)) for name in named if name)
+    yield from (path.with_suffix("") for path in paths.DATA.glob("*.dvc"))
 
 
 def _run(*command: str) -> None:

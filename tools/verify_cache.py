@@ -15,8 +15,10 @@ from pathlib import Path
 def main() -> None:
     """Look at the cache that DVC uses here."""
     command = [sys.executable, "-m", "dvc", "cache", "dir"]
-    cache = Path(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip())
-    objects = list(objects_of(cache))
+    told = subprocess.run(command, check=False, capture_output=True, text=True)
+    if told.returncode:
+        sys.exit(f"error: `dvc cache dir` ended with {told.returncode}:\n{told.stderr.strip()}")
+    objects = list(objects_of(Path(told.stdout.strip())))
     damaged = [path for path in objects if not is_whole(path)]
     for path in damaged:
         target = Path(".dvc/damaged", path.parent.name + path.name)

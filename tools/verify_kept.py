@@ -1,8 +1,8 @@
 """Compare what the checkout keeps with the digests that it was written with: `make verify`.
 
-Folders with a manifest below data/, models/ and plots/, the entries of the scratch store, the
+Folders with a manifest below data/, models/ and plots/, the entries of the scratch stores, the
 files named in params.yaml that DVC doesn't hash, and the package that the backbone came from.
-Damaged entries of the scratch store are removed: they are made anew when they are needed.
+Damaged entries of a scratch store are removed: they are made anew when they are needed.
 """
 
 import sys
@@ -42,15 +42,16 @@ def folders() -> Iterator[tuple[str, str]]:
 
 
 def scratch() -> Iterator[tuple[str, str]]:
-    """Compare every entry of the scratch store, and remove the damaged ones."""
-    store = Store(paths.SCRATCH / "images")
-    for entry in sorted(store.folder.glob("??/*.kept")):
-        damaged = store.get(entry.stem) is None
-        if damaged:
-            store.remove(entry.stem)
-        yield str(entry), "damaged; removed" if damaged else ""
-    for manifest in sorted(paths.SCRATCH.rglob(MANIFEST)):
-        yield str(manifest.parent), _fault_of(partial(check_folder, manifest.parent))
+    """Compare every entry of the scratch stores, and remove the damaged ones."""
+    for kept in (paths.SCRATCH, Path("studies/.cache")):  # the studies have one of their own
+        store = Store(kept / "images")
+        for entry in sorted(store.folder.glob("??/*.kept")):
+            damaged = store.get(entry.stem) is None
+            if damaged:
+                store.remove(entry.stem)
+            yield str(entry), "damaged; removed" if damaged else ""
+        for manifest in sorted(kept.rglob(MANIFEST)):
+            yield str(manifest.parent), _fault_of(partial(check_folder, manifest.parent))
 
 
 def outside() -> Iterator[tuple[str, str]]:
@@ -65,7 +66,7 @@ def outside() -> Iterator[tuple[str, str]]:
     for key, sha256 in read_json(paths.OUTSIDE).items():
         named = find_value(values, key)
         if sha256 is not None and named is not None:
-            yield str(named), _fault_of(partial(require_noted, key, Path(named)))
+            yield str(named), _fault_of(partial(require_noted, key, paths.expanded(named)))
 
 
 def package() -> Iterator[tuple[str, str]]:

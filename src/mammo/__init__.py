@@ -11,7 +11,7 @@ renamed     keys of params.yaml that have another name now
 storage     files and folders written whole, digests, the scratch store, sharded tensors
 running     many files side by side: worker processes, or a cluster
 cohort      who is studied: classes, the table of images, patients and labels, and the splits
-datasets    One publisher's label table a module, read into rows of one image each
+datasets    one publisher's label table a module, read into rows of one image each
 dicom       one file -> stored values: parsing, header, grey scale, codestreams, decoders, pictures
 ingest      which images are believed: rules, duplicates, quarantine, keys, the summary
 preprocess  stored values -> one tensor an image: breast, crop, resize, shards
@@ -25,7 +25,7 @@ comparison  arms side by side: intervals, paired tests, calibration, baselines, 
 figures     tables of curves and the pictures drawn from them
 pages       pages to look at images with: contact sheets, the review
 predict     the bundle, and what is done with one: predict, explain, evaluate, inspect, export
-check       the whole of params.yaml before anything runs
+check       params.yaml, and the files and folders that it names, before anything runs
 """
 
 import os

@@ -86,10 +86,6 @@ def test_a_stage_declares_the_params_that_its_code_loads(stage):
         assert near, f"{stage}: {key} is loaded, and not among {sorted(declared)}"
 
 
-def is_within(key, section):
-    return f"{key}.".startswith(f"{section}.")
-
-
 def test_check_declares_the_whole_file():
     assert "params.yaml" in body_of("check")["deps"]
 

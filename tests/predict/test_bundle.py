@@ -10,6 +10,7 @@ from mammo.errors import UserError
 from mammo.evaluation.inference import predict_cases, predict_from_pixels
 from mammo.predict.answers import answer
 from mammo.predict.bundle import read_bundle
+from mammo.predict.export import about
 from mammo.storage.tensors import Tensors, write_shards
 from support.bundles import (
     SIZE,
@@ -140,6 +141,7 @@ def test_the_scheduler_of_the_machine_that_made_a_bundle_is_not_asked(tmp_path):
     bundle = write_bundle(tmp_path / "bundle", params=params)
     assert bundle.preprocess.scheduler is None
     assert bundle.facts["params"]["preprocess"]["scheduler"] == "tcp://elsewhere:8786"
+    assert about(bundle)["preprocess"]["scheduler"] is None  # nor told to whom an export goes
 
 
 @pytest.mark.parametrize(("made_on", "opened"), [("cuda", "auto"), ("mps", "auto"), ("cpu", "cpu")])

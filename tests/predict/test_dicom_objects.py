@@ -14,13 +14,13 @@ from mammo.predict.dicom_objects import (
     Model,
     check_classes,
     read_evidence,
-    read_report,
     save,
     secondary_capture,
     structured_report,
     uid_of,
 )
 from support.dicom_files import breast_pixels, dicom_bytes
+from support.reports import read_report
 
 highdicom = pytest.importorskip("highdicom", reason="the extra dicom-sr isn't installed")
 

@@ -15,12 +15,13 @@ from mammo.predict.cross_fitting import Stored, cross_fit, cross_fit_all, load_s
 from mammo.predict.making import (
     _check_answers,
     conformal_facts,
+    handed_on,
     origin_of,
     set_facts,
 )
 from mammo.storage.files import write_json, write_table
 from mammo.storage.tensors import Tensors, write_shards
-from support.bundles import make_model
+from support.bundles import make_model, sections
 from support.made_up import predictions
 from support.pipeline_copy import ROOT
 
@@ -54,6 +55,14 @@ def cases_of(labels):
             "label": [CLASSES[k] for k in labels],
         }
     )
+
+
+def test_a_bundle_names_no_scheduler_of_the_machine_that_made_it():
+    kept = handed_on(sections() | {"dataset": {"key_file": "dataset.key"}})
+    assert set(kept) == set(sections())
+    busy = sections()
+    busy["preprocess"]["scheduler"] = "tcp://10.1.2.3:8786"
+    assert handed_on(busy) == kept and kept["preprocess"]["scheduler"] is None
 
 
 def test_cross_fitted_answers_know_what_features_say(tmp_path, solving):

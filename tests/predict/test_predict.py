@@ -28,6 +28,7 @@ from support.bundles import devices, write_bundle, write_mammograms
 from support.dicom_files import breast_pixels, dicom_bytes
 from support.pipeline_copy import ROOT
 from support.read_only import run_beside_read_only
+from support.reports import read_report
 
 KEY = "0123456789abcdef" * 4
 
@@ -457,12 +458,11 @@ def test_an_unfamiliar_maker_and_size_are_flagged(made, tmp_path):
 
 @pytest.mark.slow
 def test_reports_and_pictures_are_written_for_each_study_and_image(made):
-    objects = pytest.importorskip("mammo.predict.dicom_objects")
     pytest.importorskip("highdicom", reason="the extra dicom-sr isn't installed")
     run(made, "--dicom-sr", "--dicom-sc", out="dicom-out")
     reports = sorted((made / "dicom-out/dicom").glob("report-*.dcm"))
     assert len(reports) == 2 and len(list((made / "dicom-out/dicom").glob("map-*.dcm"))) == 8
-    found = {f["name"]: f for f in objects.read_report(reports[0])}
+    found = {f["name"]: f for f in read_report(reports[0])}
     assert {"left breast", "right breast", "both breasts"} <= set(found) and len(found) == 7
     patients = read_table(made / "dicom-out/patients.csv")
     assert found["both breasts"]["answer"] in set(patients["answer"])
@@ -471,12 +471,11 @@ def test_reports_and_pictures_are_written_for_each_study_and_image(made):
 
 @pytest.mark.slow
 def test_a_report_on_one_breast_says_nothing_of_both(made, tmp_path):
-    objects = pytest.importorskip("mammo.predict.dicom_objects")
     pytest.importorskip("highdicom", reason="the extra dicom-sr isn't installed")
     main(["predict", str(made / "in/patient 0/LCC.dcm"), "--bundle", str(made / "bundle"),
           "--out", str(tmp_path), "--dicom-sr"])  # fmt: skip
     (report,) = (tmp_path / "dicom").iterdir()
-    names = [found["name"] for found in objects.read_report(report)]
+    names = [found["name"] for found in read_report(report)]
     assert names[:2] == ["left breast", "patient, left breast alone"] and len(names) == 3
 
 

@@ -2,7 +2,7 @@
 
 `make fuzz` runs the whole corpus and ends with the line `silent wrong: 0 of N`. The files are
 real ones where the sample data lie beside the checkout, else encodings of a made-up breast.
-`python tests/fuzz.py --case 123` shows one case.
+`python tests/support/fuzz.py --case 123` shows one case.
 
 Bytes flipped, lost or gained inside pixel data that leave all markers and lengths valid can't be
 told from other pixels (a JPEG scan of the right number of codes is a JPEG scan): those families

@@ -81,6 +81,44 @@ def test_a_patient_is_found_in_either_unicode_form(tmp_path):
     assert done.returncode == 1 and "own/here.dcm" in done.stderr
 
 
+def test_the_scratch_store_of_the_studies_goes_too(tmp_path):
+    for kept in (".cache/images", "studies/.cache/pooled", "studies/.dvc/tmp/exps"):
+        (tmp_path / kept).mkdir(parents=True)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/files.csv").write_text("key,path,patient_id\n00c9,gone.dcm,patient-3\n")
+    (tmp_path / "params.yaml").write_text(
+        "dataset: {root: own, table: own/labels.csv, corrections: corrections.csv}\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tools/forget.py"), "patient-3"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    planned = done.stdout.splitlines()
+    assert done.returncode == 0, done.stderr
+    assert {"rm -r .cache", "rm -r studies/.cache", "rm -r studies/.dvc/tmp/exps"} <= {*planned}
+
+
+def test_what_params_yaml_names_is_kept_where_it_lies_in_data(tmp_path):
+    for own in ("own/a.dcm", "tables/labels.csv", "corrections.csv", "dataset.key", "nets/a.pth"):
+        (tmp_path / "data" / own).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data" / own).write_text("own")
+    (tmp_path / "data/files.csv").write_text("key,path,patient_id\n00c9,gone.dcm,patient-3\n")
+    (tmp_path / "params.yaml").write_text(
+        "dataset:\n  root: data/own\n  table: data/tables/labels.csv\n"
+        "  corrections: data/corrections.csv\n  key_file: data/dataset.key\n"
+        "backbone: {file: data/nets/a.pth}\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tools/forget.py"), "patient-3"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    removed = [line for line in done.stdout.splitlines() if line.startswith("rm -r")]
+    assert removed == ["rm -r data/files.csv"]
+
+
 @pytest.mark.slow
 def test_a_patient_is_removed_from_all_that_is_kept(pipeline, tmp_path):
     pipeline.repro("split")

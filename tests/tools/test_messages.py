@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[2]
         ("params_form", "strategy: [\n", "params.yaml: not valid YAML"),
         ("experiments", "strategy: probe\n", "`dvc exp show` ended with"),
         ("readme_result", "strategy: probe\n", "report.md: no such file"),
+        ("verify_cache", "strategy: probe\n", "`dvc cache dir` ended with"),
     ],
 )
 def test_a_tool_ends_with_a_message(tmp_path, tool, params, said):
@@ -32,6 +33,20 @@ def test_a_tool_ends_with_a_message(tmp_path, tool, params, said):
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: {said}") and "Traceback" not in done.stderr
     assert (tmp_path / "params.yaml").read_text() == params
+
+
+def test_a_key_that_an_older_params_yaml_lacks_is_named_before_anything_is_removed(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/files.csv").write_text("key,path,patient_id\n00c9,gone.dcm,one\n")
+    (tmp_path / "params.yaml").write_text("dataset: {root: own, table: own/labels.csv}\n")
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tools/forget.py"), "one", "--yes"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: params.yaml: dataset.corrections: missing")
+    assert (tmp_path / "data/files.csv").exists()
 
 
 def test_files_that_a_broken_params_yaml_names_are_a_fault_beside_the_others(tmp_path):

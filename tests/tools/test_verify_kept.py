@@ -30,10 +30,10 @@ def checkout(tmp_path):
     return tmp_path
 
 
-def verify(checkout):
+def verify(checkout, **environment):
     return subprocess.run(
         [sys.executable, ROOT / "tools/verify_kept.py"], cwd=checkout, capture_output=True,
-        text=True, env={"PYTHONPATH": str(ROOT / "src"), "PATH": ""},
+        text=True, env={"PYTHONPATH": str(ROOT / "src"), "PATH": "", **environment},
     )  # fmt: skip
 
 
@@ -59,6 +59,15 @@ def test_one_flipped_bit_is_named(checkout, kind):
     assert scratch.exists() == (kind != "scratch")
 
 
+def test_the_scratch_store_of_the_studies_is_compared_too(checkout):
+    store = Store(checkout / "studies/.cache/images")
+    store.put(digest("one"), np.arange(9))
+    assert "4 kept folders and files compared, 0 not" in verify(checkout).stdout
+    flip(store.path(digest("one")))
+    assert "studies/.cache/images" in verify(checkout).stdout
+    assert not store.path(digest("one")).exists()
+
+
 def test_a_folder_in_the_place_of_a_kept_file_is_named_and_removed(checkout):
     entry = Store(checkout / ".cache/images").path(digest("one"))
     entry.unlink()
@@ -80,3 +89,11 @@ def test_another_package_than_the_backbone_came_from_is_named(checkout):
     facts["source_sha256"] = file_sha256(Path(str(metadata)))
     write_json(facts, checkout / "data/weights/provenance.json")
     assert verify(checkout).returncode == 0
+
+
+def test_a_key_file_below_the_home_is_found(checkout):
+    (checkout / "params.yaml").write_text("dataset: {key_file: ~/dataset.key}\n")
+    assert verify(checkout, HOME=str(checkout)).returncode == 0
+    flip(checkout / "dataset.key")
+    found = verify(checkout, HOME=str(checkout)).stdout
+    assert "dataset.key: must be the file that stage check saw" in found

@@ -51,7 +51,7 @@ def draw_comparison(
     """Draw every figure of plots/plot, by file name.
 
     Args:
-        tables: What `curves.comparison_tables` returns, by file name.
+        tables: What `tables.comparison_tables` returns, by file name.
         warmup_epochs: Strategy -> epochs in which only its head trains.
     """
     with style():

@@ -76,7 +76,7 @@ def check_classes(classes: Sequence[str]) -> None:
     """Refuse classes that the standard has no codes for.
 
     Raises:
-        UserError: They aren't A, B, C and D, or highdicom isn't installed.
+        UserError: They aren't A, B, C and D.
     """
     if list(classes) != list(COMPOSITION):
         raise UserError(
@@ -285,24 +285,3 @@ def save(dataset: Dataset, path: Path) -> None:
     now = datetime.datetime.now()
     dataset.ContentDate, dataset.ContentTime = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
     dataset.save_as(path, enforce_file_format=True)
-
-
-def read_report(path: Path) -> list[dict[str, Any]]:
-    """Read the findings of a report back: name, answer, probability and the images' UIDs."""
-    from highdicom import sr
-
-    content: Any = sr.srread(path).content
-    found = []
-    for group in content.get_image_measurement_groups():
-        evaluations = {e.name: e.value for e in group.get_qualitative_evaluations()}
-        (probability,) = group.get_measurements(name=PROBABILITY)
-        code = evaluations[BREAST_COMPOSITION]
-        found.append(
-            {
-                "name": group.tracking_identifier,
-                "answer": next(k for k, v in COMPOSITION.items() if v == code),
-                "probability": float(probability.value),
-                "sources": [s.referenced_sop_instance_uid for s in group.source_images],
-            }
-        )
-    return found

@@ -78,7 +78,7 @@ def about(bundle: Bundle) -> dict[str, Any]:
             "mean": normalisation.mean,
             "std": normalisation.std,
         },
-        "preprocess": bundle.facts["params"]["preprocess"],
+        "preprocess": bundle.preprocess.model_dump(mode="json"),
         "strategy": bundle.name,
         "bundle": bundle.id,
     }

@@ -120,7 +120,7 @@ def write_reports(run: Predicted, request: Request, sources: Sources, folder: Pa
     studies = run.files.groupby("study_instance_uid", sort=True)
     for uid, rows in tqdm(studies, desc="report", unit="study", disable=None):
         findings = [
-            _finding(run.bundle, answer, rows)
+            _finding(answer, rows)
             for table in levels
             for _, answer in table[table["study"] == uid].iterrows()
         ]
@@ -130,7 +130,7 @@ def write_reports(run: Predicted, request: Request, sources: Sources, folder: Pa
     return len(studies)
 
 
-def _finding(bundle: Bundle, answer: "pd.Series[Any]", rows: pd.DataFrame) -> Finding:
+def _finding(answer: "pd.Series[Any]", rows: pd.DataFrame) -> Finding:
     """State the answer on a breast, or on a patient where it names no side."""
     side = str(answer.get("laterality", ""))
     of = rows[rows["laterality"] == side] if side else rows

@@ -95,7 +95,7 @@ class Origin:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Origin":
-        """Read what `vars` of an origin wrote."""
+        """Read what `making.origin_facts` wrote."""
         return cls(
             makers=list(values["makers"]),
             grey_scales=list(values["grey_scales"]),

@@ -215,10 +215,3 @@ def picture(prepared: Prepared) -> np.ndarray:
         prepared.outline.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
     )
     return cv2.drawContours(drawn, contours, -1, _OUTLINE, 1)
-
-
-if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        sys.exit(f"error: {error}")

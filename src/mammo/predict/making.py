@@ -113,7 +113,7 @@ class Ingredients:
         cases: Columns key, patient, laterality, view, label, split; all that take part.
         files: data/files.csv.
         predictions: plots/evaluation/S/predictions.csv: answers on val and test.
-        metrics: metrics/evaluate/S.json: decision, prior, status.
+        metrics: plots/evaluation/S/metrics.json: decision, prior, status.
         provenance: data/weights/provenance.json.
         settings: Sections preprocess, dicom, ingest, evaluate, compute, compare and dataset, as
             plain values.
@@ -199,10 +199,7 @@ def make_bundle(
             {**model.facts, "file": file} for file, model in zip(files, models, strict=True)
         ],
         "files": sha256,
-        "params": {
-            name: given.settings[name]
-            for name in ("preprocess", "dicom", "ingest", "evaluate", "compute", "compare")
-        },
+        "params": handed_on(given.settings),
         "origin": origin_facts(origin_of(given.files, trained_on, stored.tensors)),
         "familiarity": {"threshold": familiarity.threshold, "rest": familiarity.rest},
         "conformal": conformal
@@ -222,6 +219,13 @@ def make_bundle(
     write_text(licence_text(given.provenance), folder / LICENCE)
 
 
+def handed_on(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Take the sections that a bundle holds, without the address of the maker's cluster."""
+    names = ("preprocess", "dicom", "ingest", "evaluate", "compute", "compare")
+    sections = {name: settings[name] for name in names}
+    return {**sections, "preprocess": {**sections["preprocess"], "scheduler": None}}
+
+
 def features_of(
     model: Model,
     stored: Stored,
@@ -230,7 +234,10 @@ def features_of(
     compute: ComputeParams,
     devices: Devices,
 ) -> np.ndarray:
-    """Get what the first network's head reads: stored where no block was trained, else computed."""
+    """Get what a network's head reads: stored where no block was trained, else computed.
+
+    What is stored is that of the first network.
+    """
     if is_frozen(model):
         features = features_read(model, stored.embeddings[0])
         return features.clean(features.pooled.positions(keys))
