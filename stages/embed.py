@@ -1,8 +1,7 @@
 """Store what crosses a strategy's cut: data/{tensors,weights} -> data/embeddings/S/.
 
 Every image is embedded, whatever its split or label: pooled features of all blocks, and the
-activations at the cut where training from them pays (plan.json says which, and why); grey features
-where the strategy's head reads them.
+activations at the cut where training from them pays (plan.json says which, and why).
 """
 
 import sys
