@@ -60,7 +60,7 @@ forget: setup              ## Remove a patient who withdrew consent: make forget
 	@test -n "$(PATIENT)" || { echo "error: name the patient: make forget PATIENT=…"; exit 1; }
 	python tools/forget.py "$(PATIENT)" $(if $(YES),--yes)
 
-bench: setup               ## Time training beside a plain reference: benchmarks/results.md (6 to 11 minutes).
+bench: setup               ## Time training beside a plain reference: benchmarks/results.md (8 to 15 minutes).
 	python benchmarks/bench.py
 
 stability: setup           ## Train and judge with two kinds of arithmetic and two seeds: benchmarks/stability.md.

@@ -4,7 +4,7 @@ For each architecture and strategy, two processes live side by side and work in 
 as `mammo` does (fast.py), one as a textbook loop does (plain.py), from the same tensors of random
 pixels. What is measured and what is multiplied stands in the page that this writes.
 
-    make bench                                                (6 to 11 minutes: the default network)
+    make bench                                                (8 to 15 minutes: the default network)
     PYTHONPATH=src python benchmarks/bench.py --archs resnet50 efficientnet_b0
 """
 
@@ -51,7 +51,7 @@ TARGETS: dict[str, dict[str, tuple[float, float]]] = {  # first run, second expe
 EPOCHS = 10
 TRAIN, VAL, SIZE_PX, BATCH_SIZE = 240, 80, 224, 16
 PLAIN_TRAIN, PLAIN_VAL = 64, 16  # of these, the images that the plain reference is timed on
-REPEATS = 3
+REPEATS = 5
 
 
 # ---- the data
