@@ -7,6 +7,13 @@ from mammo.params import load_leaf, load_params, read_params
 from mammo.training.params import TrainParams
 
 
+def assert_refused(folder, content, complaint):
+    path = folder / "params.yaml"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=complaint):
+        read_params(path)
+
+
 def test_a_broken_file_is_named(tmp_path):
     path = tmp_path / "params.yaml"
     with pytest.raises(UserError, match="not found"):
@@ -29,10 +36,7 @@ def test_a_broken_file_is_named(tmp_path):
     ],
 )
 def test_a_key_that_stands_twice_and_a_value_that_is_none_are_refused(tmp_path, text, complaint):
-    path = tmp_path / "params.yaml"
-    path.write_text(text)
-    with pytest.raises(UserError, match=complaint):
-        read_params(path)
+    assert_refused(tmp_path, text.encode(), complaint)
 
 
 def test_a_merged_mapping_may_be_overridden(tmp_path):
@@ -71,10 +75,7 @@ BOMB = b"a0: &a0 [x, x]\n" + b"".join(
 )  # fmt: skip
 @pytest.mark.timeout(60)  # unfolded, the worst would fill the memory for hours
 def test_a_file_made_to_exhaust_is_refused(tmp_path, text, complaint):
-    path = tmp_path / "params.yaml"
-    path.write_bytes(text)
-    with pytest.raises(UserError, match=complaint):
-        read_params(path)
+    assert_refused(tmp_path, text, complaint)
 
 
 def test_aliases_in_moderation_are_read(tmp_path):

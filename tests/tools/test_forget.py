@@ -40,6 +40,15 @@ def forget(pipeline, *arguments):
     return pipeline.run("env", f"PYTHONPATH={ROOT / 'src'}", *tool, *arguments, check=False)
 
 
+def plan(folder, patient):
+    """Say what would be forgotten in a folder that is laid out as the pipeline's."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / "tools/forget.py"), patient],
+        cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        capture_output=True, text=True,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("patient", "code", "said"),
     [
@@ -57,11 +66,7 @@ def test_a_correction_that_is_left_and_an_unknown_patient_are_named(tmp_path, pa
     (tmp_path / "corrections.csv").write_text(
         "key,old,new,who,when\n00c92da6e1ec3255,A,B,reader,today\n"
     )
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "tools/forget.py"), patient],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
-        capture_output=True, text=True,
-    )  # fmt: skip
+    done = plan(tmp_path, patient)
     assert done.returncode == code, done.stderr
     assert said in done.stdout + done.stderr
     assert files.exists()
@@ -73,11 +78,7 @@ def test_a_patient_is_found_in_either_unicode_form(tmp_path):
     (tmp_path / "own/here.dcm").write_bytes(b"an image")
     (tmp_path / "data/files.csv").write_text("key,path,patient_id\n00c9,here.dcm,Jos\u00e9\n")
     (tmp_path / "params.yaml").write_text("dataset: {root: own, table: own/labels.csv}\n")
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "tools/forget.py"), "Jose\u0301"],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
-        capture_output=True, text=True,
-    )  # fmt: skip
+    done = plan(tmp_path, "Jose\u0301")
     assert done.returncode == 1 and "own/here.dcm" in done.stderr
 
 
@@ -89,11 +90,7 @@ def test_the_scratch_store_of_the_studies_goes_too(tmp_path):
     (tmp_path / "params.yaml").write_text(
         "dataset: {root: own, table: own/labels.csv, corrections: corrections.csv}\n"
     )
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "tools/forget.py"), "patient-3"],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
-        capture_output=True, text=True,
-    )  # fmt: skip
+    done = plan(tmp_path, "patient-3")
     planned = done.stdout.splitlines()
     assert done.returncode == 0, done.stderr
     assert {"rm -r .cache", "rm -r studies/.cache", "rm -r studies/.dvc/tmp/exps"} <= {*planned}
@@ -109,11 +106,7 @@ def test_what_params_yaml_names_is_kept_where_it_lies_in_data(tmp_path):
         "  corrections: data/corrections.csv\n  key_file: data/dataset.key\n"
         "backbone: {file: data/nets/a.pth}\n"
     )
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "tools/forget.py"), "patient-3"],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
-        capture_output=True, text=True,
-    )  # fmt: skip
+    done = plan(tmp_path, "patient-3")
     assert done.returncode == 0, done.stderr
     removed = [line for line in done.stdout.splitlines() if line.startswith("rm -r")]
     assert removed == ["rm -r data/files.csv"]
